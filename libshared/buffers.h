@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Page-aligned buffers in size classes, handed out last in first out so that the warm ones are used again. Grows on demand up to a limit in
+ * bytes, and gives back nothing until it is freed. One thread only. */
+
+#include <stddef.h>
+
+#include "cleanup.h"
+
+#define BUFFER_SIZE_MIN 4096U
+#define BUFFER_SIZE_MAX (32U * 1024U * 1024U)
+
+struct buffers;
+
+int buffers_new(struct buffers **ret, size_t limit);
+/* All buffers must have been returned. */
+struct buffers *buffers_free(struct buffers *buffers);
+DEFINE_CLEANUP(struct buffers *, buffers_free);
+
+/* A buffer of at least size bytes (1 - BUFFER_SIZE_MAX), or NULL when the limit is reached: wait for a put. */
+void *buffers_get(struct buffers *buffers, size_t size);
+/* size: the same as at get. NULL is fine. */
+void buffers_put(struct buffers *buffers, void *buffer, size_t size);
+
+/* Bytes handed out at present. */
+size_t buffers_in_use(const struct buffers *buffers);

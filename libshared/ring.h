@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Owns the io_uring of one thread. Everything asynchronous of a data path is a struct ring_op embedded in the object that waits: its address
+ * is the completion's user data, its done() gets the result. One thread only. */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include <liburing.h>
+
+#include "cleanup.h"
+
+struct ring;
+struct ring_op;
+
+typedef void (*ring_done_t)(struct ring_op *op, int32_t res, uint32_t flags);
+
+/* Must stay in place and alive until done() was called without IORING_CQE_F_MORE. */
+struct ring_op {
+        ring_done_t done;
+};
+
+/* Work to be done once, after the present batch of completions and before the next submission: this is where many small messages become
+ * one send. */
+struct ring_deferred {
+        void (*run)(struct ring_deferred *deferred);
+        bool queued;
+        STAILQ_ENTRY(ring_deferred) entry;
+};
+
+/* One-shot timer. */
+struct ring_timer {
+        struct ring_op op;
+        struct ring_op cancel_op;
+        struct ring *ring;
+        void (*expired)(struct ring_timer *timer);
+        void (*stopped)(struct ring_timer *timer);
+        struct __kernel_timespec when;
+        uint64_t deadline_usec;
+        bool armed;    /* the owner wants it to expire */
+        bool in_ring;  /* the kernel still knows of it */
+};
+
+/* entries: submission queue size, a power of two. Returns 0 or a negative errno: -ENOSYS or -EPERM where io_uring is disabled
+ * (kernel.io_uring_disabled, seccomp), -ENOMEM. */
+int ring_new(struct ring **ret, unsigned entries);
+struct ring *ring_free(struct ring *ring);
+DEFINE_CLEANUP(struct ring *, ring_free);
+
+/* The io_uring itself, for registrations. */
+struct io_uring *ring_uring(struct ring *ring);
+
+/* Whether the kernel knows an IORING_OP_*. */
+bool ring_supports(struct ring *ring, unsigned opcode);
+
+/* A prepared-to-be entry whose completion goes to op; never NULL: a full queue is submitted first. Fill it with io_uring_prep_*() at once,
+ * before the next call. */
+struct io_uring_sqe *ring_get_sqe(struct ring *ring);
+void ring_sqe_set_op(struct io_uring_sqe *sqe, struct ring_op *op);
+
+/* Asks the kernel to give up op; op's done() still comes (-ECANCELED or its result). */
+void ring_cancel(struct ring *ring, struct ring_op *op);
+
+/* Runs deferred work once more before the next submission. Safe to call repeatedly. */
+void ring_defer(struct ring *ring, struct ring_deferred *deferred);
+/* Takes it off the queue again. */
+void ring_undefer(struct ring *ring, struct ring_deferred *deferred);
+
+/* Dispatches all completions at hand, waiting for the first when wait is set. Returns 0 or a negative errno. */
+int ring_step(struct ring *ring, bool wait);
+
+/* Steps until ring_stop(). */
+int ring_run(struct ring *ring);
+void ring_stop(struct ring *ring);
+
+/* CLOCK_MONOTONIC in µs, read once a step: cheap enough for each request. */
+uint64_t ring_now_usec(struct ring *ring);
+
+/* Timer: init once; set and unset as often as wanted. expired() comes at or after now + usec. A timer set anew forgets the earlier time.
+ * The struct may be freed only when ring_timer_is_idle(), which stopped() (may be NULL) announces after ring_timer_unset(). */
+void ring_timer_init(struct ring_timer *timer, struct ring *ring, void (*expired)(struct ring_timer *timer));
+void ring_timer_set(struct ring_timer *timer, uint64_t usec);
+void ring_timer_unset(struct ring_timer *timer);
+static inline bool ring_timer_is_idle(const struct ring_timer *timer) {
+        return !timer->in_ring;
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* One connected stream socket on a ring: bytes in as large a piece as the socket holds, many small messages out in one send, and payloads
+ * straight between the socket and the owner's buffer. Knows no protocol. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "ring.h"
+
+#define STREAM_OUT_IOV_MAX 3U
+#define STREAM_INPUT_SIZE  (128U * 1024U)
+#define STREAM_SEND_IOV    64U
+
+struct stream;
+
+/* A message to send. Its memory belongs to the caller and stays untouched until done() (may be NULL), which comes exactly once: error 0 when the
+ * last byte has gone to the kernel, else a negative errno. done() may free it. */
+struct stream_out {
+        STAILQ_ENTRY(stream_out) entry;
+        struct iovec iov[STREAM_OUT_IOV_MAX];
+        unsigned n_iov;
+        void (*done)(struct stream_out *out, int error);
+};
+STAILQ_HEAD(stream_out_list, stream_out);
+
+struct stream_ops {
+        /* data[0..n) has come and was not consumed yet. Returns how many bytes were consumed, 0 when more are needed (the data must then be less
+         * than STREAM_INPUT_SIZE, else the stream fails with -EMSGSIZE), or a negative errno, with which the stream is closed. It is called again
+         * while it consumes and bytes are left. */
+        ssize_t (*input)(struct stream *stream, const uint8_t *data, size_t n);
+        /* The buffer given to stream_receive_into() is full. Returns 0 or a negative errno, with which the stream is closed. */
+        int (*payload)(struct stream *stream);
+        /* The last call: nothing of the stream is in the kernel any more, the descriptor is closed, the memory may be freed. error: 0 the peer closed
+         * in order, else a negative errno (that of stream_close(), or of the socket). */
+        void (*closed)(struct stream *stream, int error);
+        /* May be NULL. The stream has failed or was closed, and closed() will follow: answer nothing more, send nothing more. */
+        void (*closing)(struct stream *stream, int error);
+};
+
+struct stream {
+        struct ring *ring;
+        int fd;
+        const struct stream_ops *ops;
+        void *owner;
+        uint64_t bytes_in, bytes_out;
+        uint64_t last_input_usec; /* ring_now_usec() when something last came */
+        uint64_t last_output_usec;
+
+        /* private */
+        struct ring_op recv_op, send_op, cancel_op;
+        struct ring_deferred work;
+        uint8_t *input;
+        size_t input_start, input_end;
+        uint8_t *sink; /* where payload goes, and how much of it is missing */
+        size_t sink_left;
+        bool sink_pending;
+        struct msghdr recv_msg, send_msg;
+        struct iovec recv_iov[2];
+        struct iovec send_iov[STREAM_SEND_IOV];
+        struct stream_out_list out;
+        size_t out_done; /* bytes of the first message that have gone */
+        unsigned n_out;
+        bool receiving, sending, paused, closing, reported, dispatching;
+        int error;
+};
+
+/* Takes the descriptor, also on failure. The stream is to be zeroed or fresh. Receiving starts with the next step. Returns 0 or -ENOMEM. */
+int stream_init(struct stream *stream, struct ring *ring, int fd, const struct stream_ops *ops, void *owner);
+
+/* To be called from input(), at most once a call: the len bytes after those that input() returns as consumed go to buffer, then payload() is
+ * called. buffer must stay in place until payload() or closed(). len > 0. */
+void stream_receive_into(struct stream *stream, void *buffer, size_t len);
+
+/* Queues a message; it goes out with what else is queued in this step. On a closing stream done() is called with -ECONNRESET at once. */
+void stream_send(struct stream *stream, struct stream_out *out);
+
+/* Back-pressure: no input() while paused. What the kernel had been asked to receive is kept for later. */
+void stream_pause(struct stream *stream);
+void stream_resume(struct stream *stream);
+
+/* Ends the stream: closing(), then done(error) for all that is queued, then, once the kernel has let go, closed(error). Idempotent: the first error
+ * stays. With 0, what is queued is thrown away too; to send a last message, close in its done(). */
+void stream_close(struct stream *stream, int error);
