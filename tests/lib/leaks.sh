@@ -1,0 +1,95 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# What a case may not leave behind, looked for after each one. Asking late is no excuse for
+# asking wrongly: what ends asynchronously (a unit stopping, a descriptor closed by an event
+# loop) is given LEAKS_PATIENCE seconds to be gone, and only what is still there is a leak.
+
+LEAKS_PATIENCE=5
+leaks_state=/run/blockstore-tests-descriptors
+
+# leaks_pid UNIT: the main process by its cgroup, without asking systemd.
+leaks_pid() {
+    head -n 1 "/sys/fs/cgroup/system.slice/$1/cgroup.procs" 2>/dev/null
+}
+
+leaks_units() {
+    systemctl list-units --all --plain --no-legend 'image@*' 'blockstore-*' 'blockstored.service' 2>/dev/null |
+        awk '$1 ~ /^blockstore-tests/ { next }
+             $3 == "failed" { print "unit", $1, "failed"; next }
+             $1 ~ /^image@/ && $3 != "inactive" { print "unit", $1, $3 "/" $4; next }
+             $1 ~ /^blockstore-proxyd@/ && $3 != "inactive" { print "unit", $1, $3 "/" $4 }'
+}
+
+leaks_devices() {
+    local d
+    for d in /sys/block/nbd*; do
+        [ ! -e "$d/pid" ] || echo "device ${d##*/} connected ($(cat "$d/backend" 2>/dev/null))"
+    done
+    for d in /dev/blockstore/*; do
+        [ ! -e "$d" ] && [ ! -L "$d" ] || echo "link $d"
+    done
+    awk '$1 ~ "^/dev/(nbd|blockstore)" { print "mount", $2, "of", $1 }' /proc/mounts
+}
+
+leaks_sockets() {
+    [ ! -d /run/blockstore/image ] || find /run/blockstore/image -type s -printf 'socket %p\n'
+}
+
+# The supervisor's descriptors when nothing is attached: a number that may not grow as long
+# as it is the same process. The first idle look at a process sets its baseline.
+leaks_descriptors() {
+    local pid count before
+    pid=$(leaks_pid blockstored.service)
+    [ -n "$pid" ] || return 0
+    # shellcheck disable=SC2012 # names in /proc/PID/fd are numbers
+    count=$(ls "/proc/$pid/fd" 2>/dev/null | wc -l)
+    before=$(awk -v p="$pid" '$1 == p { print $2 }' $leaks_state 2>/dev/null)
+    if [ -z "$before" ]; then
+        echo "$pid $count" >>$leaks_state
+    elif [ "$count" -gt "$before" ]; then
+        echo "blockstored holds $count descriptors, $before before"
+    fi
+}
+
+# Kernel complaints since SECONDS of uptime; a container sees the host's log, which is not ours.
+leaks_kernel() {
+    systemd-detect-virt --quiet --container && return 0
+    dmesg --kernel 2>/dev/null | tr -d '[]' | awk -v since="$1" \
+        '$1 + 0 >= since && /BUG:|WARNING: CPU|Oops|blocked for more than|general protection/ { print "kernel:", $0 }'
+}
+
+leaks_look() {
+    leaks_units
+    leaks_devices
+    leaks_sockets
+}
+
+# leaks_check SECONDS: prints what was left, one a line, nothing when all is clean. SECONDS:
+# the uptime when the case began.
+leaks_check() {
+    local deadline=$((SECONDS + LEAKS_PATIENCE)) found
+    while :; do
+        found=$(leaks_look)
+        # A baseline taken while something is still attached would hide a leak.
+        [ -n "$found" ] || found=$(leaks_descriptors)
+        if [ -z "$found" ] || [ $SECONDS -ge $deadline ]; then
+            break
+        fi
+        sleep 0.1
+    done
+    [ -z "$found" ] || echo "$found"
+    leaks_kernel "$1"
+}
+
+# leaks_clear: by force, so that the next case starts clean.
+leaks_clear() {
+    local d
+    awk '$1 ~ "^/dev/(nbd|blockstore)" { print $2 }' /proc/mounts | tac | xargs -r -n 1 timeout 10 umount -l
+    timeout 20 systemctl stop 'image@*' 'blockstore-query@*' 'blockstore-proxyd@*'
+    timeout 10 systemctl kill -s KILL 'image@*' 'blockstore-proxyd@*' 2>/dev/null
+    for d in /sys/block/nbd*; do
+        [ ! -e "$d/pid" ] || timeout 10 nbd-client -d "/dev/${d##*/}"
+    done
+    systemctl reset-failed
+}

@@ -1,0 +1,166 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# The host's half of a suite whose cases run in a throw-away system: sourced by
+# tests/integration/run and tests/vm/run, which say how to boot one.
+#
+# All cases of a run share one boot. The guest (runner) reports through the shared folder;
+# this half shows what it reports as it comes, with log and journal where a case failed, and
+# counts a case that never reported as failed. What is made here lives below one temporary
+# folder and ends with this process.
+#
+# The caller sets $top, the tree, and $suite.
+# shellcheck disable=SC2154
+
+suite_usage() {
+    cat <<EOF
+Usage: tests/$suite/run [OPTION...] [CASE...]
+
+Runs the cases of tests/$suite/cases (default: all) in one boot of a throw-away system.
+
+  --build DIR   install this build directory instead of making one ("none": nothing)
+  --loop N      run each case N times
+  --shell       no cases: an interactive shell in the booted system
+  --keep        do not remove the run's folder (its name is printed)
+  --results FILE  also write "STATUS NAME SECONDS REASON" lines to FILE
+EOF
+}
+
+suite_die() {
+    echo "$suite: $*" >&2
+    exit 1
+}
+
+# suite_leave: the boot script cleans up after itself when it gets a signal; wait for that.
+suite_leave() {
+    local status=$?
+    trap - EXIT
+    if [ -n "$boot_pid" ] && kill -TERM "$boot_pid" 2>/dev/null; then
+        wait "$boot_pid" 2>/dev/null
+    fi
+    if [ "$keep" = 1 ]; then
+        echo "$suite: kept $run"
+    else
+        rm -rf --one-file-system "$run"
+    fi
+    exit $status
+}
+
+# suite_show VERDICT NAME SECONDS REASON...: one line, and for a failure what explains it.
+suite_show() {
+    local verdict=$1 name=$2 seconds=$3
+    shift 3
+    printf '%-4s  %s/%s (%s s)%s\n' "$verdict" "$suite" "$name" "$seconds" "${*:+: $*}"
+    [ "$verdict" = fail ] || return 0
+    local results=$run/share/results
+    if [ -s "$results/$name.log" ]; then
+        echo "----- output of $name (last 60 lines)"
+        tail -n 60 "$results/$name.log"
+    fi
+    if [ -s "$results/$name.journal" ]; then
+        echo "----- journal since $name began (last ${BLOCKSTORE_TEST_JOURNAL_LINES:-120} lines)"
+        tail -n "${BLOCKSTORE_TEST_JOURNAL_LINES:-120}" "$results/$name.journal"
+    fi
+    echo "-----"
+}
+
+# suite_wait_boot: polls for the guest's sign of life; a system that does not come up in time
+# is a failure of its own, with the end of its console.
+suite_wait_boot() {
+    local i
+    for ((i = 0; i < ${BOOT_PATIENCE:-120} * 10; i++)); do
+        [ ! -e "$run/share/started" ] || return 0
+        kill -0 "$boot_pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    echo "$suite: the system did not come up; the end of its console:"
+    tail -n 40 "$run/console"
+    return 1
+}
+
+# suite_run: boots, shows results as they come, fills n_passed, n_failed, n_skipped.
+suite_run() {
+    local verdict name seconds reason reported=0 planned
+    planned=$(wc -l <"$run/share/plan")
+    : >"$run/share/progress"
+    began=$SECONDS
+    suite_boot "$run" >"$run/console" 2>&1 &
+    boot_pid=$!
+    if suite_wait_boot; then
+        while read -r verdict name seconds reason; do
+            suite_show "$verdict" "$name" "$seconds" "$reason"
+            [ -z "$results_file" ] || echo "$verdict $suite/$name $seconds $reason" >>"$results_file"
+            case $verdict in
+            pass) n_passed=$((n_passed + 1)) ;;
+            skip) n_skipped=$((n_skipped + 1)) ;;
+            *) n_failed=$((n_failed + 1)) ;;
+            esac
+            reported=$((reported + 1))
+        done < <(tail -n +1 -s 0.2 --pid="$boot_pid" -f "$run/share/progress")
+    fi
+    wait "$boot_pid"
+    boot_pid=
+    if [ "$reported" -lt "$planned" ]; then
+        echo "$suite: the system ended with $((planned - reported)) of $planned cases unreported; the end of its console:"
+        tail -n 40 "$run/console"
+        while read -r name; do
+            echo "fail  $suite/$name: not run to its end"
+            [ -z "$results_file" ] || echo "fail $suite/$name 0 not run to its end" >>"$results_file"
+            n_failed=$((n_failed + 1))
+        done < <(tail -n +$((reported + 1)) "$run/share/plan")
+    fi
+}
+
+# suite_main ARGUMENT...: needs $suite and the functions suite_deps and suite_boot RUN [--interactive].
+suite_main() {
+    local build='' loop=1 shell=0 cases=() i name
+    keep=0 results_file='' boot_pid='' n_passed=0 n_failed=0 n_skipped=0
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --build) build=${2:?} && shift ;;
+        --loop) loop=${2:?} && shift ;;
+        --results) results_file=${2:?} && shift ;;
+        --shell) shell=1 ;;
+        --keep) keep=1 ;;
+        -h | --help) suite_usage && exit 0 ;;
+        -*) suite_usage >&2 && exit 2 ;;
+        *) cases+=("$(basename "$1")") ;;
+        esac
+        shift
+    done
+    if [ ${#cases[@]} -eq 0 ]; then
+        for i in "$top/tests/$suite/cases"/*; do
+            [ ! -x "$i" ] || [ ! -f "$i" ] || cases+=("$(basename "$i")")
+        done
+    fi
+    [ ${#cases[@]} -gt 0 ] || suite_die "no cases in tests/$suite/cases"
+    for name in "${cases[@]}"; do
+        [ -x "$top/tests/$suite/cases/$name" ] || suite_die "no case named '$name' in tests/$suite/cases"
+    done
+    [ "$(id -u)" = 0 ] || suite_die "needs root"
+
+    suite_deps >&2 || suite_die "what it needs is not installed"
+    [ -n "$build" ] || build=$("$top/tests/lib/build" plain) || suite_die "the tree does not build"
+    run=$(mktemp -d /var/tmp/blockstore-test.XXXXXX)
+    trap suite_leave EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    "$top/tests/lib/stage" "$build" "$run" || suite_die "could not make a root file system"
+    mkdir "$run/share"
+    if [ $shell = 1 ]; then
+        printf '#!/bin/bash\ncd /root\nexec setsid --ctty --wait bash -i </dev/console >/dev/console 2>&1\n' >"$run/share/job"
+        chmod +x "$run/share/job"
+        suite_boot "$run" --interactive
+        exit 0
+    fi
+
+    printf '#!/bin/bash\nexec /usr/lib/blockstore-tests/lib/runner %s\n' "$suite" >"$run/share/job"
+    chmod +x "$run/share/job"
+    for ((i = 0; i < loop; i++)); do
+        printf '%s\n' "${cases[@]}"
+    done >"$run/share/plan"
+    suite_run
+    echo "$suite: one boot, $((SECONDS - began)) s" >&2
+    echo "$n_passed passed, $n_failed failed, $n_skipped skipped"
+    [ "$n_failed" = 0 ]
+}
