@@ -4,6 +4,7 @@
 /* Page-aligned buffers in size classes, handed out last in first out so that the warm ones are used again. Grows on demand up to a limit in
  * bytes, and gives back nothing until it is freed. One thread only. */
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "cleanup.h"

@@ -20,7 +20,7 @@
 #define IVBS_HELLO_SIZE         80U
 #define IVBS_HELLO_REPLY_SIZE   16U
 #define IVBS_HOST_SIZE          32U /* a host's name, zero padded, cut */
-#define IVBS_NOTICE_SIZE        16U
+#define IVBS_NOTICE_LENGTH      16U
 #define IVBS_IDENTITY_SIZE      48U
 #define IVBS_LEASE_SIZE         264U
 #define IVBS_RESUME_SIZE        296U
@@ -219,7 +219,7 @@ int ivbs_zeroes_decode(const uint8_t *data, size_t n, struct ivbs_zeroes *ret);
 void ivbs_fence_encode(const uint8_t token[static IVBS_UUID_SIZE], uint64_t generation, uint8_t ret[static IVBS_FENCE_SIZE]);
 int ivbs_fence_decode(const uint8_t *data, size_t n, uint8_t ret_token[static IVBS_UUID_SIZE], uint64_t *ret_generation);
 
-void ivbs_notice_encode(const struct ivbs_notice *notice, uint8_t ret[static IVBS_NOTICE_SIZE]);
+void ivbs_notice_encode(const struct ivbs_notice *notice, uint8_t ret[static IVBS_NOTICE_LENGTH]);
 int ivbs_notice_decode(const uint8_t *data, size_t n, struct ivbs_notice *ret);
 
 /* Returns the bytes written to ret, which has room for IVBS_PROXIES_SIZE_MAX; entries beyond IVBS_PROXIES_MAX are left out. */

@@ -5,6 +5,7 @@
  * is the completion's user data, its done() gets the result. One thread only. */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
@@ -30,17 +31,20 @@ struct ring_deferred {
         STAILQ_ENTRY(ring_deferred) entry;
 };
 
-/* One-shot timer. */
+/* One-shot timer; see the functions below. */
 struct ring_timer {
-        struct ring_op op;
-        struct ring_op cancel_op;
         struct ring *ring;
         void (*expired)(struct ring_timer *timer);
         void (*stopped)(struct ring_timer *timer);
-        struct __kernel_timespec when;
         uint64_t deadline_usec;
-        bool armed;    /* the owner wants it to expire */
-        bool in_ring;  /* the kernel still knows of it */
+        bool armed; /* the owner wants it to expire */
+
+        /* private */
+        struct ring_op op, update_op;
+        struct __kernel_timespec when;
+        uint64_t kernel_usec; /* what the kernel was last told */
+        bool in_ring;         /* the kernel has a time-out of ours */
+        unsigned updates;     /* changes and removals that have not completed */
 };
 
 /* entries: submission queue size, a power of two. Returns 0 or a negative errno: -ENOSYS or -EPERM where io_uring is disabled
@@ -78,11 +82,11 @@ void ring_stop(struct ring *ring);
 /* CLOCK_MONOTONIC in µs, read once a step: cheap enough for each request. */
 uint64_t ring_now_usec(struct ring *ring);
 
-/* Timer: init once; set and unset as often as wanted. expired() comes at or after now + usec. A timer set anew forgets the earlier time.
- * The struct may be freed only when ring_timer_is_idle(), which stopped() (may be NULL) announces after ring_timer_unset(). */
+/* Init once; set and unset as often as wanted. expired() comes at or after now + usec. A timer set anew forgets the earlier time. The struct may be freed
+ * only when ring_timer_is_idle(), which stopped() (may be NULL) announces after ring_timer_unset(). */
 void ring_timer_init(struct ring_timer *timer, struct ring *ring, void (*expired)(struct ring_timer *timer));
 void ring_timer_set(struct ring_timer *timer, uint64_t usec);
 void ring_timer_unset(struct ring_timer *timer);
 static inline bool ring_timer_is_idle(const struct ring_timer *timer) {
-        return !timer->in_ring;
+        return !timer->armed && !timer->in_ring && timer->updates == 0;
 }

@@ -53,7 +53,7 @@ struct stream {
         uint64_t last_output_usec;
 
         /* private */
-        struct ring_op recv_op, send_op, cancel_op;
+        struct ring_op recv_op, send_op;
         struct ring_deferred work;
         uint8_t *input;
         size_t input_start, input_end;

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A stream has at most one receive and one send in the kernel. That keeps the byte order without linking, and lets everything that was queued
+ * while a send was under way leave in the next one: the busier the stream, the larger the batches.
+ *
+ * Receiving: into the input buffer, or, while a payload is awaited, by a scattered receive into the owner's buffer first and the input buffer behind
+ * it, so that a large payload is not copied and the headers after it still come in the same call.
+ *
+ * Life: stream_close() only marks and cancels. Whatever the kernel still holds comes back as a completion, and the end, with done() of the unsent
+ * messages and closed(), is deferred work: never inside a call of the owner's. */
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "stream.h"
+
+#define STREAM_OF(ptr, member) ((struct stream *) ((char *) (ptr) - offsetof(struct stream, member)))
+
+/* Below this much room behind the buffered bytes they are moved to the front. */
+#define INPUT_ROOM_MIN (STREAM_INPUT_SIZE / 4U)
+
+static void arm_receive(struct stream *s) {
+        struct io_uring_sqe *sqe;
+
+        if (s->input_start == s->input_end)
+                s->input_start = s->input_end = 0;
+        else if (s->input_start > 0 && STREAM_INPUT_SIZE - s->input_end < INPUT_ROOM_MIN) {
+                memmove(s->input, s->input + s->input_start, s->input_end - s->input_start);
+                s->input_end -= s->input_start;
+                s->input_start = 0;
+        }
+
+        sqe = ring_get_sqe(s->ring);
+        if (s->sink_left > 0) {
+                s->recv_iov[0] = (struct iovec) { .iov_base = s->sink, .iov_len = s->sink_left };
+                s->recv_iov[1] = (struct iovec) {
+                        .iov_base = s->input + s->input_end,
+                        .iov_len = STREAM_INPUT_SIZE - s->input_end,
+                };
+                s->recv_msg = (struct msghdr) { .msg_iov = s->recv_iov, .msg_iovlen = 2 };
+                io_uring_prep_recvmsg(sqe, s->fd, &s->recv_msg, 0);
+        } else
+                io_uring_prep_recv(sqe, s->fd, s->input + s->input_end, STREAM_INPUT_SIZE - s->input_end, 0);
+        ring_sqe_set_op(sqe, &s->recv_op);
+        s->receiving = true;
+}
+
+static void arm_send(struct stream *s) {
+        struct io_uring_sqe *sqe;
+        struct stream_out *out;
+        size_t skip = s->out_done;
+        unsigned n = 0;
+
+        STAILQ_FOREACH(out, &s->out, entry) {
+                if (n + out->n_iov > STREAM_SEND_IOV)
+                        break;
+                for (unsigned i = 0; i < out->n_iov; i++) {
+                        size_t len = out->iov[i].iov_len;
+
+                        if (len <= skip) {
+                                skip -= len;
+                                continue;
+                        }
+                        s->send_iov[n++] = (struct iovec) {
+                                .iov_base = (uint8_t *) out->iov[i].iov_base + skip,
+                                .iov_len = len - skip,
+                        };
+                        skip = 0;
+                }
+        }
+
+        s->send_msg = (struct msghdr) { .msg_iov = s->send_iov, .msg_iovlen = n };
+        sqe = ring_get_sqe(s->ring);
+        /* MSG_WAITALL: the kernel goes on after a short send by itself. */
+        io_uring_prep_sendmsg(sqe, s->fd, &s->send_msg, MSG_NOSIGNAL | MSG_WAITALL);
+        ring_sqe_set_op(sqe, &s->send_op);
+        s->sending = true;
+}
+
+static void end_of(struct stream *s) {
+        struct stream_out *out;
+
+        while ((out = STAILQ_FIRST(&s->out))) {
+                STAILQ_REMOVE_HEAD(&s->out, entry);
+                s->n_out--;
+                if (out->done)
+                        out->done(out, s->error < 0 ? s->error : -ECONNRESET);
+        }
+
+        s->reported = true;
+        s->fd = safe_close(s->fd);
+        free(s->input);
+        s->input = NULL;
+        s->ops->closed(s, s->error);
+}
+
+/* Moves what is buffered into the sink. */
+static void fill_sink(struct stream *s) {
+        size_t n = s->input_end - s->input_start;
+
+        if (n > s->sink_left)
+                n = s->sink_left;
+        memcpy(s->sink, s->input + s->input_start, n);
+        s->sink += n;
+        s->sink_left -= n;
+        s->input_start += n;
+}
+
+static void finish_sink(struct stream *s) {
+        int r;
+
+        if (!s->sink_pending || s->sink_left > 0)
+                return;
+
+        s->sink_pending = false;
+        s->sink = NULL;
+        r = s->ops->payload(s);
+        if (r < 0)
+                stream_close(s, r);
+}
+
+/* Hands the buffered bytes to the owner, for as long as it takes some. */
+static void consume(struct stream *s) {
+        s->dispatching = true;
+
+        while (!s->closing && !s->paused && !s->sink_pending && s->input_end > s->input_start) {
+                size_t n = s->input_end - s->input_start;
+                ssize_t r;
+
+                r = s->ops->input(s, s->input + s->input_start, n);
+                if (s->closing)
+                        break;
+                if (r < 0) {
+                        stream_close(s, (int) r);
+                        break;
+                }
+                assert((size_t) r <= n);
+                s->input_start += (size_t) r;
+
+                if (s->sink_pending) {
+                        fill_sink(s);
+                        finish_sink(s);
+                } else if (r == 0) {
+                        if (n == STREAM_INPUT_SIZE && !s->paused)
+                                stream_close(s, -EMSGSIZE);
+                        break;
+                }
+        }
+
+        s->dispatching = false;
+}
+
+static void work(struct ring_deferred *deferred) {
+        struct stream *s = STREAM_OF(deferred, work);
+
+        if (!s->closing)
+                consume(s);
+
+        if (s->closing) {
+                if (!s->receiving && !s->sending && !s->reported)
+                        end_of(s);
+                return;
+        }
+
+        if (!s->sending && !STAILQ_EMPTY(&s->out))
+                arm_send(s);
+        if (!s->receiving && !s->paused)
+                arm_receive(s);
+}
+
+static void received(struct ring_op *op, int32_t res, uint32_t flags) {
+        struct stream *s = STREAM_OF(op, recv_op);
+
+        s->receiving = false;
+        ring_defer(s->ring, &s->work);
+        if (s->closing)
+                return;
+
+        if (res < 0) {
+                if (res != -EAGAIN && res != -EINTR)
+                        stream_close(s, res);
+                return;
+        }
+        if (res == 0) {
+                /* In order only between messages: an end in the middle of one has cut it. */
+                stream_close(s, s->sink_pending || s->input_end > s->input_start ? -ECONNRESET : 0);
+                return;
+        }
+
+        s->bytes_in += (uint32_t) res;
+        s->last_input_usec = ring_now_usec(s->ring);
+
+        if (s->sink_left > 0) {
+                size_t n = (size_t) res < s->sink_left ? (size_t) res : s->sink_left;
+
+                s->sink += n;
+                s->sink_left -= n;
+                s->input_end += (size_t) res - n;
+                finish_sink(s);
+        } else
+                s->input_end += (size_t) res;
+}
+
+static void sent(struct ring_op *op, int32_t res, uint32_t flags) {
+        struct stream *s = STREAM_OF(op, send_op);
+        struct stream_out *out;
+
+        s->sending = false;
+        ring_defer(s->ring, &s->work);
+
+        if (res < 0) {
+                if (!s->closing && res != -EAGAIN && res != -EINTR)
+                        stream_close(s, res);
+                return;
+        }
+
+        s->bytes_out += (uint32_t) res;
+        s->last_output_usec = ring_now_usec(s->ring);
+        s->out_done += (size_t) res;
+
+        while ((out = STAILQ_FIRST(&s->out))) {
+                size_t len = 0;
+
+                for (unsigned i = 0; i < out->n_iov; i++)
+                        len += out->iov[i].iov_len;
+                if (s->out_done < len)
+                        break;
+
+                s->out_done -= len;
+                s->n_out--;
+                STAILQ_REMOVE_HEAD(&s->out, entry);
+                if (out->done)
+                        out->done(out, 0);
+        }
+}
+
+int stream_init(struct stream *s, struct ring *ring, int fd, const struct stream_ops *ops, void *owner) {
+        *s = (struct stream) {
+                .ring = ring,
+                .fd = fd,
+                .ops = ops,
+                .owner = owner,
+                .last_input_usec = ring_now_usec(ring),
+                .last_output_usec = ring_now_usec(ring),
+                .recv_op.done = received,
+                .send_op.done = sent,
+                .work.run = work,
+        };
+        STAILQ_INIT(&s->out);
+
+        s->input = malloc(STREAM_INPUT_SIZE);
+        if (!s->input) {
+                s->fd = safe_close(fd);
+                return -ENOMEM;
+        }
+
+        ring_defer(ring, &s->work);
+        return 0;
+}
+
+void stream_receive_into(struct stream *s, void *buffer, size_t len) {
+        assert(s->dispatching && !s->sink_pending && len > 0);
+
+        s->sink = buffer;
+        s->sink_left = len;
+        s->sink_pending = true;
+}
+
+void stream_send(struct stream *s, struct stream_out *out) {
+        assert(out->n_iov > 0 && out->n_iov <= STREAM_OUT_IOV_MAX);
+
+        if (s->closing) {
+                if (out->done)
+                        out->done(out, -ECONNRESET);
+                return;
+        }
+
+        STAILQ_INSERT_TAIL(&s->out, out, entry);
+        s->n_out++;
+        ring_defer(s->ring, &s->work);
+}
+
+void stream_pause(struct stream *s) {
+        s->paused = true;
+}
+
+void stream_resume(struct stream *s) {
+        if (!s->paused || s->closing)
+                return;
+
+        s->paused = false;
+        ring_defer(s->ring, &s->work);
+}
+
+void stream_close(struct stream *s, int error) {
+        if (s->closing)
+                return;
+
+        s->closing = true;
+        s->error = error;
+        if (s->ops->closing)
+                s->ops->closing(s, error);
+
+        if (s->receiving)
+                ring_cancel(s->ring, &s->recv_op);
+        if (s->sending)
+                ring_cancel(s->ring, &s->send_op);
+        ring_defer(s->ring, &s->work);
+}
