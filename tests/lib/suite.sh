@@ -12,6 +12,9 @@
 # The caller sets $top, the tree, and $suite.
 # shellcheck disable=SC2154
 
+# shellcheck source=tests/lib/report.sh
+. "$top/tests/lib/report.sh"
+
 suite_usage() {
     cat <<EOF
 Usage: tests/$suite/run [OPTION...] [CASE...]
@@ -31,6 +34,12 @@ suite_die() {
     exit 1
 }
 
+# Not a failure of the tree: tools/test decides what it counts as.
+suite_cannot_run() {
+    echo "$suite: cannot run here: $*" >&2
+    exit "$REPORT_CANNOT_RUN"
+}
+
 # suite_leave: the boot script cleans up after itself when it gets a signal; wait for that.
 suite_leave() {
     local status=$?
@@ -46,12 +55,9 @@ suite_leave() {
     exit $status
 }
 
-# suite_show VERDICT NAME SECONDS REASON...: one line, and for a failure what explains it.
-suite_show() {
-    local verdict=$1 name=$2 seconds=$3
-    shift 3
-    printf '%-4s  %s/%s (%s s)%s\n' "$verdict" "$suite" "$name" "$seconds" "${*:+: $*}"
-    [ "$verdict" = fail ] || return 0
+# suite_explain NAME: what explains a failure.
+suite_explain() {
+    local name=$1
     local results=$run/share/results
     if [ -s "$results/$name.log" ]; then
         echo "----- output of $name (last 60 lines)"
@@ -88,8 +94,8 @@ suite_run() {
     boot_pid=$!
     if suite_wait_boot; then
         while read -r verdict name seconds reason; do
-            suite_show "$verdict" "$name" "$seconds" "$reason"
-            [ -z "$results_file" ] || echo "$verdict $suite/$name $seconds $reason" >>"$results_file"
+            report "$verdict" "$suite/$name" "$seconds" "$reason"
+            [ "$verdict" != fail ] || suite_explain "$name"
             case $verdict in
             pass) n_passed=$((n_passed + 1)) ;;
             skip) n_skipped=$((n_skipped + 1)) ;;
@@ -104,14 +110,14 @@ suite_run() {
         echo "$suite: the system ended with $((planned - reported)) of $planned cases unreported; the end of its console:"
         tail -n 40 "$run/console"
         while read -r name; do
-            echo "fail  $suite/$name: not run to its end"
-            [ -z "$results_file" ] || echo "fail $suite/$name 0 not run to its end" >>"$results_file"
+            report fail "$suite/$name" 0 "not run to its end"
             n_failed=$((n_failed + 1))
         done < <(tail -n +$((reported + 1)) "$run/share/plan")
     fi
 }
 
-# suite_main ARGUMENT...: needs $suite and the functions suite_deps and suite_boot RUN [--interactive].
+# suite_main ARGUMENT...: needs $suite and the functions suite_deps, suite_probe (sets
+# probe_reason when it fails) and suite_boot RUN [--interactive].
 suite_main() {
     local build='' loop=1 shell=0 cases=() i name
     keep=0 results_file='' boot_pid='' n_passed=0 n_failed=0 n_skipped=0
@@ -137,9 +143,9 @@ suite_main() {
     for name in "${cases[@]}"; do
         [ -x "$top/tests/$suite/cases/$name" ] || suite_die "no case named '$name' in tests/$suite/cases"
     done
-    [ "$(id -u)" = 0 ] || suite_die "needs root"
-
-    suite_deps >&2 || suite_die "what it needs is not installed"
+    [ "$(id -u)" = 0 ] || suite_cannot_run "it needs root"
+    suite_deps >&2 || suite_cannot_run "what it needs is not installed"
+    suite_probe || suite_cannot_run "$probe_reason"
     [ -n "$build" ] || build=$("$top/tests/lib/build" plain) || suite_die "the tree does not build"
     run=$(mktemp -d /var/tmp/blockstore-test.XXXXXX)
     trap suite_leave EXIT

@@ -1,0 +1,278 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# For cases in bash: sourced first, it makes a case stop at its first error and undo at its
+# end, in reverse order, whatever was given to `defer`. Conditions are waited for with
+# `wait_for`, never slept for. OUTPUT holds what the command of the last `run` or
+# `check_fails` printed.
+#
+#   . /usr/lib/blockstore-tests/lib/case.sh
+
+set -Eeuo pipefail
+
+CONFIG=/etc/blockstore
+STORE=/var/lib/blockstore-proxy/store
+CREDENTIAL=/etc/credstore/blockstore.default
+USER_NAME=demo
+USER_PASSWORD='correct horse battery staple'
+PROXY_A=127.0.0.1:11417
+PROXY_B=127.0.0.1:11418
+OUTPUT=
+case_deferred=()
+
+# defer COMMAND...: run at the end of the case, last in first out; failing there is no harm.
+defer() {
+    local quoted
+    printf -v quoted '%q ' "$@"
+    case_deferred+=("$quoted")
+}
+
+case_end() {
+    local status=$? i
+    trap - EXIT ERR
+    set +e
+    for ((i = ${#case_deferred[@]} - 1; i >= 0; i--)); do
+        eval "${case_deferred[i]}" >/dev/null 2>&1
+    done
+    exit $status
+}
+trap case_end EXIT
+trap 'exit 143' TERM
+trap 'echo "failed at ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND" >&2' ERR
+
+note() {
+    local uptime
+    read -r uptime _ </proc/uptime
+    echo "[$uptime] $*"
+}
+
+fail() {
+    echo "FAILED: $*" >&2
+    case_caller
+    exit 1
+}
+
+case_caller() {
+    local i
+    for ((i = 2; i < ${#FUNCNAME[@]}; i++)); do
+        echo "  in ${FUNCNAME[i]}, ${BASH_SOURCE[i]##*/}:${BASH_LINENO[i - 1]}" >&2
+    done
+}
+
+skip() {
+    echo "skip: $*"
+    exit 77
+}
+
+# wait_for SECONDS COMMAND...: until COMMAND succeeds. Its output is shown only when it never did.
+wait_for() {
+    local patience=$1 deadline=$((SECONDS + $1))
+    shift
+    until OUTPUT=$("$@" 2>&1); do
+        if [ $SECONDS -ge "$deadline" ]; then
+            echo "$OUTPUT" >&2
+            fail "after $patience s still not so: $*"
+        fi
+        sleep 0.1
+    done
+}
+
+# run COMMAND...: must succeed; its output (both streams) is in OUTPUT.
+run() {
+    local status=0
+    OUTPUT=$("$@" 2>&1) || status=$?
+    [ $status = 0 ] || fail "exit status $status of: $*
+$OUTPUT"
+}
+
+# check_fails STATUS COMMAND...: must end with that status ("any": any but 0).
+check_fails() {
+    local expected=$1 status=0
+    shift
+    OUTPUT=$("$@" 2>&1) || status=$?
+    if [ "$expected" = any ] && [ $status != 0 ]; then
+        return 0
+    fi
+    [ "$status" = "$expected" ] || fail "exit status $status, not $expected, of: $*
+$OUTPUT"
+}
+
+# check_eq EXPECTED ACTUAL [WHAT]
+check_eq() {
+    [ "$1" = "$2" ] || fail "${3:-value}: expected '$1', got '$2'"
+}
+
+# check_match REGEX TEXT [WHAT]: extended regular expression, somewhere in TEXT, case ignored.
+check_match() {
+    grep -qiE -- "$1" <<<"$2" || fail "${3:-text} does not match '$1': $2"
+}
+
+check_no_match() {
+    ! grep -qiE -- "$1" <<<"$2" || fail "${3:-text} matches '$1': $2"
+}
+
+# unit_is STATE UNIT: for wait_for. STATE as in `systemctl is-active`.
+unit_is() {
+    [ "$(systemctl is-active "$2")" = "$1" ]
+}
+
+unit_property() {
+    systemctl show --value -p "$2" "$1"
+}
+
+# image_property NAME PROPERTY: as the bus tells it, without the type and quotes.
+image_property() {
+    busctl get-property org.blockstore "$(image_object "$1")" org.blockstore.Image "$2" |
+        sed 's/^[a-z]* //; s/^"\(.*\)"$/\1/'
+}
+
+# image_object NAME: the object path, as sd_bus_path_encode() makes it.
+image_object() {
+    local name=$1 path='' i c
+    for ((i = 0; i < ${#name}; i++)); do
+        c=${name:i:1}
+        case $c in
+        [a-zA-Z]) path+=$c ;;
+        [0-9]) if [ $i = 0 ]; then printf -v c '_%02x' "'$c"; fi && path+=$c ;;
+        *) printf -v c '_%02x' "'$c" && path+=$c ;;
+        esac
+    done
+    echo "/org/blockstore/image/$path"
+}
+
+# image_state_is STATE NAME: for wait_for.
+image_state_is() {
+    [ "$(image_property "$2" State)" = "$1" ]
+}
+
+# listens PORT: whether something on the loopback accepts connections.
+listens() {
+    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+users_file() {
+    # Making one costs a slow hash: the cases of a boot share it.
+    local kept=/run/blockstore-tests-users.json
+    if [ ! -e $kept ]; then
+        rm -f $CONFIG/proxyd/users.json
+        blockstorectl user add --file $CONFIG/proxyd/users.json $USER_NAME \
+            --read '*' --write '*' --admin <<<"$USER_PASSWORD"
+        cp -a $CONFIG/proxyd/users.json $kept
+    fi
+    cp -a $kept $CONFIG/proxyd/users.json
+}
+
+# configure_host [JSON-MEMBERS]: two proxies and a user in blockstore.json, the password in the
+# credential store. JSON-MEMBERS, such as '"attach-timeout": "5s"', go in as well.
+configure_host() {
+    mkdir -p $CONFIG/images.d $CONFIG/proxyd "$(dirname $CREDENTIAL)"
+    rm -f $CONFIG/images.d/*.json
+    cat >$CONFIG/blockstore.json <<EOF
+{
+  "proxies": ["$PROXY_A", "$PROXY_B"],
+  "user": "$USER_NAME"${1:+,
+  $1}
+}
+EOF
+    (umask 077 && echo "$USER_PASSWORD" >$CREDENTIAL)
+    defer rm -f $CONFIG/blockstore.json $CREDENTIAL
+}
+
+# configure_image NAME JSON: a file in images.d.
+configure_image() {
+    mkdir -p $CONFIG/images.d
+    echo "$2" >"$CONFIG/images.d/$1.json"
+    defer rm -f "$CONFIG/images.d/$1.json"
+}
+
+# configure_proxy NAME PORT PEER-PORT [STORE]
+configure_proxy() {
+    mkdir -p $CONFIG/proxyd
+    cat >"$CONFIG/proxyd/$1.json" <<EOF
+{
+  "listen": ["127.0.0.1:$2"],
+  "store": {"type": "file", "path": "${4:-$STORE}"},
+  "users": "users.json",
+  "peers": ["127.0.0.1:$3"],
+  "idle-limit": "30s"
+}
+EOF
+    users_file
+    defer rm -f "$CONFIG/proxyd/$1.json"
+}
+
+# start_proxy a|b: on port 11417 or 11418, over one store.
+start_proxy() {
+    case $1 in
+    a) configure_proxy a 11417 11418 ;;
+    b) configure_proxy b 11418 11417 ;;
+    *) fail "no proxy $1" ;;
+    esac
+    defer stop_proxy "$1"
+    run systemctl start "blockstore-proxyd@$1.service"
+}
+
+stop_proxy() {
+    systemctl stop "blockstore-proxyd@$1.service"
+}
+
+# A host with one proxy (`use_host a`) or two (`use_host a b`) over an empty store.
+use_host() {
+    rm -rf "$STORE"
+    defer rm -rf "$STORE"
+    defer stop_supervisor_clients
+    configure_host
+    local proxy
+    for proxy in "$@"; do
+        start_proxy "$proxy"
+    done
+}
+
+# Query services and their sockets hold no image, but know the old proxies.
+stop_supervisor_clients() {
+    systemctl stop 'blockstore-query@*.service'
+}
+
+# create_image NAME SIZE: in the store; everything of it is stopped at the end of the case.
+create_image() {
+    run blockstorectl create "$1" "$2"
+    defer stop_image "$1"
+}
+
+# stop_image NAME: all its units, whatever state they are in; for the end of a case.
+stop_image() {
+    systemctl stop "image@$1.target" "image@$1.socket" "image@$1.service"
+    systemctl reset-failed "image@$1.target" "image@$1.socket" "image@$1.service"
+    rm -f "/run/blockstore/options/$1.json"
+}
+
+# start_image NAME: and its device is there.
+start_image() {
+    run systemctl start "image@$1.service"
+    [ -b "/dev/blockstore/$1" ] || fail "image@$1.service is started, but /dev/blockstore/$1 is not a block device"
+}
+
+# image_is_gone NAME: service, socket and device; for wait_for.
+image_is_gone() {
+    local unit
+    for unit in service socket; do
+        case $(systemctl is-active "image@$1.$unit") in
+        inactive | failed) ;;
+        *) echo "image@$1.$unit is active" && return 1 ;;
+        esac
+    done
+    [ ! -e "/dev/blockstore/$1" ] || { echo "/dev/blockstore/$1 exists" && return 1; }
+    [ ! -e "/run/blockstore/image/$1/nbd" ] || { echo "/run/blockstore/image/$1/nbd exists" && return 1; }
+}
+
+nbd_uri() {
+    echo "nbd+unix:///${2:-}?socket=/run/blockstore/image/$1/nbd"
+}
+
+# expect_failed NAME EXIT-STATUS REGEX: the service has failed with that status, and says why in
+# its status text; forgiven afterwards, so that it does not count as left behind.
+expect_failed() {
+    wait_for 15 unit_is failed "image@$1.service"
+    check_eq "$2" "$(unit_property "image@$1.service" ExecMainStatus)" "exit status of image@$1"
+    check_match "$3" "$(systemctl status --no-pager "image@$1.service" || true)" "systemctl status of image@$1"
+}
