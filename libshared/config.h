@@ -35,7 +35,7 @@ struct config_key {
 };
 
 /* Reads and parses: at most CONFIG_FILE_MAX bytes, UTF-8 without a byte order mark, one object, no duplicate keys, nothing behind it. Returns 0 or a negative errno (-ENOENT
- * when there is no such file) with *ret_message a sentence "FILE:LINE: ...". */
+ * when there is no such file) with *ret_message a sentence "FILE:LINE: ...", NULL when there is no memory left for one; the caller frees it. */
 int config_file_open(const char *path, struct config_file **ret, char **ret_message);
 /* The same from memory; name is what messages call it. */
 int config_file_parse(const char *name, const char *text, size_t n, struct config_file **ret, char **ret_message);
@@ -43,7 +43,8 @@ struct config_file *config_file_free(struct config_file *file);
 DEFINE_CLEANUP(struct config_file *, config_file_free);
 const char *config_file_path(const struct config_file *file);
 
-/* Walks the top-level object. An unknown key is an error that names the nearest known one. The table ends with a NULL name. */
+/* Walks the top-level object. An unknown key is an error that names the nearest known one. The table ends with a NULL name. On failure some of userdata may have been
+ * set: apply to a fresh structure, and throw it away then. Returns 0, -EINVAL or -ENOMEM (with *ret_message NULL). */
 int config_apply(const struct config_file *file, const struct config_key *keys, void *userdata, char **ret_message);
 
 /* For handlers of nested objects and arrays. */
@@ -60,9 +61,12 @@ int config_handle_unsigned(struct config_context *context, struct json_object *v
 int config_handle_time(struct config_context *context, struct json_object *value, void *userdata);     /* uint64_t µs: 30, "30s", "150ms", "2min", "infinity" */
 int config_handle_size(struct config_context *context, struct json_object *value, void *userdata);     /* uint64_t bytes: 4096, "64M", "10G" (powers of 1024) */
 
-/* "HOST", "HOST:PORT", "V4:PORT", "[V6]", "[V6]:PORT": normalised with the port (default: ivbs). Returns 0, -EINVAL or -ENOMEM. */
+/* "HOST", "HOST:PORT", "V4:PORT", "[V6]", "[V6]:PORT" in one spelling: host in lower case, V6 at its shortest and in brackets, port made explicit (default: IVBS_PORT). At
+ * most 255 bytes. Returns 0, -EINVAL or -ENOMEM. */
 int address_normalise(const char *text, char **ret);
-/* "1.5G", "64M", "4096", "10GiB" in powers of 1024. Returns 0, -EINVAL or -ERANGE. */
+/* The same, in two parts and without brackets, as getaddrinfo() takes them. */
+int address_split(const char *text, char **ret_host, uint16_t *ret_port);
+/* "4096", "64M", "1.5G", "10GiB" in powers of 1024, up to E; a fraction of a byte is dropped. Returns 0, -EINVAL or -ERANGE. */
 int size_parse(const char *text, uint64_t *ret);
-/* "30", "30s", "1min 30s", "150ms", "2h", "infinity". Returns 0, -EINVAL or -ERANGE. */
+/* "30" (seconds), "30s", "1min 30s", "150ms", "1.5h", "infinity" (UINT64_MAX); units us, ms, s, min (m), h, d. Returns 0, -EINVAL or -ERANGE. */
 int time_parse(const char *text, uint64_t *ret_usec);

@@ -7,48 +7,12 @@
  * above them cannot be answered without swallowing it first, so the decoders say so by an error of its own. Everything else that is wrong
  * gets an answer, and the connection lives. */
 
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
+#include "bytes.h"
 #include "cleanup.h"
 #include "nbd.h"
-
-static uint16_t get16(const uint8_t *p) {
-        uint16_t v;
-
-        memcpy(&v, p, sizeof(v));
-        return be16toh(v);
-}
-
-static uint32_t get32(const uint8_t *p) {
-        uint32_t v;
-
-        memcpy(&v, p, sizeof(v));
-        return be32toh(v);
-}
-
-static uint64_t get64(const uint8_t *p) {
-        uint64_t v;
-
-        memcpy(&v, p, sizeof(v));
-        return be64toh(v);
-}
-
-static void put16(uint8_t *p, uint16_t v) {
-        v = htobe16(v);
-        memcpy(p, &v, sizeof(v));
-}
-
-static void put32(uint8_t *p, uint32_t v) {
-        v = htobe32(v);
-        memcpy(p, &v, sizeof(v));
-}
-
-static void put64(uint8_t *p, uint64_t v) {
-        v = htobe64(v);
-        memcpy(p, &v, sizeof(v));
-}
 
 /* How much of the text is sent: whole UTF-8 characters only, for clients show it. */
 static size_t text_length(const char *text) {
@@ -109,13 +73,13 @@ const char *nbd_command_to_string(uint16_t type) {
 }
 
 void nbd_greeting_encode(uint8_t ret[static NBD_GREETING_SIZE]) {
-        put64(ret, NBD_INIT_PASSWD);
-        put64(ret + 8, NBD_OPTION_MAGIC);
-        put16(ret + 16, NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
+        put_be64(ret, NBD_INIT_PASSWD);
+        put_be64(ret + 8, NBD_OPTION_MAGIC);
+        put_be16(ret + 16, NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
 }
 
 int nbd_client_flags_decode(const uint8_t data[static NBD_CLIENT_FLAGS_SIZE], uint32_t *ret_flags) {
-        uint32_t flags = get32(data);
+        uint32_t flags = get_be32(data);
 
         if (!(flags & NBD_FLAG_FIXED_NEWSTYLE) || (flags & ~(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES)))
                 return -EPROTO;
@@ -130,15 +94,15 @@ int nbd_option_decode(const uint8_t *data, size_t n, struct nbd_option *ret) {
         if (n < NBD_OPTION_SIZE)
                 return 0;
 
-        if (get64(data) != NBD_OPTION_MAGIC)
+        if (get_be64(data) != NBD_OPTION_MAGIC)
                 return -EBADMSG;
 
-        length = get32(data + 12);
+        length = get_be32(data + 12);
         if (length > NBD_OPTION_LENGTH_MAX)
                 return -EMSGSIZE;
 
         *ret = (struct nbd_option){
-                .option = get32(data + 8),
+                .option = get_be32(data + 8),
                 .length = length,
         };
         return NBD_OPTION_SIZE;
@@ -156,16 +120,16 @@ int nbd_info_request_decode(const uint8_t *data, size_t n, struct nbd_info_reque
         if (n < 6)
                 return -EINVAL;
 
-        length = get32(data);
+        length = get_be32(data);
         if (length > n - 6 || !name_is_valid(data + 4, length))
                 return -EINVAL;
 
-        count = get16(data + 4 + length);
+        count = get_be16(data + 4 + length);
         if (n - 6 - length != count * 2U)
                 return -EINVAL;
 
         for (unsigned i = 0; i < count; i++) {
-                uint16_t type = get16(data + 6 + length + i * 2U);
+                uint16_t type = get_be16(data + 6 + length + i * 2U);
 
                 if (type < 32)
                         infos |= UINT32_C(1) << type;
@@ -193,10 +157,10 @@ bool nbd_name_equal(const char *name, size_t length, const char *wanted) {
 }
 
 static void option_reply_encode(uint32_t option, uint32_t type, size_t length, uint8_t *ret) {
-        put64(ret, NBD_OPTION_REPLY_MAGIC);
-        put32(ret + 8, option);
-        put32(ret + 12, type);
-        put32(ret + 16, (uint32_t) length);
+        put_be64(ret, NBD_OPTION_REPLY_MAGIC);
+        put_be32(ret + 8, option);
+        put_be32(ret + 12, type);
+        put_be32(ret + 16, (uint32_t) length);
 }
 
 void nbd_option_ack_encode(uint32_t option, uint8_t ret[static NBD_OPTION_REPLY_SIZE]) {
@@ -214,7 +178,7 @@ size_t nbd_option_server_encode(const char *name, uint8_t ret[static NBD_TEXT_RE
         size_t n = put_text(ret + NBD_OPTION_REPLY_SIZE + 4, name);
 
         option_reply_encode(NBD_OPT_LIST, NBD_REP_SERVER, 4 + n, ret);
-        put32(ret + NBD_OPTION_REPLY_SIZE, (uint32_t) n);
+        put_be32(ret + NBD_OPTION_REPLY_SIZE, (uint32_t) n);
         return NBD_OPTION_REPLY_SIZE + 4 + n;
 }
 
@@ -222,7 +186,7 @@ static size_t info_text_encode(uint32_t option, uint16_t info, const char *text,
         size_t n = put_text(ret + NBD_OPTION_REPLY_SIZE + 2, text);
 
         option_reply_encode(option, NBD_REP_INFO, 2 + n, ret);
-        put16(ret + NBD_OPTION_REPLY_SIZE, info);
+        put_be16(ret + NBD_OPTION_REPLY_SIZE, info);
         return NBD_OPTION_REPLY_SIZE + 2 + n;
 }
 
@@ -232,18 +196,18 @@ size_t nbd_option_go_encode(uint32_t option, const struct nbd_export *export, ui
 
         option_reply_encode(option, NBD_REP_INFO, 12, p);
         p += NBD_OPTION_REPLY_SIZE;
-        put16(p, NBD_INFO_EXPORT);
-        put64(p + 2, export->size);
-        put16(p + 10, export->flags);
+        put_be16(p, NBD_INFO_EXPORT);
+        put_be64(p + 2, export->size);
+        put_be16(p + 10, export->flags);
         p += 12;
 
         /* Sent whether asked for or not: a client that does not know it passes it over, and one that does need not ask twice. */
         option_reply_encode(option, NBD_REP_INFO, 14, p);
         p += NBD_OPTION_REPLY_SIZE;
-        put16(p, NBD_INFO_BLOCK_SIZE);
-        put32(p + 2, export->block_size_min);
-        put32(p + 6, export->block_size_preferred);
-        put32(p + 10, export->payload_max);
+        put_be16(p, NBD_INFO_BLOCK_SIZE);
+        put_be32(p + 2, export->block_size_min);
+        put_be32(p + 6, export->block_size_preferred);
+        put_be32(p + 10, export->payload_max);
         p += 14;
 
         if (infos & (UINT32_C(1) << NBD_INFO_NAME))
@@ -256,8 +220,8 @@ size_t nbd_option_go_encode(uint32_t option, const struct nbd_export *export, ui
 }
 
 size_t nbd_export_reply_encode(const struct nbd_export *export, uint32_t client_flags, uint8_t ret[static NBD_EXPORT_REPLY_SIZE]) {
-        put64(ret, export->size);
-        put16(ret + 8, export->flags);
+        put_be64(ret, export->size);
+        put_be16(ret + 8, export->flags);
         if (client_flags & NBD_FLAG_NO_ZEROES)
                 return 10;
 
@@ -268,15 +232,15 @@ size_t nbd_export_reply_encode(const struct nbd_export *export, uint32_t client_
 int nbd_request_decode(const uint8_t data[static NBD_REQUEST_SIZE], struct nbd_request *ret) {
         struct nbd_request request;
 
-        if (get32(data) != NBD_REQUEST_MAGIC)
+        if (get_be32(data) != NBD_REQUEST_MAGIC)
                 return -EBADMSG;
 
         request = (struct nbd_request){
-                .flags = get16(data + 4),
-                .type = get16(data + 6),
-                .cookie = get64(data + 8),
-                .offset = get64(data + 16),
-                .length = get32(data + 24),
+                .flags = get_be16(data + 4),
+                .type = get_be16(data + 6),
+                .cookie = get_be64(data + 8),
+                .offset = get_be64(data + 16),
+                .length = get_be32(data + 24),
         };
         if (nbd_request_payload(&request) > NBD_PAYLOAD_MAX)
                 return -EMSGSIZE;
@@ -286,12 +250,12 @@ int nbd_request_decode(const uint8_t data[static NBD_REQUEST_SIZE], struct nbd_r
 }
 
 void nbd_request_encode(const struct nbd_request *request, uint8_t ret[static NBD_REQUEST_SIZE]) {
-        put32(ret, NBD_REQUEST_MAGIC);
-        put16(ret + 4, request->flags);
-        put16(ret + 6, request->type);
-        put64(ret + 8, request->cookie);
-        put64(ret + 16, request->offset);
-        put32(ret + 24, request->length);
+        put_be32(ret, NBD_REQUEST_MAGIC);
+        put_be16(ret + 4, request->flags);
+        put_be16(ret + 6, request->type);
+        put_be64(ret + 8, request->cookie);
+        put_be64(ret + 16, request->offset);
+        put_be32(ret + 24, request->length);
 }
 
 /* What a command needs, and what becomes of it beyond the end. FUA is not among the flags: where it is offered, it is allowed with every command
@@ -409,38 +373,38 @@ int nbd_error_to_errno(uint32_t error) {
 }
 
 void nbd_simple_reply_encode(uint64_t cookie, uint32_t error, uint8_t ret[static NBD_SIMPLE_REPLY_SIZE]) {
-        put32(ret, NBD_SIMPLE_REPLY_MAGIC);
-        put32(ret + 4, error);
-        put64(ret + 8, cookie);
+        put_be32(ret, NBD_SIMPLE_REPLY_MAGIC);
+        put_be32(ret + 4, error);
+        put_be64(ret + 8, cookie);
 }
 
 int nbd_simple_reply_decode(const uint8_t data[static NBD_SIMPLE_REPLY_SIZE], uint64_t *ret_cookie, uint32_t *ret_error) {
-        if (get32(data) != NBD_SIMPLE_REPLY_MAGIC)
+        if (get_be32(data) != NBD_SIMPLE_REPLY_MAGIC)
                 return -EBADMSG;
 
-        *ret_error = get32(data + 4);
-        *ret_cookie = get64(data + 8);
+        *ret_error = get_be32(data + 4);
+        *ret_cookie = get_be64(data + 8);
         return 0;
 }
 
 static void chunk_encode(uint16_t type, uint64_t cookie, uint32_t length, uint8_t *ret) {
-        put32(ret, NBD_STRUCTURED_MAGIC);
-        put16(ret + 4, NBD_REPLY_FLAG_DONE);
-        put16(ret + 6, type);
-        put64(ret + 8, cookie);
-        put32(ret + 16, length);
+        put_be32(ret, NBD_STRUCTURED_MAGIC);
+        put_be16(ret + 4, NBD_REPLY_FLAG_DONE);
+        put_be16(ret + 6, type);
+        put_be64(ret + 8, cookie);
+        put_be32(ret + 16, length);
 }
 
 void nbd_data_chunk_encode(uint64_t cookie, uint64_t offset, uint32_t length, uint8_t ret[static NBD_DATA_CHUNK_SIZE]) {
         chunk_encode(NBD_REPLY_TYPE_OFFSET_DATA, cookie, 8 + length, ret);
-        put64(ret + NBD_CHUNK_SIZE, offset);
+        put_be64(ret + NBD_CHUNK_SIZE, offset);
 }
 
 size_t nbd_error_chunk_encode(uint64_t cookie, uint32_t error, const char *text, uint8_t ret[static NBD_ERROR_CHUNK_SIZE_MAX]) {
         size_t n = put_text(ret + NBD_CHUNK_SIZE + 6, text);
 
         chunk_encode(NBD_REPLY_TYPE_ERROR, cookie, (uint32_t) (6 + n), ret);
-        put32(ret + NBD_CHUNK_SIZE, error);
-        put16(ret + NBD_CHUNK_SIZE + 4, (uint16_t) n);
+        put_be32(ret + NBD_CHUNK_SIZE, error);
+        put_be16(ret + NBD_CHUNK_SIZE + 4, (uint16_t) n);
         return NBD_CHUNK_SIZE + 6 + n;
 }

@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Three files in the order of their weight are laid over the built-in values: a later one replaces what it mentions and leaves the rest. Lists are
+ * replaced as a whole, so that an image with proxies of its own never meets those of another store.
+ *
+ * Ranges are checked where a value is read, for there the line is known. What only makes sense together (a host without any proxy, say) is the
+ * business of whoever needs it: a CLI that lists files must not fail on it. */
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#include "config.h"
+#include "host-config.h"
+
+#define USEC_PER_MSEC UINT64_C(1000)
+#define USEC_PER_SEC  UINT64_C(1000000)
+
+#define PRIORITY_DEFAULT 100U
+#define CONNECTIONS_MAX  16U
+#define SUFFIX           ".json"
+
+static const struct host_config defaults = {
+        .device = DEVICE_NBD,
+        .nbd_access = NBD_ACCESS_EXCLUSIVE,
+        .connections = 4,
+        .attach_timeout_usec = 90 * USEC_PER_SEC,
+        .connect_timeout_usec = 5 * USEC_PER_SEC,
+        .login_timeout_usec = 10 * USEC_PER_SEC,
+        .dead_time_usec = 3 * USEC_PER_SEC,
+        .io_timeout_usec = UINT64_MAX,
+};
+
+static void proxies_free(struct proxy_address *proxies, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                free(proxies[i].address);
+        free(proxies);
+}
+
+struct host_config *host_config_free(struct host_config *config) {
+        if (!config)
+                return NULL;
+
+        proxies_free(config->proxies, config->n_proxies);
+        free(config->user);
+        free(config->image);
+        free(config);
+        return NULL;
+}
+
+bool image_local_name_is_valid(const char *name) {
+        size_t n = 0;
+
+        if (!name)
+                return false;
+
+        for (const char *p = name; *p; p++, n++) {
+                bool alphanumeric = (*p >= 'A' && *p <= 'Z') || (*p >= 'a' && *p <= 'z') || (*p >= '0' && *p <= '9');
+
+                if (n >= IMAGE_LOCAL_NAME_MAX || (!alphanumeric && (n == 0 || !strchr("_.:-", *p))))
+                        return false;
+        }
+
+        return n > 0;
+}
+
+static int handle_address(struct config_context *context, struct json_object *value, void *userdata) {
+        char **target = userdata, *address;
+        int r;
+
+        if (!json_object_is_type(value, json_type_string) || strlen(json_object_get_string(value)) != (size_t) json_object_get_string_len(value))
+                return config_refuse(context, value, "an address as \"HOST\", \"HOST:PORT\" or \"[IPV6]:PORT\"");
+
+        r = address_normalise(json_object_get_string(value), &address);
+        if (r == -EINVAL)
+                return config_refuse(context, value, "an address as \"HOST\", \"HOST:PORT\" or \"[IPV6]:PORT\"");
+        if (r < 0)
+                return r;
+
+        free(*target);
+        *target = address;
+        return 0;
+}
+
+static int handle_priority(struct config_context *context, struct json_object *value, void *userdata) {
+        uint16_t *target = userdata;
+        unsigned v;
+
+        if (!json_object_is_type(value, json_type_int) || config_handle_unsigned(context, value, &v) < 0 || v > UINT16_MAX)
+                return config_refuse(context, value, "a priority from 0 to %d", UINT16_MAX);
+
+        *target = (uint16_t) v;
+        return 0;
+}
+
+static int handle_proxy(struct config_context *context, struct json_object *value, void *userdata) {
+        static const struct config_key keys[] = {
+                { "address", handle_address, offsetof(struct proxy_address, address), true },
+                { "priority", handle_priority, offsetof(struct proxy_address, priority), false },
+                {},
+        };
+        struct host_config *config = userdata;
+        /* Counted only when it is complete; what is half-done hangs on no list yet. */
+        struct proxy_address *proxy = config->proxies + config->n_proxies;
+        int r;
+
+        *proxy = (struct proxy_address){ .priority = PRIORITY_DEFAULT };
+
+        if (json_object_is_type(value, json_type_string))
+                r = handle_address(context, value, &proxy->address);
+        else if (json_object_is_type(value, json_type_object))
+                r = config_apply_object(context, value, keys, proxy);
+        else
+                r = config_refuse(context, value, "an address as a string, or an object with \"address\" and \"priority\"");
+
+        for (size_t i = 0; r >= 0 && i < config->n_proxies; i++)
+                if (strcmp(config->proxies[i].address, proxy->address) == 0)
+                        r = config_refuse(context, value, "each proxy once");
+
+        if (r < 0) {
+                free(proxy->address);
+                return r;
+        }
+
+        config->n_proxies++;
+        return 0;
+}
+
+static int handle_proxies(struct config_context *context, struct json_object *value, void *userdata) {
+        struct host_config *config = userdata, list = {};
+        size_t n;
+        int r;
+
+        n = json_object_is_type(value, json_type_array) ? json_object_array_length(value) : 0;
+        if (n == 0 || n > HOST_PROXIES_MAX)
+                return config_refuse(context, value, "a list of 1 to %u proxies", HOST_PROXIES_MAX);
+
+        list.proxies = calloc(n, sizeof(*list.proxies));
+        if (!list.proxies)
+                return -ENOMEM;
+
+        r = config_apply_array(context, value, n, handle_proxy, &list);
+        if (r < 0) {
+                proxies_free(list.proxies, list.n_proxies);
+                return r;
+        }
+
+        proxies_free(config->proxies, config->n_proxies);
+        config->proxies = list.proxies;
+        config->n_proxies = list.n_proxies;
+        return 0;
+}
+
+static int handle_user(struct config_context *context, struct json_object *value, void *userdata) {
+        size_t n = json_object_is_type(value, json_type_string) ? (size_t) json_object_get_string_len(value) : 0;
+
+        if (n == 0 || n > IVBS_USER_SIZE)
+                return config_refuse(context, value, "a user name of 1 to %u bytes", IVBS_USER_SIZE);
+
+        return config_handle_string(context, value, userdata);
+}
+
+static int handle_image(struct config_context *context, struct json_object *value, void *userdata) {
+        const char *name = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : NULL;
+
+        if (!name || strlen(name) != (size_t) json_object_get_string_len(value) || !image_store_name_is_valid(name))
+                return config_refuse(context, value, "the store's name of an image: 1 to 255 bytes without \"/\" and control characters, not beginning with \".\"");
+
+        return config_handle_string(context, value, userdata);
+}
+
+static int handle_device(struct config_context *context, struct json_object *value, void *userdata) {
+        const char *s = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
+        enum device_kind *target = userdata;
+
+        if (strcmp(s, "nbd") == 0)
+                *target = DEVICE_NBD;
+        else if (strcmp(s, "none") == 0)
+                *target = DEVICE_NONE;
+        else
+                return config_refuse(context, value, "\"nbd\" or \"none\"");
+        return 0;
+}
+
+static int handle_nbd_access(struct config_context *context, struct json_object *value, void *userdata) {
+        const char *s = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
+        enum nbd_access *target = userdata;
+
+        if (strcmp(s, "exclusive") == 0)
+                *target = NBD_ACCESS_EXCLUSIVE;
+        else if (strcmp(s, "shared") == 0)
+                *target = NBD_ACCESS_SHARED;
+        else
+                return config_refuse(context, value, "\"exclusive\" or \"shared\"");
+        return 0;
+}
+
+static int handle_connections(struct config_context *context, struct json_object *value, void *userdata) {
+        unsigned *target = userdata, v;
+
+        if (!json_object_is_type(value, json_type_int) || config_handle_unsigned(context, value, &v) < 0 || v < 1 || v > CONNECTIONS_MAX)
+                return config_refuse(context, value, "a whole number from 1 to %u", CONNECTIONS_MAX);
+
+        *target = v;
+        return 0;
+}
+
+static int handle_time_between(struct config_context *context, struct json_object *value, uint64_t min, uint64_t max, const char *range,
+        uint64_t *target) {
+        uint64_t v;
+        int r;
+
+        r = config_handle_time(context, value, &v);
+        if (r < 0)
+                return r;
+        if (v < min || v > max)
+                return config_refuse(context, value, "a time from %s", range);
+
+        *target = v;
+        return 0;
+}
+
+/* Waiting for something that does not come: as long as one likes. */
+static int handle_wait(struct config_context *context, struct json_object *value, void *userdata) {
+        return handle_time_between(context, value, USEC_PER_SEC, UINT64_MAX, "1s to infinity", userdata);
+}
+
+/* One step of a connection: without a limit a silent proxy would never be left. */
+static int handle_step(struct config_context *context, struct json_object *value, void *userdata) {
+        return handle_time_between(context, value, 100 * USEC_PER_MSEC, 600 * USEC_PER_SEC, "100ms to 10min", userdata);
+}
+
+#define FIELD(name) offsetof(struct host_config, name)
+
+#define KEYS_OF_HOST                                                              \
+        { "proxies", handle_proxies, 0, false },                                  \
+        { "user", handle_user, FIELD(user), false },                              \
+        { "attach-timeout", handle_wait, FIELD(attach_timeout_usec), false },     \
+        { "connect-timeout", handle_step, FIELD(connect_timeout_usec), false },   \
+        { "login-timeout", handle_step, FIELD(login_timeout_usec), false },       \
+        { "dead-time", handle_step, FIELD(dead_time_usec), false },               \
+        { "io-timeout", handle_wait, FIELD(io_timeout_usec), false },             \
+        { "connections", handle_connections, FIELD(connections), false },         \
+        { "nbd-access", handle_nbd_access, FIELD(nbd_access), false }
+
+#define KEYS_OF_IMAGE                                                    \
+        { "image", handle_image, FIELD(image), false },                  \
+        { "read-only", config_handle_bool, FIELD(read_only), false },    \
+        { "device", handle_device, FIELD(device), false }
+
+static const struct config_key host_keys[] = {
+        KEYS_OF_HOST,
+        {},
+};
+
+static const struct config_key image_keys[] = {
+        KEYS_OF_IMAGE,
+        KEYS_OF_HOST,
+        {},
+};
+
+/* What AttachImage may be given, as the supervisor writes it down. */
+static const struct config_key option_keys[] = {
+        KEYS_OF_IMAGE,
+        { "proxies", handle_proxies, 0, false },
+        { "user", handle_user, FIELD(user), false },
+        { "steal", config_handle_bool, FIELD(steal), false },
+        {},
+};
+
+static const char *directory(const char *variable, const char *fallback) {
+        const char *value = secure_getenv(variable);
+
+        return value && *value ? value : fallback;
+}
+
+static int image_path(const char *name, char **ret) {
+        return asprintf(ret, "%s/images.d/%s" SUFFIX, directory("BLOCKSTORE_CONFIG_DIRECTORY", HOST_CONFIG_DIRECTORY), name) < 0 ? -ENOMEM : 0;
+}
+
+/* Takes the path; NULL is out of memory. */
+static int apply_file(char *path_taken, const struct config_key *keys, struct host_config *config, char **ret_message) {
+        _cleanup_(config_file_freep) struct config_file *file = NULL;
+        _cleanup_free_ char *path = path_taken, *message = NULL;
+        int r;
+
+        if (!path)
+                return -ENOMEM;
+
+        r = config_file_open(path, &file, &message);
+        if (r == -ENOENT)
+                return 0;
+        if (r >= 0)
+                r = config_apply(file, keys, config, &message);
+        if (r < 0) {
+                *ret_message = TAKE_PTR(message);
+                return r;
+        }
+
+        return 0;
+}
+
+int host_config_load(const char *name, struct host_config **ret, char **ret_message) {
+        _cleanup_(host_config_freep) struct host_config *config = NULL;
+        _cleanup_free_ char *message = NULL;
+        char *path;
+        int r;
+
+        if (name && !image_local_name_is_valid(name)) {
+                if (asprintf(&message, "Not a local image name: expected 1 to %u of A-Z a-z 0-9 _ . : -, beginning with a letter or digit.",
+                            IMAGE_LOCAL_NAME_MAX) < 0)
+                        message = NULL;
+                *ret_message = TAKE_PTR(message);
+                return -EINVAL;
+        }
+
+        config = malloc(sizeof(*config));
+        if (!config)
+                goto oom;
+        *config = defaults;
+
+        if (asprintf(&path, "%s/blockstore" SUFFIX, directory("BLOCKSTORE_CONFIG_DIRECTORY", HOST_CONFIG_DIRECTORY)) < 0)
+                goto oom;
+        r = apply_file(path, host_keys, config, &message);
+        if (r < 0)
+                goto fail;
+
+        if (name) {
+                if (image_path(name, &path) < 0)
+                        goto oom;
+                r = apply_file(path, image_keys, config, &message);
+                if (r < 0)
+                        goto fail;
+
+                if (asprintf(&path, "%s/options/%s" SUFFIX, directory("BLOCKSTORE_RUNTIME_DIRECTORY", HOST_RUNTIME_DIRECTORY), name) < 0)
+                        goto oom;
+                r = apply_file(path, option_keys, config, &message);
+                if (r < 0)
+                        goto fail;
+        }
+
+        *ret = TAKE_PTR(config);
+        return 0;
+
+oom:
+        r = -ENOMEM;
+fail:
+        *ret_message = TAKE_PTR(message);
+        return r;
+}
+
+bool host_config_image_exists(const char *name) {
+        _cleanup_free_ char *path = NULL;
+
+        if (!image_local_name_is_valid(name) || image_path(name, &path) < 0)
+                return false;
+
+        return access(path, F_OK) >= 0;
+}
+
+/* The local name in "NAME.json", or NULL. */
+static char *name_of_file(const char *file) {
+        size_t n = strlen(file), suffix = strlen(SUFFIX);
+        char *name;
+
+        if (n <= suffix || strcmp(file + n - suffix, SUFFIX) != 0)
+                return NULL;
+
+        name = strndup(file, n - suffix);
+        if (name && !image_local_name_is_valid(name)) {
+                free(name);
+                return NULL;
+        }
+        return name;
+}
+
+static int is_image_file(const struct dirent *entry) {
+        _cleanup_free_ char *name = name_of_file(entry->d_name);
+
+        return !!name;
+}
+
+/* By bytes, whatever the locale says: the order is the same for everybody. */
+static int compare_names(const void *a, const void *b) {
+        return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+int host_config_list_images(char ***ret_names) {
+        _cleanup_free_ char *path = NULL;
+        struct dirent **entries = NULL;
+        char **names = NULL;
+        int n, r = 0;
+
+        if (asprintf(&path, "%s/images.d", directory("BLOCKSTORE_CONFIG_DIRECTORY", HOST_CONFIG_DIRECTORY)) < 0)
+                return -ENOMEM;
+
+        n = scandir(path, &entries, is_image_file, NULL);
+        if (n < 0) {
+                if (errno != ENOENT)
+                        return -errno;
+                n = 0;
+        }
+
+        names = calloc((size_t) n + 1, sizeof(*names));
+        if (!names)
+                r = -ENOMEM;
+        for (int i = 0; i < n; i++) {
+                if (r >= 0) {
+                        names[i] = name_of_file(entries[i]->d_name);
+                        if (!names[i])
+                                r = -ENOMEM;
+                }
+                free(entries[i]);
+        }
+        free(entries);
+
+        if (r < 0) {
+                for (int i = 0; names && i < n; i++)
+                        free(names[i]);
+                free(names);
+                return r;
+        }
+
+        qsort(names, (size_t) n, sizeof(*names), compare_names);
+        *ret_names = names;
+        return 0;
+}
