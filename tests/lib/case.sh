@@ -164,6 +164,7 @@ users_file() {
 
 # configure_host [JSON-MEMBERS]: two proxies and a user in blockstore.json, the password in the
 # credential store. JSON-MEMBERS, such as '"attach-timeout": "5s"', go in as well.
+# shellcheck disable=SC2120 # cases pass them
 configure_host() {
     mkdir -p $CONFIG/images.d $CONFIG/proxyd "$(dirname $CREDENTIAL)"
     rm -f $CONFIG/images.d/*.json
@@ -275,4 +276,22 @@ expect_failed() {
     wait_for 15 unit_is failed "image@$1.service"
     check_eq "$2" "$(unit_property "image@$1.service" ExecMainStatus)" "exit status of image@$1"
     check_match "$3" "$(systemctl status --no-pager "image@$1.service" || true)" "systemctl status of image@$1"
+}
+
+# create_socket_image NAME SIZE [JSON-MEMBERS]: an image without a kernel device, for NBD clients.
+create_socket_image() {
+    configure_image "$1" "{\"device\": \"none\"${3:+, $3}}"
+    create_image "$1" "$2"
+}
+
+# descriptors UNIT: how many its main process has open; for check_eq and wait_for.
+descriptors() {
+    find "/proc/$(unit_property "$1" MainPID)/fd" -mindepth 1 | wc -l
+}
+
+# descriptors_are COUNT UNIT: for wait_for.
+descriptors_are() {
+    local now
+    now=$(descriptors "$2")
+    [ "$now" -le "$1" ] || { echo "$2 has $now descriptors open, not $1" && return 1; }
 }
