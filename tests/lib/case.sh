@@ -295,3 +295,16 @@ descriptors_are() {
     now=$(descriptors "$2")
     [ "$now" -le "$1" ] || { echo "$2 has $now descriptors open, not $1" && return 1; }
 }
+
+# start_classic_server PORT SIZE [TRAIT...]: see classic-server; its words go to classic-PORT.log.
+start_classic_server() {
+    /usr/lib/blockstore-tests/lib/classic-server "$@" >"classic-$1.log" 2>&1 &
+    classic_server=$!
+    defer kill $classic_server
+    wait_for 20 grep -q listening "classic-$1.log"
+}
+
+stop_classic_server() {
+    kill $classic_server
+    wait $classic_server || true
+}
