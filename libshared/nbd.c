@@ -323,7 +323,7 @@ int nbd_request_check(const struct nbd_request *request, const struct nbd_export
 }
 
 uint32_t nbd_error_from_errno(int error) {
-        switch (error < 0 ? -error : error) {
+        switch (error < 0 ? 0U - (unsigned) error : (unsigned) error) {
         case 0:
                 return NBD_SUCCESS;
         case EPERM:
