@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# shellcheck shell=bash
+#
+# Completion of blockstorectl for bash. It needs nothing of the bash-completion package but that somebody loads it. Names of images come from "list --local": what is in the store
+# only would cost a question over the network at each press of the key. A test compares the words below with --help.
+
+_blockstorectl_names() {
+    blockstorectl list --local --no-legend --no-ask-password 2>/dev/null | awk '{ print $1 }'
+}
+
+_blockstorectl() {
+    local -A options=(
+        [attach]='--read-only -r --device --steal --proxy'
+        [detach]=''
+        [list]='--local -l'
+        [status]=''
+        [create]=''
+        [remove]='--yes -y'
+        [proxies]=''
+        [monitor]=''
+        ['user add']='--file --read --write --admin'
+        ['user passwd']='--file'
+        ['user remove']='--file'
+        ['user list']='--file'
+        [help]=''
+        [version]=''
+    )
+    local verbs='attach detach list status create remove proxies monitor user help version'
+    local user_verbs='add passwd remove list'
+    local globals='--json --no-legend --no-ask-password --help -h --version'
+    local word=${COMP_WORDS[COMP_CWORD]} option='' verb='' arguments=0 i w words
+
+    # bash splits at "=": "--json=short" arrives as three words.
+    if [ "$word" = '=' ]; then
+        option=${COMP_WORDS[COMP_CWORD - 1]}
+        word=''
+    elif [ "${COMP_WORDS[COMP_CWORD - 1]}" = '=' ] && [ "$COMP_CWORD" -ge 2 ]; then
+        option=${COMP_WORDS[COMP_CWORD - 2]}
+    else
+        option=${COMP_WORDS[COMP_CWORD - 1]}
+    fi
+
+    case $option in
+    --json)
+        mapfile -t COMPREPLY < <(compgen -W 'short pretty' -- "$word")
+        return
+        ;;
+    --device)
+        mapfile -t COMPREPLY < <(compgen -W 'nbd none' -- "$word")
+        return
+        ;;
+    --file)
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -f -- "$word")
+        return
+        ;;
+    --proxy)
+        mapfile -t COMPREPLY < <(compgen -A hostname -- "$word")
+        return
+        ;;
+    --read | --write)
+        return
+        ;;
+    esac
+
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        w=${COMP_WORDS[i]}
+        case $w in
+        --json | --device | --file | --proxy | --read | --write)
+            # its value is no argument
+            [ "${COMP_WORDS[i + 1]}" = '=' ] && i=$((i + 1))
+            i=$((i + 1))
+            ;;
+        -*) ;;
+        *)
+            if [ -z "$verb" ]; then
+                verb=$w
+            elif [ "$verb" = user ]; then
+                verb="user $w"
+            else
+                arguments=$((arguments + 1))
+            fi
+            ;;
+        esac
+    done
+
+    if [[ $word == -* ]]; then
+        words="$globals ${options[${verb:-none}]:-}"
+    else
+        case $verb in
+        '' | help) words=$verbs ;;
+        user | 'help user') words=$user_verbs ;;
+        attach | detach | status | remove)
+            [ "$arguments" -eq 0 ] && words=$(_blockstorectl_names)
+            ;;
+        esac
+    fi
+
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+}
+
+complete -F _blockstorectl blockstorectl

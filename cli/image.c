@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include <string.h>
+
+#include "bus-json.h"
+#include "bus.h"
+#include "host-config.h"
+#include "image.h"
+#include "output.h"
+#include "report.h"
+
+int image_path(const char *name, char **ret) {
+        return sd_bus_path_encode(BUS_IMAGE_PREFIX, name, ret);
+}
+
+int image_name(const char *path, char **ret) {
+        int r;
+
+        r = sd_bus_path_decode(path, BUS_IMAGE_PREFIX, ret);
+        if (r < 0)
+                return r;
+
+        return r > 0 ? 0 : -EINVAL;
+}
+
+int image_load(sd_bus *bus, const char *name, sd_bus_error *error, struct json_object **ret) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL, *properties = NULL;
+        const char *path;
+        int r;
+
+        /* Asking the manager first turns an unknown image into a named error, where the object itself would just not
+         * be there. */
+        r = bus_call_read(bus, "GetImage", error, &reply, "s", name);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_read(reply, "o", &path);
+        if (r < 0)
+                return r;
+
+        r = sd_bus_call_method(bus, BUS_NAME, path, BUS_PROPERTIES, "GetAll", error, &properties, "s", BUS_IMAGE);
+        if (r < 0)
+                return r;
+
+        return bus_json_read_properties(properties, ret);
+}
+
+static int by_name(const void *a, const void *b) {
+        return strcmp(json_string(*(struct json_object *const *) a, "name"),
+                json_string(*(struct json_object *const *) b, "name"));
+}
+
+/* Reads a{sa{sv}}, the interfaces of one object. *ret is NULL when it is no image. */
+static int read_interfaces(sd_bus_message *m, struct json_object **ret) {
+        _cleanup_(json_object_putp) struct json_object *image = NULL;
+        int r;
+
+        r = sd_bus_message_enter_container(m, SD_BUS_TYPE_ARRAY, "{sa{sv}}");
+        if (r < 0)
+                return r;
+
+        while ((r = sd_bus_message_enter_container(m, SD_BUS_TYPE_DICT_ENTRY, "sa{sv}")) > 0) {
+                const char *interface;
+
+                r = sd_bus_message_read_basic(m, SD_BUS_TYPE_STRING, &interface);
+                if (r < 0)
+                        return r;
+
+                if (strcmp(interface, BUS_IMAGE) == 0 && !image)
+                        r = bus_json_read_properties(m, &image);
+                else
+                        r = sd_bus_message_skip(m, "a{sv}");
+                if (r < 0)
+                        return r;
+
+                r = sd_bus_message_exit_container(m);
+                if (r < 0)
+                        return r;
+        }
+        if (r < 0)
+                return r;
+
+        r = sd_bus_message_exit_container(m);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(image);
+        return 0;
+}
+
+int image_load_all(sd_bus *bus, sd_bus_error *error, struct json_object **ret) {
+        _cleanup_(json_object_putp) struct json_object *images = json_object_new_array();
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        int r;
+
+        if (!images)
+                return -ENOMEM;
+
+        r = sd_bus_call_method(bus, BUS_NAME, BUS_PATH, BUS_OBJECTMANAGER, "GetManagedObjects", error, &reply, NULL);
+        if (r < 0)
+                return r;
+
+        r = sd_bus_message_enter_container(reply, SD_BUS_TYPE_ARRAY, "{oa{sa{sv}}}");
+        if (r < 0)
+                return r;
+
+        while ((r = sd_bus_message_enter_container(reply, SD_BUS_TYPE_DICT_ENTRY, "oa{sa{sv}}")) > 0) {
+                struct json_object *image;
+
+                r = sd_bus_message_skip(reply, "o");
+                if (r < 0)
+                        return r;
+                r = read_interfaces(reply, &image);
+                if (r < 0)
+                        return r;
+                if (image && json_object_array_add(images, image) < 0) {
+                        json_object_put(image);
+                        return -ENOMEM;
+                }
+                r = sd_bus_message_exit_container(reply);
+                if (r < 0)
+                        return r;
+        }
+        if (r < 0)
+                return r;
+
+        json_object_array_sort(images, by_name);
+        *ret = TAKE_PTR(images);
+        return 0;
+}
+
+int image_load_store(sd_bus *bus, sd_bus_error *error, struct json_object **ret) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        struct json_object *images;
+        int r;
+
+        r = bus_call_read(bus, "ListStoreImages", error, &reply, NULL);
+        if (r < 0)
+                return r;
+        r = bus_json_read_records(reply, store_image_fields, &images);
+        if (r < 0)
+                return r;
+
+        json_object_array_sort(images, by_name);
+        *ret = images;
+        return 0;
+}
+
+int image_check_name(const char *name) {
+        if (image_local_name_is_valid(name))
+                return 0;
+
+        return report(FAILURE_USAGE, NULL,
+                "\"%s\" cannot be an image's name on this host: expected up to %u of A-Z a-z 0-9 _ . : -, the first a "
+                "letter or digit",
+                name, IMAGE_LOCAL_NAME_MAX);
+}
+
+void image_location(struct json_object *image, char *buffer, size_t size) {
+        const char *name = json_string(image, "name");
+
+        if (*json_string(image, "device"))
+                snprintf(buffer, size, "/dev/blockstore/%s", name);
+        else
+                snprintf(buffer, size, HOST_RUNTIME_DIRECTORY "/image/%s/nbd", name);
+}
+
+bool image_state_is_usable(const char *state) {
+        return strcmp(state, "attached") == 0 || strcmp(state, "reconnecting") == 0 || strcmp(state, "parked") == 0;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "bus.h"
+#include "config.h"
+#include "output.h"
+#include "report.h"
+#include "verbs.h"
+
+#define SECTOR_SIZE          512U
+#define STORE_NAME_MAX_BYTES 255U
+
+static int size_argument(const char *text, uint64_t *ret) {
+        uint64_t size;
+        int r;
+
+        r = size_parse(text, &size);
+        if (r < 0)
+                return report(FAILURE_USAGE, "create",
+                        "\"%s\" is no size: expected bytes, or a number with K, M, G, T, P or E (powers of 1024), "
+                        "such as 10G",
+                        text);
+        if (size == 0 || size % SECTOR_SIZE != 0)
+                return report(FAILURE_USAGE, "create",
+                        "an image of %" PRIu64 " bytes cannot be: expected a multiple of %u, and more than 0", size,
+                        SECTOR_SIZE);
+
+        *ret = size;
+        return 0;
+}
+
+static int show_created(const struct cli *cli, const char *name, uint64_t size, const char *uuid) {
+        _cleanup_(json_object_putp) struct json_object *image = json_object_new_object();
+        char buffer[FORMAT_MAX];
+
+        if (!image || json_object_object_add(image, "name", json_object_new_string(name)) < 0 ||
+                json_object_object_add(image, "size", json_object_new_uint64(size)) < 0 ||
+                json_object_object_add(image, "uuid", json_object_new_string(uuid)) < 0)
+                return -ENOMEM;
+
+        if (!output_json(cli, image)) {
+                output_text(stdout, name);
+                printf(" is created: %s, UUID %s.\n", format_size(buffer, size), uuid);
+        }
+        return 0;
+}
+
+int verb_create(const struct cli *cli, char *arguments[], unsigned n_arguments) {
+        _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *message = NULL, *reply = NULL;
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        const char *name = arguments[0], *uuid;
+        char action[STORE_NAME_MAX_BYTES + 16];
+        uint64_t size = 0;
+        int r;
+
+        if (*name == 0 || strlen(name) > STORE_NAME_MAX_BYTES)
+                return report(FAILURE_USAGE, "create", "the name of an image has 1 to %u bytes", STORE_NAME_MAX_BYTES);
+        r = size_argument(arguments[1], &size);
+        if (r != 0)
+                return r;
+        r = bus_open(cli, &bus);
+        if (r != 0)
+                return r;
+
+        r = bus_new_change(cli, bus, "CreateImage", &message);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_append(message, "sta{sv}", name, size, 0);
+        if (r == -EINVAL)
+                return report(FAILURE_USAGE, "create", "the name of the image is not UTF-8");
+        if (r < 0)
+                return r;
+
+        r = bus_call_change(cli, bus, message, &error, &reply);
+        if (r < 0) {
+                snprintf(action, sizeof action, "create \"%s\"", name);
+                return report_bus(action, name, &error, r);
+        }
+
+        r = sd_bus_message_read(reply, "s", &uuid);
+        if (r < 0)
+                return r;
+
+        return show_created(cli, name, size, uuid);
+}

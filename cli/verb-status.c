@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* All facts of one image in a block for reading, in the manner of systemctl status; without a name, the daemon and a
+ * count of the images by state, and a line for each that needs looking at. The exit code says whether the question
+ * could be answered, not whether the answer is good news: scripts read State from --json. */
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "bus-json.h"
+#include "bus.h"
+#include "host-config.h"
+#include "image.h"
+#include "output.h"
+#include "report.h"
+#include "verbs.h"
+
+static void label(const char *name) {
+        printf("%12s: ", name);
+}
+
+static void fact(const char *name, const char *text) {
+        label(name);
+        output_text(stdout, *text ? text : "-");
+        fputc('\n', stdout);
+}
+
+static void show_size(struct json_object *image) {
+        uint64_t size = json_number(image, "size");
+        char buffer[FORMAT_MAX];
+
+        label("Size");
+        if (size > 0)
+                printf("%s (%" PRIu64 " bytes), %s\n", format_size(buffer, size), size,
+                        json_is_true(image, "read_only") ? "read-only" : "read-write");
+        else
+                puts("-");
+}
+
+static void show_device(struct json_object *image) {
+        const char *device = json_string(image, "device");
+        char location[128];
+
+        label("Device");
+        if (*device) {
+                image_location(image, location, sizeof location);
+                printf("%s (%s)\n", location, device);
+        } else
+                puts("-");
+}
+
+static void show_unit(struct json_object *image) {
+        label("Unit");
+        output_text(stdout, json_string(image, "unit"));
+        if (json_is_true(image, "configured"))
+                printf(" (configured in %s/images.d/%s.json)\n", HOST_CONFIG_DIRECTORY, json_string(image, "name"));
+        else
+                puts(" (not configured here)");
+}
+
+static void show_proxies(struct json_object *image) {
+        struct json_object *proxies;
+        char buffer[FORMAT_MAX];
+
+        if (!json_object_object_get_ex(image, "proxies", &proxies) || json_object_array_length(proxies) == 0) {
+                fact("Proxies", "");
+                return;
+        }
+
+        for (size_t i = 0; i < json_object_array_length(proxies); i++) {
+                struct json_object *proxy = json_object_array_get_idx(proxies, i);
+                const char *state = json_string(proxy, "state");
+                uint64_t round_trip = json_number(proxy, "round_trip_usec");
+
+                if (i == 0)
+                        label("Proxies");
+                else
+                        printf("%14s", "");
+                output_text(stdout, json_string(proxy, "address"));
+                fputs(" (", stdout);
+                fputs(output_color(stdout, state_color(state)), stdout);
+                output_text(stdout, state);
+                fputs(output_color(stdout, COLOR_NONE), stdout);
+                if (round_trip > 0)
+                        printf(", %s", format_usec(buffer, round_trip));
+                puts(")");
+        }
+}
+
+static void show_counters(struct json_object *image) {
+        char read[FORMAT_MAX], written[FORMAT_MAX], latency[FORMAT_MAX];
+
+        label("I/O");
+        printf("%" PRIu64 " reads (%s), %" PRIu64 " writes (%s), %" PRIu64 " flushes, %" PRIu64 " errors\n",
+                json_number(image, "read_operations"), format_size(read, json_number(image, "read_bytes")),
+                json_number(image, "write_operations"), format_size(written, json_number(image, "written_bytes")),
+                json_number(image, "flush_operations"), json_number(image, "errors"));
+        label("In flight");
+        printf("%" PRIu64, json_number(image, "in_flight"));
+        if (json_number(image, "latency_usec") > 0)
+                printf(", mean latency %s", format_usec(latency, json_number(image, "latency_usec")));
+        fputc('\n', stdout);
+        label("Failovers");
+        printf("%" PRIu64 "\n", json_number(image, "failovers"));
+}
+
+static void state_print(struct json_object *image) {
+        const char *state = json_string(image, "state"), *reason = json_string(image, "state_reason");
+
+        fputs(output_color(stdout, state_color(state)), stdout);
+        output_text(stdout, state);
+        fputs(output_color(stdout, COLOR_NONE), stdout);
+        if (*reason) {
+                fputs(": ", stdout);
+                output_text(stdout, reason);
+        }
+        fputc('\n', stdout);
+}
+
+static void show_image(struct json_object *image) {
+        const char *state = json_string(image, "state");
+
+        printf("%s%s%s ", output_color(stdout, state_color(state)), output_bullet(), output_color(stdout, COLOR_NONE));
+        output_text(stdout, json_string(image, "name"));
+        fputc('\n', stdout);
+
+        label("State");
+        state_print(image);
+        fact("Image", json_string(image, "image_name"));
+        fact("UUID", json_string(image, "uuid"));
+        show_size(image);
+        show_device(image);
+        show_unit(image);
+        show_proxies(image);
+        if (strcmp(state, "inactive") != 0)
+                show_counters(image);
+}
+
+static int status_of_image(const struct cli *cli, sd_bus *bus, const char *name) {
+        _cleanup_(json_object_putp) struct json_object *image = NULL;
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        char action[128];
+        int r;
+
+        r = image_load(bus, name, &error, &image);
+        if (r < 0) {
+                snprintf(action, sizeof action, "show \"%s\"", name);
+                return report_bus(action, name, &error, r);
+        }
+
+        if (!output_json(cli, image))
+                show_image(image);
+        return 0;
+}
+
+static bool needs_attention(const char *state) {
+        return strcmp(state, "attached") != 0 && strcmp(state, "inactive") != 0;
+}
+
+static void show_summary(const char *version, struct json_object *images, struct json_object *states) {
+        const char *before = ": ";
+
+        printf("blockstored %s, %zu image%s", version, json_object_array_length(images),
+                json_object_array_length(images) == 1 ? "" : "s");
+        json_object_object_foreach(states, state, count) {
+                printf("%s%s %s%s%s", before, json_object_get_string(count), output_color(stdout, state_color(state)),
+                        state, output_color(stdout, COLOR_NONE));
+                before = ", ";
+        }
+        fputc('\n', stdout);
+
+        for (size_t i = 0; i < json_object_array_length(images); i++) {
+                struct json_object *image = json_object_array_get_idx(images, i);
+
+                if (!needs_attention(json_string(image, "state")))
+                        continue;
+                fputs("  ", stdout);
+                output_text(stdout, json_string(image, "name"));
+                fputs(": ", stdout);
+                state_print(image);
+        }
+}
+
+/* {"attached": 2, "failed": 1} */
+static int count_states(struct json_object *images, struct json_object **ret) {
+        _cleanup_(json_object_putp) struct json_object *states = json_object_new_object();
+
+        if (!states)
+                return -ENOMEM;
+
+        for (size_t i = 0; i < json_object_array_length(images); i++) {
+                const char *state = json_string(json_object_array_get_idx(images, i), "state");
+
+                if (json_object_object_add(states, state, json_object_new_uint64(json_number(states, state) + 1)) < 0)
+                        return -ENOMEM;
+        }
+
+        *ret = TAKE_PTR(states);
+        return 0;
+}
+
+static int status_of_all(const struct cli *cli, sd_bus *bus) {
+        _cleanup_(json_object_putp) struct json_object *images = NULL, *states = NULL,
+                                                       *summary = json_object_new_object();
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_free_ char *version = NULL;
+        int r;
+
+        if (!summary)
+                return -ENOMEM;
+
+        r = sd_bus_get_property_string(bus, BUS_NAME, BUS_PATH, BUS_MANAGER, "Version", &error, &version);
+        if (r >= 0)
+                r = image_load_all(bus, &error, &images);
+        if (r < 0)
+                return report_bus("show the state of this host's images", NULL, &error, r);
+
+        r = count_states(images, &states);
+        if (r < 0)
+                return r;
+
+        if (cli->json == JSON_OFF) {
+                show_summary(version, images, states);
+                return 0;
+        }
+
+        if (json_object_object_add(summary, "version", json_object_new_string(version)) < 0 ||
+                json_object_object_add(summary, "states", json_object_get(states)) < 0 ||
+                json_object_object_add(summary, "images", json_object_get(images)) < 0)
+                return -ENOMEM;
+        output_json(cli, summary);
+        return 0;
+}
+
+int verb_status(const struct cli *cli, char *arguments[], unsigned n_arguments) {
+        _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
+        int r;
+
+        if (n_arguments > 0) {
+                r = image_check_name(arguments[0]);
+                if (r != 0)
+                        return r;
+        }
+
+        r = bus_open(cli, &bus);
+        if (r != 0)
+                return r;
+
+        return n_arguments > 0 ? status_of_image(cli, bus, arguments[0]) : status_of_all(cli, bus);
+}

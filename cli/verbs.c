@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include <string.h>
+
+#include "verbs.h"
+
+/* In the order in which --help shows them: what is used most comes first. */
+const struct verb verbs[] = {
+        { "attach", "NAME", "Attach an image: start image@NAME and wait until its device is usable", 1, 1,
+                attach_options, verb_attach, NULL },
+        { "detach", "NAME", "Flush and disconnect an image's device and stop image@NAME", 1, 1, NULL, verb_detach,
+                NULL },
+        { "list", "", "Show the images that are attached, configured or in the store", 0, 0, list_options, verb_list,
+                NULL },
+        { "status", "[NAME]", "Show all facts of an image, or a summary", 0, 1, NULL, verb_status, NULL },
+        { "create", "NAME SIZE", "Create an image in the store (4096, 64M, 1.5G: powers of 1024)", 2, 2, NULL,
+                verb_create, NULL },
+        { "remove", "NAME", "Remove an image and its data from the store", 1, 1, remove_options, verb_remove, NULL },
+        { "proxies", "", "Show the proxies that this host knows", 0, 0, NULL, verb_proxies, NULL },
+        { "monitor", "", "Print changes as they happen", 0, 0, NULL, verb_monitor, NULL },
+        { "user", "VERB", "Keep the file of users of a proxy", 0, 0, NULL, NULL, user_verbs },
+        { "help", "[VERB...]", "Show this help, or that of one verb", 0, 2, NULL, verb_help, NULL },
+        { "version", "", "Show the version", 0, 0, NULL, verb_version, NULL },
+        { NULL },
+};
+
+const struct verb *verb_find(const struct verb *table, const char *name) {
+        for (const struct verb *v = table; v->name; v++)
+                if (strcmp(v->name, name) == 0)
+                        return v;
+
+        return NULL;
+}

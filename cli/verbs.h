@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "cli.h"
+
+extern const struct verb verbs[];
+
+int verb_attach(const struct cli *cli, char *arguments[], unsigned n_arguments);
+int verb_create(const struct cli *cli, char *arguments[], unsigned n_arguments);
+int verb_detach(const struct cli *cli, char *arguments[], unsigned n_arguments);
+int verb_help(const struct cli *cli, char *arguments[], unsigned n_arguments);
+int verb_list(const struct cli *cli, char *arguments[], unsigned n_arguments);
+int verb_monitor(const struct cli *cli, char *arguments[], unsigned n_arguments);
+int verb_proxies(const struct cli *cli, char *arguments[], unsigned n_arguments);
+int verb_remove(const struct cli *cli, char *arguments[], unsigned n_arguments);
+int verb_status(const struct cli *cli, char *arguments[], unsigned n_arguments);
+int verb_version(const struct cli *cli, char *arguments[], unsigned n_arguments);
+
+extern const struct option_entry attach_options[];
+extern const struct option_entry list_options[];
+extern const struct option_entry remove_options[];
+extern const struct verb user_verbs[];
+
+/* NULL when the table has no such verb. */
+const struct verb *verb_find(const struct verb *table, const char *name);
+
+/* Shown by "help", by --help and by "help VERB"; verb is NULL for all of them, parent the verb above it or NULL. */
+void help_print(const struct verb *parent, const struct verb *verb);
