@@ -99,15 +99,19 @@ static int parse_text(const char *name, const char *text, size_t n, struct json_
                 return fail(ret_message, -ENOMEM, "%s: out of memory", name);
         json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
 
-        root = json_tokener_parse_ex(tokener, text, (int) n);
+        /* With the terminator, so that a number or word at the end is known to be complete. */
+        root = json_tokener_parse_ex(tokener, text, (int) n + 1);
         error = json_tokener_get_error(tokener);
         end = json_tokener_get_parse_end(tokener);
+        if (end > n)
+                end = n;
         json_tokener_free(tokener);
 
         switch ((int) error) {
         case json_tokener_success:
                 break;
         case json_tokener_continue:
+        case json_tokener_error_parse_eof:
                 return fail(ret_message, -EINVAL, "%s:%u: expected the rest of a JSON object, found the end of the file", name, line_at(text, n));
         case json_tokener_error_depth:
                 return fail(ret_message, -EINVAL, "%s:%u: expected at most %d levels of nesting, found more", name, line_at(text, end), NESTING_MAX);
