@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What this host holds of an image: whether it has been attached, as what, and the proof of it (token, generation). All sessions of a worker share one. Kept in a file below
+ * /run, so that a restarted worker resumes its attachment instead of taking the lease anew. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ivbs-hello.h"
+
+struct attachment {
+        char name[IVBS_IMAGE_NAME_SIZE]; /* the store's name */
+        bool read_only;
+        bool steal; /* for the first attach only */
+
+        bool attached; /* the rest is valid */
+        bool modern;
+        uint64_t caps; /* that sessions must have: what the device was promised */
+        uint64_t size; /* bytes */
+        uint32_t block_size;
+        bool refuses_writes; /* the store allows only reads, whatever was asked for */
+        uint8_t uuid[IVBS_UUID_SIZE];
+        uint8_t token[IVBS_UUID_SIZE];
+        uint64_t generation;
+        struct ivbs_identity identity; /* of the proxy that attached last */
+};
+
+/* A greeting's or an attach's facts against what is attached already. 0, or -ESTALE with a sentence in ret_reason when the image behind the name is another one, has
+ * another size, or the server is less than the device was promised. */
+int attachment_check_modern(const struct attachment *attachment, uint64_t caps, const struct ivbs_lease_reply *reply, char *ret_reason, size_t n_reason);
+int attachment_check_classic(const struct attachment *attachment, uint64_t size, char *ret_reason, size_t n_reason);
+
+void attachment_set_modern(struct attachment *attachment, uint64_t caps, const struct ivbs_lease_reply *reply);
+void attachment_set_classic(struct attachment *attachment, uint64_t size);
+
+/* The file. save: replaced atomically, mode 0600. load: fills an attachment with the name and mode given if the file is of the same image and mode. Returns 1 when one was loaded,
+ * 0 when there is none that fits, or a negative errno. directory NULL: nothing is kept. */
+int attachment_save(const struct attachment *attachment, const char *directory);
+int attachment_load(struct attachment *attachment, const char *directory);
+int attachment_remove(const char *directory);

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "credentials.h"
+
+#define PASSWORD_MAX 1024U
+
+static int fail(char **ret_message, int error, const char *format, ...) _printf_(3, 4);
+static int fail(char **ret_message, int error, const char *format, ...) {
+        va_list ap;
+        char *message;
+
+        va_start(ap, format);
+        if (vasprintf(&message, format, ap) < 0)
+                message = NULL;
+        va_end(ap);
+
+        *ret_message = message;
+        return error;
+}
+
+/* The first line of the file. Returns its length, or a negative errno. */
+static ssize_t read_password(const char *directory, const char *name, char ret[static PASSWORD_MAX]) {
+        _cleanup_free_ char *path = NULL;
+        _cleanup_close_ int fd = -EBADF;
+        const char *newline;
+        ssize_t n;
+
+        if (asprintf(&path, "%s/%s", directory, name) < 0)
+                return -ENOMEM;
+
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        n = read(fd, ret, PASSWORD_MAX);
+        if (n < 0)
+                return -errno;
+
+        newline = memchr(ret, '\n', (size_t) n);
+        if (newline)
+                return newline - ret;
+        return n == (ssize_t) PASSWORD_MAX ? -EFBIG : n;
+}
+
+int credentials_load(const struct host_config *config, const char *image, struct credentials **ret, char **ret_message) {
+        _cleanup_(credentials_freep) struct credentials *credentials = NULL;
+        const char *directory = getenv("CREDENTIALS_DIRECTORY");
+        char text[PASSWORD_MAX];
+        ssize_t n = -ENOENT;
+        int r;
+
+        if (!config->user)
+                return fail(ret_message, -EINVAL,
+                        "No user to log in as: set \"user\" in " HOST_CONFIG_DIRECTORY "/blockstore.json or in the image's file.");
+        if (strlen(config->user) == 0 || strlen(config->user) > IVBS_USER_SIZE)
+                return fail(ret_message, -EINVAL, "The user name \"%s\" is not of 1-%u bytes.", config->user, IVBS_USER_SIZE);
+
+        if (directory) {
+                n = read_password(directory, "password", text);
+                if (n == -ENOENT)
+                        n = read_password(directory, "password-default", text);
+        }
+        if (n == -ENOENT)
+                return fail(ret_message, -ENOKEY,
+                        "No password for user \"%s\": neither credential blockstore.%s nor blockstore.default was found in systemd's credential "
+                        "stores. Write the password to /etc/credstore/blockstore.default (mode 0600).",
+                        config->user, image ?: "NAME");
+        if (n < 0)
+                return fail(ret_message, (int) n, "The credential with the password for user \"%s\" cannot be read: %s.", config->user, strerror((int) -n));
+        if (n == 0)
+                return fail(ret_message, -ENOKEY, "The credential with the password for user \"%s\" is empty.", config->user);
+
+        credentials = calloc(1, sizeof(*credentials));
+        r = credentials ? ivbs_hash_password(text, (size_t) n, credentials->password) : -ENOMEM;
+        explicit_bzero(text, sizeof(text));
+        if (r < 0)
+                return fail(ret_message, r, "Out of memory.");
+
+        strcpy(credentials->user, config->user);
+        *ret = TAKE_PTR(credentials);
+        return 0;
+}
+
+struct credentials *credentials_free(struct credentials *credentials) {
+        if (!credentials)
+                return NULL;
+
+        explicit_bzero(credentials, sizeof(*credentials));
+        free(credentials);
+        return NULL;
+}

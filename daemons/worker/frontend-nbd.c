@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Transmission. A request that cannot be done is answered with an error and costs only itself; bytes that are no request at all cost the connection, for where the next one
+ * begins is not known any more.
+ *
+ * With no slot or no memory left the stream is paused with the request still in its input buffer: the socket fills up, and whoever writes to it waits. */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "frontend-nbd.h"
+
+#define FRONTEND_OF(ptr, member) ((struct frontend *) ((char *) (ptr) - offsetof(struct frontend, member)))
+
+/* What has no slot to live in: handshake and errors. */
+struct message {
+        struct stream_out out;
+        struct frontend *frontend;
+        uint8_t bytes[];
+};
+
+static void close_when_answered(struct frontend *f) {
+        if (f->phase == FRONTEND_DISCONNECTING && f->n_in_flight == 0 && f->stream.n_out == 0)
+                stream_close(&f->stream, 0);
+}
+
+static void message_sent(struct stream_out *out, int error) {
+        struct message *message = (struct message *) ((char *) out - offsetof(struct message, out));
+        struct frontend *f = message->frontend;
+
+        free(message);
+        close_when_answered(f);
+}
+
+int frontend_send(struct frontend *f, const uint8_t *bytes, size_t n) {
+        struct message *message;
+
+        message = malloc(sizeof(*message) + n);
+        if (!message)
+                return -ENOMEM;
+
+        memcpy(message->bytes, bytes, n);
+        message->frontend = f;
+        message->out = (struct stream_out) {
+                .iov = { { .iov_base = message->bytes, .iov_len = n } },
+                .n_iov = 1,
+                .done = message_sent,
+        };
+        stream_send(&f->stream, &message->out);
+        return 0;
+}
+
+static int send_error(struct frontend *f, bool read, uint64_t cookie, int error) {
+        uint8_t reply[NBD_ERROR_CHUNK_SIZE_MAX];
+        size_t n = NBD_SIMPLE_REPLY_SIZE;
+
+        f->stats->errors++;
+        if (f->structured && read)
+                n = nbd_error_chunk_encode(cookie, nbd_error_from_errno(error), NULL, reply);
+        else
+                nbd_simple_reply_encode(cookie, nbd_error_from_errno(error), reply);
+
+        return frontend_send(f, reply, n);
+}
+
+static void reply_sent(struct stream_out *out, int error) {
+        struct request *request = (struct request *) ((char *) out - offsetof(struct request, reply));
+        struct frontend *f = request->owner;
+
+        requests_put(request);
+        close_when_answered(f);
+}
+
+static void count(struct frontend *f, const struct request *request) {
+        struct io_stats *stats = f->stats;
+
+        switch (request->op) {
+        case REQUEST_READ:
+                stats->read_operations++;
+                stats->read_bytes += request->length;
+                break;
+        case REQUEST_WRITE:
+                stats->write_operations++;
+                stats->written_bytes += request->length;
+                break;
+        case REQUEST_FLUSH:
+                stats->flush_operations++;
+                break;
+        case REQUEST_TRIM:
+        case REQUEST_WRITE_ZEROES:
+                stats->write_operations++;
+                break;
+        case _REQUEST_OP_MAX:
+                break;
+        }
+}
+
+static void request_done(struct request *request, int error) {
+        struct frontend *f = request->owner;
+        size_t n = NBD_SIMPLE_REPLY_SIZE;
+
+        if (!f) {
+                requests_put(request);
+                return;
+        }
+
+        /* IVBS has no TRIM that is durable when acknowledged; a TRIM and a FLUSH behind it are one. */
+        if (error == 0 && request->op == REQUEST_TRIM && request->fua) {
+                request->op = REQUEST_FLUSH;
+                f->ops->submit(f->userdata, request);
+                return;
+        }
+
+        TAILQ_REMOVE(&f->in_flight, request, owner_entry);
+        f->n_in_flight--;
+        f->stats->in_flight--;
+        f->stats->completed++;
+        f->stats->latency_usec += ring_now_usec(f->stream.ring) - request->accepted_usec;
+
+        if (error < 0) {
+                if (send_error(f, request->op == REQUEST_READ, request->cookie, error) < 0)
+                        stream_close(&f->stream, -ENOMEM);
+                requests_put(request);
+                return;
+        }
+        count(f, request);
+
+        if (f->structured && request->op == REQUEST_READ) {
+                nbd_data_chunk_encode(request->cookie, request->offset, request->length, request->reply_header);
+                n = NBD_DATA_CHUNK_SIZE;
+        } else
+                nbd_simple_reply_encode(request->cookie, NBD_SUCCESS, request->reply_header);
+
+        request->reply = (struct stream_out) {
+                .iov = { { .iov_base = request->reply_header, .iov_len = n } },
+                .n_iov = 1,
+                .done = reply_sent,
+        };
+        if (request->op == REQUEST_READ)
+                request->reply.iov[request->reply.n_iov++] = (struct iovec) { .iov_base = request->data, .iov_len = request->length };
+        stream_send(&f->stream, &request->reply);
+}
+
+static void submit(struct frontend *f, struct request *request) {
+        TAILQ_INSERT_TAIL(&f->in_flight, request, owner_entry);
+        f->n_in_flight++;
+        f->stats->in_flight++;
+        f->ops->submit(f->userdata, request);
+}
+
+static enum request_op op_of(uint16_t type) {
+        switch (type) {
+        case NBD_CMD_READ:
+                return REQUEST_READ;
+        case NBD_CMD_WRITE:
+                return REQUEST_WRITE;
+        case NBD_CMD_FLUSH:
+                return REQUEST_FLUSH;
+        case NBD_CMD_TRIM:
+                return REQUEST_TRIM;
+        default:
+                return REQUEST_WRITE_ZEROES;
+        }
+}
+
+/* One request at data. Returns bytes consumed, as struct stream_ops has it. */
+static ssize_t take(struct frontend *f, const uint8_t *data, size_t n) {
+        struct nbd_request wire;
+        struct request *request;
+        int r;
+
+        if (n < NBD_REQUEST_SIZE)
+                return 0;
+        r = nbd_request_decode(data, &wire);
+        if (r < 0)
+                return r;
+
+        if (wire.type == NBD_CMD_DISC) {
+                f->phase = FRONTEND_DISCONNECTING;
+                close_when_answered(f);
+                return NBD_REQUEST_SIZE;
+        }
+
+        r = nbd_request_check(&wire, &f->export);
+        if (r < 0) {
+                f->skip = nbd_request_payload(&wire);
+                r = send_error(f, wire.type == NBD_CMD_READ, wire.cookie, r);
+                return r < 0 ? r : (ssize_t) NBD_REQUEST_SIZE;
+        }
+
+        request = requests_get(f->requests, op_of(wire.type), wire.length);
+        if (!request) {
+                stream_pause(&f->stream);
+                requests_wait(f->requests, &f->waiter);
+                return 0;
+        }
+
+        request->accepted_usec = ring_now_usec(f->stream.ring);
+        request->offset = wire.offset;
+        request->cookie = wire.cookie;
+        request->fua = (wire.flags & NBD_CMD_FLAG_FUA) && wire.type != NBD_CMD_READ && wire.type != NBD_CMD_FLUSH;
+        request->no_hole = (wire.flags & NBD_CMD_FLAG_NO_HOLE) != 0;
+        request->owner = f;
+        request->done = request_done;
+
+        if (wire.type == NBD_CMD_WRITE) {
+                f->receiving = request;
+                stream_receive_into(&f->stream, request->data, request->length);
+        } else
+                submit(f, request);
+        return NBD_REQUEST_SIZE;
+}
+
+static ssize_t stream_input(struct stream *stream, const uint8_t *data, size_t n) {
+        struct frontend *f = stream->owner;
+
+        switch (f->phase) {
+        case FRONTEND_FLAGS:
+        case FRONTEND_OPTIONS:
+                return frontend_handshake(f, data, n);
+        case FRONTEND_TRANSMISSION:
+                if (f->skip > 0) {
+                        size_t skipped = n < f->skip ? n : f->skip;
+
+                        f->skip -= (uint32_t) skipped;
+                        return (ssize_t) skipped;
+                }
+                return take(f, data, n);
+        case FRONTEND_DISCONNECTING:
+                return (ssize_t) n;
+        }
+        return -EPROTO;
+}
+
+static int stream_payload(struct stream *stream) {
+        struct frontend *f = stream->owner;
+
+        submit(f, TAKE_PTR(f->receiving));
+        return 0;
+}
+
+static void stream_closing(struct stream *stream, int error) {
+        struct frontend *f = stream->owner;
+        struct request *request;
+
+        requests_unwait(f->requests, &f->waiter);
+        while ((request = TAILQ_FIRST(&f->in_flight))) {
+                TAILQ_REMOVE(&f->in_flight, request, owner_entry);
+                request->owner = NULL;
+                f->stats->in_flight--;
+        }
+        f->n_in_flight = 0;
+}
+
+static void stream_closed(struct stream *stream, int error) {
+        struct frontend *f = stream->owner;
+
+        if (f->receiving)
+                requests_put(TAKE_PTR(f->receiving));
+        f->ops->closed(f->userdata, f, error);
+        free(f);
+}
+
+static const struct stream_ops stream_ops = {
+        .input = stream_input,
+        .payload = stream_payload,
+        .closing = stream_closing,
+        .closed = stream_closed,
+};
+
+static void wake(struct request_waiter *waiter) {
+        stream_resume(&FRONTEND_OF(waiter, waiter)->stream);
+}
+
+int frontend_new(struct frontend **ret, struct ring *ring, int fd, const struct nbd_export *export, const char *name, struct requests *requests,
+        struct io_stats *stats, const struct frontend_ops *ops, void *userdata) {
+        struct frontend *f;
+        int r;
+
+        f = calloc(1, sizeof(*f));
+        if (!f) {
+                safe_close(fd);
+                return -ENOMEM;
+        }
+
+        f->kernel = export;
+        f->phase = export ? FRONTEND_TRANSMISSION : FRONTEND_FLAGS;
+        if (export) {
+                f->export = *export;
+                f->writes = !(export->flags & NBD_FLAG_READ_ONLY);
+        }
+        f->name = name;
+        f->requests = requests;
+        f->stats = stats;
+        f->ops = ops;
+        f->userdata = userdata;
+        f->waiter.wake = wake;
+        TAILQ_INIT(&f->in_flight);
+
+        r = stream_init(&f->stream, ring, fd, &stream_ops, f);
+        if (r < 0) {
+                free(f);
+                return r;
+        }
+        if (!export) {
+                r = frontend_send_greeting(f);
+                if (r < 0)
+                        stream_close(&f->stream, r);
+        }
+
+        *ret = f;
+        return 0;
+}
+
+void frontend_close(struct frontend *f) {
+        stream_close(&f->stream, -ESHUTDOWN);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The sessions of an attachment, and the requests that are on their way: the pool chooses who is asked, asks again when a session dies, and lets I/O wait while there is
+ * nobody. At present one session at a time. */
+
+#include "session.h"
+
+enum pool_state {
+        POOL_CONNECTING,   /* never attached yet */
+        POOL_ATTACHED,
+        POOL_RECONNECTING, /* was attached; I/O waits */
+        POOL_STOPPING,
+        POOL_FAILED,       /* terminal: all I/O fails */
+        _POOL_STATE_MAX,
+};
+
+struct pool;
+
+struct pool_ops {
+        /* First attach: the attachment is filled. */
+        void (*attached)(void *userdata);
+        /* State, active proxy, or the list of proxies changed. */
+        void (*changed)(void *userdata);
+        /* Terminal: the image cannot be served. message: a sentence for a user. */
+        void (*failed)(void *userdata, enum failure failure, const char *message);
+        /* After pool_stop(): nothing is in the kernel any more. error: 0, or why the last flush did not succeed. */
+        void (*stopped)(void *userdata, int error);
+};
+
+const char *pool_state_to_string(enum pool_state state);
+
+/* Starts at once. attachment NULL: sessions for store operations. All pointers must outlive the pool. */
+int pool_new(struct pool **ret, struct ring *ring, struct requests *requests, const struct host_config *config, const struct credentials *credentials,
+        struct attachment *attachment, const struct pool_ops *ops, void *userdata);
+/* Only after stopped(), or when it never started. */
+struct pool *pool_free(struct pool *pool);
+DEFINE_CLEANUP(struct pool *, pool_free);
+
+/* Takes a request; its done() follows. */
+void pool_submit(struct pool *pool, struct request *request);
+
+/* Waits for what is in flight, flushes, gives up the lease if detach is set, and closes; stopped() follows, at the latest after timeout_usec, by when what could not be done is
+ * failed. */
+void pool_stop(struct pool *pool, bool detach, uint64_t timeout_usec);
+
+enum pool_state pool_get_state(const struct pool *pool);
+/* A sentence why the state is what it is, "" when there is nothing to say. Valid until the next step. */
+const char *pool_get_reason(const struct pool *pool);
+const struct proxy *pool_get_active(const struct pool *pool); /* or NULL */
+struct proxies *pool_get_proxies(struct pool *pool);
+uint64_t pool_get_failovers(const struct pool *pool);
+/* The ready session, or NULL: for store operations. */
+struct session *pool_get_session(struct pool *pool);

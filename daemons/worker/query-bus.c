@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* org.blockstore.Store: a method call becomes one packet to the proxy, or several for a long list, and its answer the reply. */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <systemd/sd-id128.h>
+
+#include "config.h"
+#include "query-internal.h"
+
+#define CALL_TIMEOUT_USEC (15U * 1000U * 1000U)
+#define LIST_MAX          65536U
+
+/* One method call under way. */
+struct operation {
+        struct query *query;
+        sd_bus_message *call;
+        sd_bus_message *reply;
+        char name[IVBS_IMAGE_NAME_SIZE]; /* what it is about, for messages */
+        unsigned listed;
+};
+
+static void operation_free(struct operation *operation) {
+        sd_bus_message_unref(operation->call);
+        sd_bus_message_unref(operation->reply);
+        free(operation);
+}
+
+static void operationp(struct operation **operation) {
+        if (*operation)
+                operation_free(*operation);
+}
+
+static int operation_new(struct query *q, sd_bus_message *m, struct operation **ret, sd_bus_error *error) {
+        struct operation *operation;
+
+        if (!q->engine || q->refused)
+                return peer_bus_error_set(error, q->refused, "%s", q->engine ? q->status.reason : q->sentence);
+
+        operation = calloc(1, sizeof(*operation));
+        if (!operation)
+                return -ENOMEM;
+        operation->query = q;
+        operation->call = sd_bus_message_ref(m);
+        *ret = operation;
+        return 0;
+}
+
+static void reply_error(struct operation *operation, enum failure failure, const char *message) {
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+
+        (void) peer_bus_error_set(&error, failure, "%s", message);
+        (void) sd_bus_reply_method_error(operation->call, &error);
+}
+
+/* Whether the proxy said yes; answers the call when not. */
+static bool succeeded(struct operation *operation, int error, uint32_t status, const char *message) {
+        struct query *q = operation->query;
+        char text[512];
+
+        if (error < 0) {
+                if (q->refused)
+                        reply_error(operation, q->refused, message);
+                else {
+                        snprintf(text, sizeof(text), "No proxy could be asked: %s", message[0] ? message : "none answers.");
+                        reply_error(operation, error == -EOPNOTSUPP ? FAILURE_SYSTEM : FAILURE_NO_PROXY, text);
+                }
+                return false;
+        }
+
+        switch (status) {
+        case IVBS_STATUS_OK:
+                return true;
+        case IVBS_STATUS_NOT_FOUND:
+                snprintf(text, sizeof(text), "The store has no image \"%s\".", operation->name);
+                reply_error(operation, FAILURE_NO_SUCH_IMAGE, text);
+                return false;
+        case IVBS_STATUS_ALREADY_EXISTS:
+                snprintf(text, sizeof(text), "The store has an image \"%s\" already.", operation->name);
+                reply_error(operation, FAILURE_ALREADY_EXISTS, text);
+                return false;
+        case IVBS_STATUS_PERMISSION_DENIED:
+                snprintf(text, sizeof(text), "User \"%s\" may not do this at the store.", q->credentials->user);
+                reply_error(operation, FAILURE_ACCESS_DENIED, text);
+                return false;
+        case IVBS_STATUS_IN_USE:
+        case IVBS_STATUS_HELD:
+                snprintf(text, sizeof(text), "Image \"%s\" is attached by a host. Detach it first.", operation->name);
+                reply_error(operation, FAILURE_BUSY, text);
+                return false;
+        case IVBS_STATUS_NO_SPACE:
+                reply_error(operation, FAILURE_IO, "The store has no space left.");
+                return false;
+        case IVBS_STATUS_INVALID_REQUEST:
+                reply_error(operation, FAILURE_USAGE, "The proxy does not accept the request: is the size a multiple of 512 bytes?");
+                return false;
+        default:
+                snprintf(text, sizeof(text), "The store failed: %s.", ivbs_status_to_string(status));
+                reply_error(operation, FAILURE_IO, text);
+                return false;
+        }
+}
+
+static const char *uuid_to_string(const uint8_t uuid[static IVBS_UUID_SIZE], char ret[static SD_ID128_UUID_STRING_MAX]) {
+        sd_id128_t id;
+
+        memcpy(id.bytes, uuid, sizeof(id.bytes));
+        return sd_id128_to_uuid_string(id, ret);
+}
+
+static void on_list(void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message);
+
+static int ask_list(struct operation *operation, const char *after) {
+        uint8_t payload[IVBS_LIST_IMAGES_SIZE];
+        int r;
+
+        r = ivbs_list_images_encode(after, IVBS_IMAGES_PER_LIST, payload);
+        if (r < 0)
+                return r;
+        return engine_call(operation->query->engine, IVBS_OP_LIST_IMAGES, payload, sizeof(payload), CALL_TIMEOUT_USEC, on_list, operation);
+}
+
+static int append_images(struct operation *operation, const uint8_t *payload, size_t n, bool *ret_more, struct ivbs_listed_image *image) {
+        char uuid[SD_ID128_UUID_STRING_MAX];
+        size_t offset = 8;
+        uint32_t count;
+        bool more;
+        int r;
+
+        r = ivbs_list_reply_start_decode(payload, n, &count, &more);
+        for (uint32_t i = 0; r >= 0 && i < count; i++) {
+                r = ivbs_listed_image_decode(payload, n, &offset, image);
+                if (r < 0)
+                        break;
+                r = sd_bus_message_append(operation->reply, "(sttsb)", image->name, image->size, image->used, uuid_to_string(image->uuid, uuid),
+                        (int) ((image->flags & IVBS_LISTED_ATTACHED) != 0));
+                operation->listed++;
+        }
+        if (r >= 0)
+                *ret_more = more && count > 0;
+        return r;
+}
+
+static void on_list(void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message) {
+        _cleanup_(operationp) struct operation *operation = userdata;
+        struct ivbs_listed_image image;
+        bool more = false;
+        int r = 0;
+
+        if (!succeeded(operation, error, status, message))
+                return;
+
+        if (!operation->reply) {
+                r = sd_bus_message_new_method_return(operation->call, &operation->reply);
+                if (r >= 0)
+                        r = sd_bus_message_open_container(operation->reply, 'a', "(sttsb)");
+        }
+        if (r >= 0)
+                r = append_images(operation, payload, n, &more, &image);
+        if (r >= 0 && more && operation->listed < LIST_MAX) {
+                r = ask_list(operation, image.name);
+                if (r >= 0) {
+                        TAKE_PTR(operation); /* goes on with the next answer */
+                        return;
+                }
+        }
+        if (r >= 0)
+                r = sd_bus_message_close_container(operation->reply);
+        if (r >= 0)
+                r = sd_bus_send(NULL, operation->reply, NULL);
+        if (r < 0)
+                reply_error(operation, FAILURE_PROTOCOL, "The proxy's list of images makes no sense.");
+}
+
+static int method_list_images(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        _cleanup_(operationp) struct operation *operation = NULL;
+        int r;
+
+        r = operation_new(userdata, m, &operation, error);
+        if (r < 0)
+                return r;
+        r = ask_list(operation, NULL);
+        if (r < 0)
+                return r;
+        TAKE_PTR(operation);
+        return 1;
+}
+
+static void on_created(void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message) {
+        _cleanup_(operationp) struct operation *operation = userdata;
+        char uuid[SD_ID128_UUID_STRING_MAX];
+
+        if (!succeeded(operation, error, status, message))
+                return;
+        if (n < IVBS_UUID_SIZE)
+                reply_error(operation, FAILURE_PROTOCOL, "The proxy's answer makes no sense.");
+        else
+                (void) sd_bus_reply_method_return(operation->call, "s", uuid_to_string(payload, uuid));
+}
+
+static int check_name(const char *name, sd_bus_error *error) {
+        if (image_store_name_is_valid(name))
+                return 0;
+        return peer_bus_error_set(error, FAILURE_USAGE, "That cannot be an image's name: 1-255 bytes of UTF-8, without '/' and control characters, not beginning with '.'.");
+}
+
+static int method_create_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        _cleanup_(operationp) struct operation *operation = NULL;
+        struct ivbs_create_image create = {};
+        uint8_t payload[IVBS_CREATE_IMAGE_SIZE];
+        const char *name;
+        int r;
+
+        r = sd_bus_message_read(m, "st", &name, &create.size);
+        if (r < 0)
+                return r;
+        r = check_name(name, error);
+        if (r < 0)
+                return r;
+        if (create.size == 0 || create.size > IVBS_IMAGE_SIZE_MAX || create.size % 512 != 0)
+                return peer_bus_error_set(error, FAILURE_USAGE, "An image's size is a multiple of 512 bytes, and not %" PRIu64 ".", create.size);
+        strcpy(create.name, name);
+
+        r = operation_new(userdata, m, &operation, error);
+        if (r < 0)
+                return r;
+        strcpy(operation->name, name);
+        r = ivbs_create_image_encode(&create, payload);
+        if (r >= 0)
+                r = engine_call(operation->query->engine, IVBS_OP_CREATE_IMAGE, payload, sizeof(payload), CALL_TIMEOUT_USEC, on_created, operation);
+        if (r < 0)
+                return r;
+        TAKE_PTR(operation);
+        return 1;
+}
+
+static void on_removed(void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message) {
+        _cleanup_(operationp) struct operation *operation = userdata;
+
+        if (succeeded(operation, error, status, message))
+                (void) sd_bus_reply_method_return(operation->call, NULL);
+}
+
+/* The options of RemoveImage: uuid s. */
+static int read_remove_options(sd_bus_message *m, struct ivbs_remove_image *remove, sd_bus_error *error) {
+        const char *key, *value;
+        sd_id128_t id;
+        int r;
+
+        r = sd_bus_message_enter_container(m, 'a', "{sv}");
+        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+                r = sd_bus_message_read(m, "s", &key);
+                if (r < 0)
+                        return r;
+                if (strcmp(key, "uuid") != 0)
+                        return peer_bus_error_set(error, FAILURE_USAGE, "RemoveImage knows no option \"%s\".", key);
+                r = sd_bus_message_read(m, "v", "s", &value);
+                if (r < 0)
+                        return r;
+                if (sd_id128_from_string(value, &id) < 0)
+                        return peer_bus_error_set(error, FAILURE_USAGE, "\"%s\" is not a UUID.", value);
+                memcpy(remove->uuid, id.bytes, sizeof(remove->uuid));
+                r = sd_bus_message_exit_container(m);
+        }
+        return r < 0 ? r : 0;
+}
+
+static int method_remove_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        _cleanup_(operationp) struct operation *operation = NULL;
+        struct ivbs_remove_image remove = {};
+        uint8_t payload[IVBS_REMOVE_IMAGE_SIZE];
+        const char *name;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &name);
+        if (r >= 0)
+                r = check_name(name, error);
+        if (r >= 0)
+                r = read_remove_options(m, &remove, error);
+        if (r < 0)
+                return r;
+        strcpy(remove.name, name);
+
+        r = operation_new(userdata, m, &operation, error);
+        if (r < 0)
+                return r;
+        strcpy(operation->name, name);
+        r = ivbs_remove_image_encode(&remove, payload);
+        if (r >= 0)
+                r = engine_call(operation->query->engine, IVBS_OP_REMOVE_IMAGE, payload, sizeof(payload), CALL_TIMEOUT_USEC, on_removed, operation);
+        if (r < 0)
+                return r;
+        TAKE_PTR(operation);
+        return 1;
+}
+
+static void on_surveyed(void *userdata, const struct engine_status *status) {
+        _cleanup_(operationp) struct operation *operation = userdata;
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        int r;
+
+        r = sd_bus_message_new_method_return(operation->call, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "(susts)");
+        for (size_t i = 0; r >= 0 && i < status->n_proxies; i++) {
+                const struct engine_proxy *p = status->proxies + i;
+
+                r = sd_bus_message_append(reply, "(susts)", p->address, (uint32_t) p->priority, proxy_state_to_string(p->state), p->round_trip_usec,
+                        p->announced ? "announced" : "configured");
+        }
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        if (r >= 0)
+                (void) sd_bus_send(NULL, reply, NULL);
+}
+
+static int method_list_proxies(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        _cleanup_(operationp) struct operation *operation = NULL;
+        int r;
+
+        r = operation_new(userdata, m, &operation, error);
+        if (r < 0)
+                return r;
+        r = engine_survey(operation->query->engine, on_surveyed, operation);
+        if (r < 0)
+                return r;
+        TAKE_PTR(operation);
+        return 1;
+}
+
+const sd_bus_vtable query_vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        SD_BUS_METHOD_WITH_ARGS("ListImages", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sttsb)", images), method_list_images, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("CreateImage", SD_BUS_ARGS("s", name, "t", size, "a{sv}", options), SD_BUS_RESULT("s", uuid), method_create_image,
+                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("RemoveImage", SD_BUS_ARGS("s", name, "a{sv}", options), SD_BUS_NO_RESULT, method_remove_image,
+                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ListProxies", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(susts)", proxies), method_list_proxies, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_VTABLE_END,
+};

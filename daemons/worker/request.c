@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Slots are allocated when first needed and kept on a stack, their number bounded: with none left the frontends stop reading, the kernel queues, and
+ * nothing here grows with what a client sends. */
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "request.h"
+
+TAILQ_HEAD(request_waiter_list, request_waiter);
+
+struct requests {
+        struct buffers *buffers;
+        struct request_list free;
+        struct request_waiter_list waiters;
+        unsigned max, allocated, in_use;
+        uint64_t next_order;
+};
+
+int requests_new(struct requests **ret, struct buffers *buffers, unsigned max) {
+        struct requests *requests;
+
+        assert(max <= REQUESTS_MAX);
+
+        requests = calloc(1, sizeof(*requests));
+        if (!requests)
+                return -ENOMEM;
+
+        requests->buffers = buffers;
+        requests->max = max;
+        TAILQ_INIT(&requests->free);
+        TAILQ_INIT(&requests->waiters);
+        *ret = requests;
+        return 0;
+}
+
+struct requests *requests_free(struct requests *requests) {
+        struct request *request;
+
+        if (!requests)
+                return NULL;
+
+        assert(requests->in_use == 0);
+        while ((request = TAILQ_FIRST(&requests->free))) {
+                TAILQ_REMOVE(&requests->free, request, entry);
+                free(request);
+        }
+        free(requests);
+        return NULL;
+}
+
+static bool has_data(enum request_op op) {
+        return op == REQUEST_READ || op == REQUEST_WRITE;
+}
+
+struct request *requests_get(struct requests *requests, enum request_op op, uint32_t length) {
+        struct request *request;
+        uint8_t *data = NULL;
+
+        if (requests->in_use == requests->max)
+                return NULL;
+
+        if (has_data(op)) {
+                data = buffers_get(requests->buffers, length);
+                if (!data)
+                        return NULL;
+        }
+
+        request = TAILQ_FIRST(&requests->free);
+        if (request)
+                TAILQ_REMOVE(&requests->free, request, entry);
+        else {
+                request = malloc(sizeof(*request));
+                if (!request) {
+                        buffers_put(requests->buffers, data, length);
+                        return NULL;
+                }
+                requests->allocated++;
+        }
+
+        /* Not the whole struct: the header bytes are written before they are read. */
+        request->order = requests->next_order++;
+        request->op = op;
+        request->fua = request->no_hole = false;
+        request->length = length;
+        request->data = data;
+        request->done = NULL;
+        request->owner = NULL;
+        request->session = NULL;
+        request->sending = request->answered = false;
+        request->error = 0;
+        request->attempts = 0;
+        request->requests = requests;
+        requests->in_use++;
+        return request;
+}
+
+void requests_put(struct request *request) {
+        struct requests *requests = request->requests;
+        struct request_waiter *waiter;
+
+        assert(!request->sending);
+
+        if (has_data(request->op))
+                buffers_put(requests->buffers, request->data, request->length);
+        TAILQ_INSERT_HEAD(&requests->free, request, entry);
+        requests->in_use--;
+
+        waiter = TAILQ_FIRST(&requests->waiters);
+        if (waiter) {
+                requests_unwait(requests, waiter);
+                waiter->wake(waiter);
+        }
+}
+
+unsigned requests_in_use(const struct requests *requests) {
+        return requests->in_use;
+}
+
+void requests_wait(struct requests *requests, struct request_waiter *waiter) {
+        if (waiter->waiting)
+                return;
+
+        waiter->waiting = true;
+        TAILQ_INSERT_TAIL(&requests->waiters, waiter, entry);
+}
+
+void requests_unwait(struct requests *requests, struct request_waiter *waiter) {
+        if (!waiter->waiting)
+                return;
+
+        waiter->waiting = false;
+        TAILQ_REMOVE(&requests->waiters, waiter, entry);
+}
+
+const char *request_op_to_string(enum request_op op) {
+        static const char *const names[_REQUEST_OP_MAX] = {
+                [REQUEST_READ] = "read",
+                [REQUEST_WRITE] = "write",
+                [REQUEST_FLUSH] = "flush",
+                [REQUEST_TRIM] = "trim",
+                [REQUEST_WRITE_ZEROES] = "write-zeroes",
+        };
+
+        return (unsigned) op < _REQUEST_OP_MAX ? names[op] : "unknown";
+}

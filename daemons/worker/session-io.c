@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Requests out, replies in. A reply is matched by its sequence, and must be of the op that was sent under it: with any other, nothing that this server says can be
+ * trusted, and the session ends.
+ *
+ * A reply may be seen before the completion of the send that asked for it; then the request is answered only when the kernel has let go of its bytes. */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "session.h"
+
+static uint32_t wire_op(const struct request *request) {
+        switch (request->op) {
+        case REQUEST_READ:
+                return IVBS_OP_READ;
+        case REQUEST_WRITE:
+                return request->fua ? IVBS_OP_WRITE_FUA : IVBS_OP_WRITE;
+        case REQUEST_FLUSH:
+                return IVBS_OP_FLUSH;
+        case REQUEST_TRIM:
+                return IVBS_OP_TRIM;
+        case REQUEST_WRITE_ZEROES:
+                return IVBS_OP_WRITE_ZEROES;
+        case _REQUEST_OP_MAX:
+                break;
+        }
+        abort();
+}
+
+static struct request **slot_of(struct session *s, uint32_t sequence) {
+        return s->by_sequence + (sequence & (SESSION_SEQUENCES - 1));
+}
+
+static void request_sent(struct stream_out *out, int error) {
+        struct request *request = (struct request *) ((char *) out - offsetof(struct request, out));
+
+        request->sending = false;
+        if (request->answered)
+                request->session->ops->answered(request->session, request, request->error);
+}
+
+static void finish(struct session *s, struct request *request, int error) {
+        *slot_of(s, request->sequence) = NULL;
+        TAILQ_REMOVE(&s->in_flight, request, entry);
+        s->n_in_flight--;
+
+        request->answered = true;
+        request->error = error;
+        if (!request->sending)
+                s->ops->answered(s, request, error);
+}
+
+void session_send(struct session *s, struct request *request) {
+        struct ivbs_header header = { .op = wire_op(request) };
+        uint8_t *payload = request->prefix + IVBS_HEADER_SIZE;
+        uint32_t prefix = 0, data = 0;
+
+        switch (request->op) {
+        case REQUEST_READ:
+        case REQUEST_TRIM:
+                ivbs_range_encode(request->offset, request->length, payload);
+                prefix = IVBS_READ_SIZE;
+                break;
+        case REQUEST_WRITE:
+                ivbs_offset_encode(request->offset, payload);
+                prefix = IVBS_WRITE_PREFIX_SIZE;
+                data = request->length;
+                break;
+        case REQUEST_WRITE_ZEROES:
+                ivbs_zeroes_encode(
+                        &(struct ivbs_zeroes) {
+                                .offset = request->offset,
+                                .length = request->length,
+                                .flags = (request->fua ? IVBS_ZEROES_FUA : 0) | (request->no_hole ? IVBS_ZEROES_NO_HOLE : 0),
+                        },
+                        payload);
+                prefix = IVBS_ZEROES_SIZE;
+                break;
+        case REQUEST_FLUSH:
+        case _REQUEST_OP_MAX:
+                break;
+        }
+
+        /* A number whose predecessor in the table is still out is passed over; there are far more numbers than requests. */
+        while (*slot_of(s, s->next_sequence))
+                s->next_sequence++;
+        request->sequence = s->next_sequence++;
+        *slot_of(s, request->sequence) = request;
+
+        memcpy(header.session_id, s->id, sizeof(s->id));
+        header.length = prefix + data;
+        header.sequence = request->sequence;
+        ivbs_header_encode(&header, request->prefix);
+
+        request->session = s;
+        request->attempts++;
+        request->answered = false;
+        request->sending = true;
+        request->out.iov[0] = (struct iovec) { .iov_base = request->prefix, .iov_len = IVBS_HEADER_SIZE + prefix };
+        request->out.iov[1] = (struct iovec) { .iov_base = request->data, .iov_len = data };
+        request->out.n_iov = data > 0 ? 2 : 1;
+        request->out.done = request_sent;
+        TAILQ_INSERT_TAIL(&s->in_flight, request, entry);
+        s->n_in_flight++;
+        stream_send(&s->stream, &request->out);
+}
+
+int session_payload(struct stream *stream) {
+        struct session *s = stream->owner;
+
+        finish(s, TAKE_PTR(s->receiving), 0);
+        return 0;
+}
+
+int session_io_reply(struct session *s, const struct ivbs_header *header, const uint8_t *payload) {
+        struct request *request = *slot_of(s, header->sequence);
+
+        if (!request || request->sequence != header->sequence || wire_op(request) != header->op)
+                return -EPROTO;
+
+        switch (header->status) {
+        case IVBS_STATUS_OK:
+                if (request->op == REQUEST_READ) {
+                        if (header->length != request->length)
+                                return -EPROTO;
+                        s->receiving = request;
+                        stream_receive_into(&s->stream, request->data, request->length);
+                } else
+                        finish(s, request, 0);
+                return 0;
+
+        case IVBS_STATUS_TEMPORARY_ERROR:
+        case IVBS_STATUS_NOT_READY:
+                /* Not executed, and will not be. */
+                finish(s, request, -EAGAIN);
+                return 0;
+
+        case IVBS_STATUS_USE_ANOTHER_PROXY:
+                session_close(s, SESSION_LOST, FAILURE_NO_PROXY, "the proxy asks to use another one");
+                return 0;
+
+        case IVBS_STATUS_EXPIRED:
+        case IVBS_STATUS_NOT_LOGGEDIN:
+                session_close(s, SESSION_EXPIRED, FAILURE_HELD, "the image has been attached by somebody else since");
+                return 0;
+
+        default:
+                finish(s, request, ivbs_status_to_errno(header->status));
+                return 0;
+        }
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* All at the same time: one that does not answer costs its connect time-out, and not that of each behind it. The round trip shown is that of connecting and logging in. */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "survey.h"
+
+struct survey {
+        struct ring *ring;
+        struct proxies *proxies;
+        survey_done_t done;
+        void *userdata;
+        unsigned pending;
+};
+
+static void release(struct survey *survey) {
+        if (--survey->pending > 0)
+                return;
+
+        survey->done(survey->userdata);
+        free(survey);
+}
+
+static void on_ready(struct session *s) {
+        proxy_succeeded(s->proxy, ring_now_usec(s->ring) - s->started_usec);
+        s->proxy->state = PROXY_REACHABLE;
+        session_close(s, SESSION_LOST, FAILURE_NONE, "surveyed");
+}
+
+static void on_answered(struct session *s, struct request *request, int error) {
+        /* No request is ever sent. */
+}
+
+static void on_ended(struct session *s, const struct session_end *end, struct request_list *unanswered) {
+        struct survey *survey = s->owner;
+
+        if (end->failure != FAILURE_NONE)
+                proxy_failed(survey->proxies, s->proxy, ring_now_usec(s->ring), end->verdict == SESSION_REFUSED ? PROXY_REFUSED : PROXY_UNREACHABLE,
+                        end->message);
+        release(survey);
+}
+
+static const struct session_ops session_ops = {
+        .ready = on_ready,
+        .answered = on_answered,
+        .ended = on_ended,
+};
+
+int survey_start(struct ring *ring, const struct host_config *config, const struct credentials *credentials, struct proxies *proxies,
+        const struct proxy *skip, survey_done_t done, void *userdata) {
+        struct survey *survey;
+
+        survey = calloc(1, sizeof(*survey));
+        if (!survey)
+                return -ENOMEM;
+
+        *survey = (struct survey) { .ring = ring, .proxies = proxies, .done = done, .userdata = userdata, .pending = 1 };
+        for (size_t i = 0; i < proxies_count(proxies); i++) {
+                struct proxy *proxy = proxies_get_writable(proxies, i);
+                struct session *session;
+
+                if (proxy == skip)
+                        continue;
+                if (session_new(&session, ring, config, credentials, NULL, proxy, &session_ops, survey) >= 0)
+                        survey->pending++;
+        }
+
+        release(survey);
+        return 0;
+}

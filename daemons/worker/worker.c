@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The main thread: nothing here touches a byte of I/O. It starts the engine, asks the supervisor for the device once the image is attached, and is ready when the device is; it tells
+ * systemd and the supervisor the same state in the same words; and it stops from the outside in: the device, then the engine.
+ *
+ * Whatever ends the worker ends it in one place, give_up() or finish(), with the exit status that error-table.h has for it and a sentence in STATUS=. */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+
+#include "device-link.h"
+#include "engine.h"
+#include "log.h"
+#include "refuse.h"
+#include "supervisor-link.h"
+#include "worker.h"
+
+#define STOP_TIMEOUT_USEC   (10U * 1000U * 1000U)
+#define EXTEND_EVERY_USEC   (10U * 1000U * 1000U)
+#define REFUSE_TIMEOUT_MS   500
+#define SENTENCE_MAX        1024U
+
+struct worker {
+        const char *name;
+        sd_event *event;
+        struct host_config *config;
+        struct credentials *credentials;
+        struct engine *engine;
+        struct supervisor_link *supervisor;
+        struct device_link *device;
+        int listen_fd;
+
+        struct attachment attachment; /* the engine's until attached; then this is the main thread's copy */
+        struct attachment known;
+        struct engine_status status;
+        bool attached, ready, stopping;
+        enum failure failure;
+        char sentence[SENTENCE_MAX]; /* why it failed */
+        char node[64];
+        uint64_t started_usec;
+        sd_event_source *extend_timer;
+};
+
+static void log_worker(struct worker *w, int priority, const char *state, const char *format, ...) _printf_(4, 5);
+static void log_worker(struct worker *w, int priority, const char *state, const char *format, ...) {
+        char text[SENTENCE_MAX];
+        va_list ap;
+
+        va_start(ap, format);
+        (void) vsnprintf(text, sizeof(text), format, ap);
+        va_end(ap);
+        log_event(priority,
+                LOG_FIELDS({ "IMAGE", w->name }, { "STATE", state }, { "PROXY", w->status.active_proxy[0] ? w->status.active_proxy : NULL }),
+                "Image %s: %s", w->name, text);
+}
+
+static const char *state_of(const struct worker *w) {
+        if (w->failure != FAILURE_NONE)
+                return "failed";
+        if (w->stopping)
+                return "detaching";
+        /* Attached at the proxy is not yet usable: the device must be there. */
+        if (w->status.state == POOL_ATTACHED && !w->ready)
+                return "attaching";
+        return pool_state_to_string(w->status.state);
+}
+
+static const char *reason_of(const struct worker *w) {
+        if (w->failure != FAILURE_NONE)
+                return w->sentence;
+        if (w->status.reason[0])
+                return w->status.reason;
+        if (w->attached && !w->ready && !supervisor_link_is_up(w->supervisor) && w->config->device == DEVICE_NBD)
+                return supervisor_link_reason(w->supervisor);
+        if (w->status.classic)
+                return "The proxy is a classic server: no flush, no fencing of other writers.";
+        return "";
+}
+
+/* Tells systemd and the supervisor how things are. */
+static void show(struct worker *w) {
+        const char *state = state_of(w), *reason = reason_of(w);
+
+        if (w->status.active_proxy[0])
+                (void) sd_notifyf(false, "STATUS=%s to %s, %" PRIu32 " request%s in flight%s%s", state, w->status.active_proxy, w->status.stats.in_flight,
+                        w->status.stats.in_flight == 1 ? "" : "s", reason[0] ? ". " : "", reason);
+        else
+                (void) sd_notifyf(false, "STATUS=%s%s%s", state, reason[0] ? ": " : "", reason);
+
+        if (w->supervisor)
+                supervisor_link_update(w->supervisor, &w->status, w->attached ? &w->known : NULL, state, reason, w->failure);
+}
+
+static void finish(struct worker *w) {
+        show(w);
+        if (w->supervisor)
+                supervisor_link_flush(w->supervisor);
+        (void) sd_event_exit(w->event, (int) w->failure);
+}
+
+static void stop_engine(struct worker *w, bool detach) {
+        if (!w->engine || engine_stop(w->engine, detach, STOP_TIMEOUT_USEC) < 0)
+                finish(w);
+}
+
+static void fail(struct worker *w, enum failure failure, const char *format, ...) _printf_(3, 4);
+static void fail(struct worker *w, enum failure failure, const char *format, ...) {
+        va_list ap;
+
+        if (w->failure != FAILURE_NONE)
+                return;
+
+        w->failure = failure;
+        va_start(ap, format);
+        (void) vsnprintf(w->sentence, sizeof(w->sentence), format, ap);
+        va_end(ap);
+        log_worker(w, LOG_ERR, "failed", "%s", w->sentence);
+}
+
+/* Ends the worker for a reason that a user is told. Before the engine runs it ends at once. */
+static void give_up(struct worker *w) {
+        show(w);
+        if (!w->stopping) {
+                w->stopping = true;
+                stop_engine(w, false);
+        }
+}
+
+static void become_ready(struct worker *w) {
+        if (!w->ready) {
+                w->ready = true;
+                w->extend_timer = sd_event_source_disable_unref(w->extend_timer);
+                log_worker(w, LOG_INFO, "attached", "attached%s%s%s%s, %" PRIu64 " bytes%s.", w->status.active_proxy[0] ? " to " : "", w->status.active_proxy,
+                        w->node[0] ? " as " : "", w->node, w->known.size, w->known.read_only || w->known.refuses_writes ? ", read-only" : "");
+                (void) sd_notify(false, "READY=1");
+        }
+        show(w);
+}
+
+static void on_attached(void *userdata, const struct attachment *attachment) {
+        struct worker *w = userdata;
+
+        w->known = *attachment;
+        w->attached = true;
+        if (engine_accept(w->engine) < 0) {
+                fail(w, FAILURE_INTERNAL, "Out of memory.");
+                give_up(w);
+                return;
+        }
+
+        if (w->config->device == DEVICE_NBD)
+                device_link_connect(w->device, &w->known);
+        else
+                become_ready(w);
+}
+
+static void on_status(void *userdata, const struct engine_status *status) {
+        struct worker *w = userdata;
+        enum pool_state before = w->status.state;
+
+        w->status = *status;
+        if (status->state != before && w->ready && status->state == POOL_ATTACHED)
+                log_worker(w, LOG_NOTICE, "attached", "I/O goes on, through %s.", status->active_proxy);
+        else if (status->state != before && status->state == POOL_RECONNECTING)
+                log_worker(w, LOG_WARNING, "reconnecting", "The proxy was lost; I/O waits. %s", status->reason);
+        show(w);
+}
+
+static void on_engine_failed(void *userdata, enum failure failure, const char *message) {
+        struct worker *w = userdata;
+
+        fail(w, failure, "%s", message);
+        give_up(w);
+}
+
+static void on_kernel_lost(void *userdata) {
+        struct worker *w = userdata;
+
+        if (!w->stopping)
+                device_link_kernel_lost(w->device);
+}
+
+static void on_stopped(void *userdata, int error) {
+        struct worker *w = userdata;
+
+        if (error < 0)
+                fail(w, FAILURE_IO, "The last flush did not succeed: %s. What was written since the flush before it may be lost.", strerror(-error));
+        finish(w);
+}
+
+static void on_alive(void *userdata) {
+        (void) sd_notify(false, "WATCHDOG=1");
+}
+
+static const struct engine_events engine_events = {
+        .attached = on_attached,
+        .status = on_status,
+        .failed = on_engine_failed,
+        .kernel_lost = on_kernel_lost,
+        .stopped = on_stopped,
+        .alive = on_alive,
+};
+
+static void on_device_connected(void *userdata, const char *node) {
+        struct worker *w = userdata;
+
+        snprintf(w->node, sizeof(w->node), "%s", node);
+        become_ready(w);
+}
+
+static void on_device_failed(void *userdata, enum failure failure, const char *message) {
+        struct worker *w = userdata;
+
+        fail(w, failure, "The kernel device cannot be had: %s", message);
+        give_up(w);
+}
+
+static void on_device_disconnected(void *userdata, enum failure failure, const char *message) {
+        struct worker *w = userdata;
+
+        if (failure != FAILURE_NONE)
+                fail(w, failure, "The device stays: %s", message);
+        /* A device that stays will be served again under the same lease. */
+        stop_engine(w, failure == FAILURE_NONE);
+}
+
+static const struct device_link_events device_events = {
+        .connected = on_device_connected,
+        .failed = on_device_failed,
+        .disconnected = on_device_disconnected,
+};
+
+static void on_supervisor_up(void *userdata) {
+        struct worker *w = userdata;
+
+        show(w);
+        if (w->device && !w->stopping)
+                device_link_supervisor_up(w->device);
+}
+
+static void on_answer_connected(void *userdata, enum failure failure, const char *message, const char *node) {
+        struct worker *w = userdata;
+
+        device_link_answer_connected(w->device, failure, message, node);
+}
+
+static void on_answer_disconnected(void *userdata, enum failure failure, const char *message) {
+        struct worker *w = userdata;
+
+        device_link_answer_disconnected(w->device, failure, message);
+}
+
+static const struct supervisor_link_events supervisor_events = {
+        .up = on_supervisor_up,
+        .device_connected = on_answer_connected,
+        .device_disconnected = on_answer_disconnected,
+};
+
+static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
+        struct worker *w = userdata;
+
+        if (w->stopping)
+                return 0;
+
+        w->stopping = true;
+        (void) sd_notify(false, "STOPPING=1");
+        show(w);
+        device_link_disconnect(w->device);
+        return 0;
+}
+
+static uint64_t now_usec(struct worker *w) {
+        uint64_t now = 0;
+
+        (void) sd_event_now(w->event, CLOCK_MONOTONIC, &now);
+        return now;
+}
+
+/* While it is still trying: systemd is asked for patience, up to what the configuration allows. */
+static int on_extend(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct worker *w = userdata;
+        uint64_t elapsed = now_usec(w) - w->started_usec;
+
+        if (w->ready || w->stopping)
+                return 0;
+
+        if (elapsed >= w->config->attach_timeout_usec) {
+                const char *reason = reason_of(w);
+
+                fail(w, w->attached ? FAILURE_SYSTEM : FAILURE_NO_PROXY, "%s within %" PRIu64 " s. %s",
+                        w->attached ? "The kernel device was not there" : "No proxy could be reached", w->config->attach_timeout_usec / 1000000,
+                        reason[0] ? reason : "Is a proxy running, and is \"proxies\" in " HOST_CONFIG_DIRECTORY "/blockstore.json right?");
+                give_up(w);
+                return 0;
+        }
+
+        (void) sd_notifyf(false, "EXTEND_TIMEOUT_USEC=%" PRIu64, (uint64_t) 3 * EXTEND_EVERY_USEC);
+        usec = w->config->attach_timeout_usec - elapsed;
+        (void) sd_event_source_set_time_relative(source, usec < EXTEND_EVERY_USEC ? usec : EXTEND_EVERY_USEC);
+        return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+/* The settings and what they lead to. On failure the sentence is set. */
+static int configure(struct worker *w) {
+        _cleanup_free_ char *message = NULL;
+        const char *image;
+        int r;
+
+        if (!image_local_name_is_valid(w->name)) {
+                fail(w, FAILURE_USAGE, "\"%s\" cannot be the name of an image on this host: 1-64 letters, digits, '_', '.', ':' or '-'.", w->name);
+                return -EINVAL;
+        }
+
+        r = host_config_load(w->name, &w->config, &message);
+        if (r >= 0 && w->config->n_proxies == 0) {
+                fail(w, FAILURE_CONFIGURATION, "No proxies are configured: set \"proxies\" in " HOST_CONFIG_DIRECTORY "/blockstore.json.");
+                return -EINVAL;
+        }
+        if (r >= 0)
+                r = credentials_load(w->config, w->name, &w->credentials, &message);
+        if (r < 0) {
+                fail(w, FAILURE_CONFIGURATION, "%s", message ?: strerror(-r));
+                return r;
+        }
+
+        image = w->config->image ?: w->name;
+        if (!image_store_name_is_valid(image)) {
+                fail(w, FAILURE_CONFIGURATION, "\"image\" is not a name that a store can have: 1-255 bytes without '/' and control characters.");
+                return -EINVAL;
+        }
+        strcpy(w->attachment.name, image);
+        w->attachment.read_only = w->config->read_only;
+        w->attachment.steal = w->config->steal;
+        return 0;
+}
+
+static int start(struct worker *w) {
+        const char *state_directory = getenv("RUNTIME_DIRECTORY");
+        struct engine_settings settings = {
+                .config = w->config,
+                .credentials = w->credentials,
+                .name = w->name,
+                .state_directory = state_directory,
+                .attachment = &w->attachment,
+                .listen_fd = w->listen_fd,
+        };
+        uint64_t watchdog_usec;
+        int r;
+
+        if (sd_watchdog_enabled(false, &watchdog_usec) > 0)
+                settings.alive_usec = watchdog_usec / 3;
+
+        r = attachment_load(&w->attachment, state_directory);
+        if (r < 0)
+                log_worker(w, LOG_WARNING, "attaching", "The former attachment cannot be read (%s); attaching anew.", strerror(-r));
+
+        r = engine_new(&w->engine, w->event, &settings, &engine_events, w);
+        if (r == -ENOSYS || r == -EPERM || r == -EACCES) {
+                fail(w, FAILURE_SYSTEM, "io_uring cannot be used on this system, and blockstore needs it. Try: sysctl kernel.io_uring_disabled=0 (%s).",
+                        strerror(-r));
+                return r;
+        }
+        if (r < 0) {
+                fail(w, FAILURE_SYSTEM, "The I/O thread cannot be started: %s.", strerror(-r));
+                return r;
+        }
+
+        r = supervisor_link_new(&w->supervisor, w->event, &supervisor_events, w);
+        if (r >= 0)
+                r = device_link_new(&w->device, w->event, w->engine, w->supervisor, &device_events, w);
+        if (r >= 0)
+                r = sd_event_add_time_relative(w->event, &w->extend_timer, CLOCK_MONOTONIC, 0, 0, on_extend, w);
+        if (r < 0)
+                fail(w, FAILURE_INTERNAL, "Cannot start: %s.", strerror(-r));
+        return r;
+}
+
+static void clean_up(struct worker *w) {
+        device_link_free(w->device);
+        supervisor_link_free(w->supervisor);
+        engine_free(w->engine);
+        credentials_free(w->credentials);
+        host_config_free(w->config);
+        explicit_bzero(&w->attachment, sizeof(w->attachment));
+        sd_event_source_disable_unref(w->extend_timer);
+        sd_event_unref(w->event);
+}
+
+int worker_run(const char *name) {
+        struct worker w = { .name = name, .listen_fd = -EBADF };
+        sigset_t signals;
+        int r;
+
+        /* Before any thread is made: signals come to the main loop only. */
+        sigemptyset(&signals);
+        sigaddset(&signals, SIGTERM);
+        sigaddset(&signals, SIGINT);
+        sigaddset(&signals, SIGPIPE);
+        (void) sigprocmask(SIG_BLOCK, &signals, NULL);
+
+        if (sd_listen_fds(true) >= 1 && sd_is_socket_unix(SD_LISTEN_FDS_START, SOCK_STREAM, 1, NULL, 0) > 0)
+                w.listen_fd = SD_LISTEN_FDS_START;
+
+        r = sd_event_new(&w.event);
+        if (r >= 0)
+                r = sd_event_add_signal(w.event, NULL, SIGTERM, on_signal, &w);
+        if (r >= 0)
+                r = sd_event_add_signal(w.event, NULL, SIGINT, on_signal, &w);
+        if (r < 0)
+                fail(&w, FAILURE_INTERNAL, "Cannot make an event loop: %s.", strerror(-r));
+
+        (void) sd_event_now(w.event, CLOCK_MONOTONIC, &w.started_usec);
+        if (r >= 0)
+                r = configure(&w);
+        if (r >= 0)
+                r = start(&w);
+        if (r < 0 && !w.engine)
+                show(&w);
+        else {
+                if (r < 0)
+                        give_up(&w);
+                r = sd_event_loop(w.event);
+                if (r < 0)
+                        fail(&w, FAILURE_INTERNAL, "The event loop failed: %s.", strerror(-r));
+        }
+
+        if (w.failure != FAILURE_NONE)
+                refuse_clients(w.listen_fd, w.sentence, REFUSE_TIMEOUT_MS);
+        clean_up(&w);
+        return (int) w.failure;
+}
