@@ -206,7 +206,7 @@ static const char *plain_string(struct json_object *value) {
         if (n > STRING_MAX)
                 return NULL;
         for (int i = 0; i < n; i++)
-                if ((uint8_t) s[i] < 0x20 || s[i] == 0x7f)
+                if ((uint8_t) s[i] < 0x20 || s[i] == 0x7f || ((uint8_t) s[i] == 0xc2 && (uint8_t) s[i + 1] < 0xa0))
                         return NULL;
 
         return s;

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -317,11 +318,32 @@ static int refuse_text(struct config_context *context, const char *expected, con
                 expected, found);
 }
 
+/* The beginning of a value as JSON, which has escaped the control characters of ASCII, without DEL and those of C1, and cut between characters. */
+static void show_value(const char *text, char ret[static VALUE_SHOWN_MAX + sizeof("...\"")]) {
+        size_t n = 0;
+
+        for (const char *p = text; *p; p++) {
+                bool c1 = (uint8_t) p[0] == 0xc2 && (uint8_t) p[1] >= 0x80 && (uint8_t) p[1] < 0xa0;
+
+                if (n == VALUE_SHOWN_MAX) {
+                        while (n > 0 && ((uint8_t) *p & 0xc0) == 0x80) {
+                                p--;
+                                n--;
+                        }
+                        strcpy(ret + n, text[0] == '"' ? "...\"" : "...");
+                        return;
+                }
+                ret[n++] = *p == 0x7f || c1 ? '?' : *p;
+                if (c1)
+                        p++;
+        }
+        ret[n] = '\0';
+}
+
 int config_refuse(struct config_context *context, struct json_object *found, const char *expected_format, ...) {
         _cleanup_free_ char *expected = NULL;
         char shown[VALUE_SHOWN_MAX + sizeof("...\"")];
         const char *text;
-        size_t n;
         va_list ap;
         int r;
 
@@ -338,18 +360,11 @@ int config_refuse(struct config_context *context, struct json_object *found, con
         if (json_object_is_type(found, json_type_array))
                 return refuse_text(context, expected, "a list");
 
-        /* As JSON, which escapes control characters; cut between characters. */
         text = json_object_to_json_string_ext(found, JSON_C_TO_STRING_NOSLASHESCAPE);
         if (!text)
                 return refuse_text(context, expected, "this value");
-        n = strlen(text);
-        if (n <= VALUE_SHOWN_MAX)
-                return refuse_text(context, expected, text);
 
-        for (n = VALUE_SHOWN_MAX; n > 0 && ((uint8_t) text[n] & 0xc0) == 0x80; n--)
-                ;
-        memcpy(shown, text, n);
-        strcpy(shown + n, text[0] == '"' ? "...\"" : "...");
+        show_value(text, shown);
         return refuse_text(context, expected, shown);
 }
 

@@ -264,6 +264,8 @@ static void wrong_values(void) {
                         ", found \"a\\nb\"" },
                 { "{ \"name\": \"a\\u0000b\" }", "FILE:1: name: expected ", "a string of at most 4096 bytes without control characters",
                         ", found \"a\\u0000b\"" },
+                { "{ \"name\": \"a\x7f\xc2\x9b\" }", "FILE:1: name: expected ", "a string of at most 4096 bytes without control characters",
+                        ", found \"a??\"" },
                 { "{ \"on\": 1 }", "FILE:1: on: expected ", "true or false", ", found 1" },
                 { "{ \"on\": \"true\" }", "FILE:1: on: expected ", "true or false", ", found \"true\"" },
                 { "{\n\n\"count\": -1 }", "FILE:3: count: expected ", "a whole number from 0 to 4294967295", ", found -1" },
