@@ -1,0 +1,739 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""blockstorectl against a mock of org.blockstore on a bus of its own.
+
+    test-blockstorectl.py BLOCKSTORECTL MOCK-BLOCKSTORED SOURCE-ROOT
+
+What is checked is what a user or a script meets: tables, JSON, exit codes, what is asked of the daemon, and what is said when something fails. Nothing here waits for a length of time:
+the test waits for a line, with a deadline that only a failure reaches.
+"""
+
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+CTL, MOCK, SOURCE = sys.argv[1:4]
+DEADLINE = 30
+ESCAPE = b'\033'
+SKIP = 77
+
+state = {}
+
+
+def setUpModule():
+    state['directory'] = directory = tempfile.mkdtemp(prefix='blockstorectl-')
+    address = f'unix:path={directory}/bus'
+    config = os.path.join(directory, 'bus.conf')
+    with open(config, 'w', encoding='utf-8') as f:
+        f.write(f'''<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+            "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+            <busconfig><listen>{address}</listen><policy context="default">
+            <allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/></policy></busconfig>''')
+    state['bus'] = subprocess.Popen(['dbus-daemon', f'--config-file={config}', '--nofork', '--print-address=1'],
+                                    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    # The address is printed when it can be connected to.
+    if not state['bus'].stdout.readline():
+        raise RuntimeError('dbus-daemon does not start')
+    os.mkdir(os.path.join(directory, 'etc'))
+    state['environment'] = {
+        'PATH': os.environ['PATH'],
+        'LC_ALL': 'C.UTF-8',
+        'TERM': 'xterm',
+        'DBUS_SYSTEM_BUS_ADDRESS': address,
+        'BLOCKSTORE_CONFIG_DIRECTORY': os.path.join(directory, 'etc'),
+    }
+    for name in ('ASAN_OPTIONS', 'UBSAN_OPTIONS', 'LSAN_OPTIONS'):
+        if name in os.environ:
+            state['environment'][name] = os.environ[name]
+
+
+def tearDownModule():
+    state['bus'].terminate()
+    state['bus'].wait()
+    state['bus'].stdout.close()
+    shutil.rmtree(state['directory'])
+
+
+class Lines:
+    """Lines of a pipe or a terminal, waited for with a deadline."""
+
+    def __init__(self, fd):
+        self.fd = fd
+        self.seen = b''
+
+    def more(self):
+        ready, _, _ = select.select([self.fd], [], [], DEADLINE)
+        if not ready:
+            raise AssertionError(f'nothing more came after {self.seen!r}')
+        try:
+            data = os.read(self.fd, 65536)
+        except OSError:  # a terminal whose other end is closed
+            data = b''
+        self.seen += data
+        return data
+
+    def line(self):
+        while b'\n' not in self.seen:
+            if not self.more():
+                raise AssertionError(f'the end came after {self.seen!r}')
+        line, self.seen = self.seen.split(b'\n', 1)
+        return line.decode()
+
+    def until(self, text):
+        """Everything up to and with text."""
+        while text not in self.seen:
+            if not self.more():
+                raise AssertionError(f'the end came after {self.seen!r}, without {text!r}')
+        at = self.seen.index(text) + len(text)
+        before, self.seen = self.seen[:at], self.seen[at:]
+        return before
+
+    def rest(self):
+        while self.more():
+            pass
+        return self.seen
+
+
+class Mock:
+    def __init__(self):
+        self.process = subprocess.Popen([MOCK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=state['environment'])
+        self.lines = Lines(self.process.stdout.fileno())
+        self.calls = []
+        assert self.lines.line() == 'ready'
+
+    def tell(self, *commands):
+        for command in commands:
+            self.process.stdin.write(command.encode() + b'\n')
+            self.process.stdin.flush()
+            while (line := self.lines.line()) != 'ok':
+                self.calls.append(line)
+
+    def wait_call(self, beginning):
+        while True:
+            line = self.calls.pop(0) if self.calls else self.lines.line()
+            if line.startswith('call ' + beginning):
+                return line[5:]
+
+    def changes(self):
+        """What was asked to be changed since the last question."""
+        self.tell('fail none')
+        reads = ('GetAll', 'GetManagedObjects', 'GetImage', 'ListStoreImages', 'ListProxies')
+        calls = [c[5:] for c in self.calls if c.split()[1] not in reads]
+        self.calls = []
+        return calls
+
+    def close(self):
+        self.process.stdin.close()
+        code = self.process.wait(DEADLINE)
+        self.process.stdout.close()
+        assert code == 0, f'the mock ended with {code}'
+
+
+def environment(**changes):
+    return {**state['environment'], **changes}
+
+
+def start(*arguments, env=None, **more):
+    return subprocess.Popen([CTL, *arguments], env=env or state['environment'], **more)
+
+
+def run(*arguments, env=None, text=''):
+    return subprocess.run([CTL, *arguments], env=env or state['environment'], input=text, capture_output=True,
+                          encoding='utf-8', timeout=DEADLINE, check=False)
+
+
+class Terminal:
+    """The program with a terminal as its stdin, stdout and stderr."""
+
+    def __init__(self, *arguments, env=None):
+        ours, theirs = pty.openpty()
+        self.fd = ours
+        self.lines = Lines(ours)
+        self.process = subprocess.Popen([CTL, *arguments], stdin=theirs, stdout=theirs, stderr=theirs,
+                                        env=env or state['environment'], start_new_session=True)
+        os.close(theirs)
+
+    def type(self, text):
+        os.write(self.fd, text.encode())
+
+    def end(self):
+        """Its exit code and all it has written since it was last looked at."""
+        output = self.lines.rest()
+        code = self.process.wait(DEADLINE)
+        os.close(self.fd)
+        return code, output
+
+
+def failures():
+    """The rows of the one table of failures, from its source: [(number, name on the bus)]."""
+    with open(f'{SOURCE}/libshared/error-table.h', encoding='utf-8') as f:
+        numbers = dict(re.findall(r'(FAILURE_\w+) = (\d+)', f.read()))
+    with open(f'{SOURCE}/libshared/error-table.c', encoding='utf-8') as f:
+        rows = re.findall(r'\{ (FAILURE_\w+), "(org\.blockstore\.Error\.\w+)"', f.read())
+    return [(int(numbers[symbol]), name) for symbol, name in rows]
+
+
+class Base(unittest.TestCase):
+    maxDiff = None
+
+    def setUp(self):
+        self.mock = Mock()
+        self.addCleanup(self.mock.close)
+
+    def populate(self):
+        self.mock.tell(
+            'proxy 127.0.0.1:11417 0 active 350 configured',
+            'proxy [::1]:11417 1 unreachable 0 announced',
+            'add vm1', 'set vm1 State attached', 'set vm1 Size 1610612736', 'set vm1 Device /dev/nbd0',
+            'set vm1 UUID 1d0a4f0e-0000-4000-8000-000000000001', 'set vm1 Configured 1',
+            'set vm1 ActiveProxy 127.0.0.1:11417', 'set vm1 ReadOperations 12', 'set vm1 ReadBytes 49152',
+            'set vm1 LatencyUSec 1250',
+            'add backup', 'set backup ImageName nightly-backup', 'set backup State failed',
+            'set backup StateReason 127.0.0.1:11417 refused the login of "host"',
+            'store nightly-backup 1099511627776 524288 1d0a4f0e-0000-4000-8000-000000000002 0',
+            'store other 512 0 1d0a4f0e-0000-4000-8000-000000000003 1',
+            'store vm1 1610612736 12582912 1d0a4f0e-0000-4000-8000-000000000001 1')
+
+    def check(self, result, code, out=None, err=None):
+        self.assertEqual(result.returncode, code, result.stderr)
+        if out is not None:
+            self.assertEqual(result.stdout, out)
+        if err is not None:
+            self.assertIn(err, result.stderr)
+        if code == 0 and err is None:
+            self.assertEqual(result.stderr, '')
+
+
+class ListTest(Base):
+    def test_table(self):
+        self.populate()
+        self.check(run('list'), 0, '''\
+NAME    STATE     SIZE  USED  DEVICE     CONFIGURED  IN STORE  IN USE
+backup  failed      1T  512K  -          no          yes       no
+vm1     attached  1.5G   12M  /dev/nbd0  yes         yes       yes
+other   -          512     0  -          no          yes       yes
+''')
+
+    def test_local_without_titles(self):
+        self.populate()
+        self.check(run('list', '--local', '--no-legend'), 0, '''\
+backup  failed       -  -  -          no   -  -
+vm1     attached  1.5G  -  /dev/nbd0  yes  -  -
+''')
+        self.mock.tell('fail none')
+        self.assertNotIn('call ListStoreImages', self.mock.calls)
+
+    def test_json(self):
+        self.populate()
+        result = run('--json=short', 'list')
+        self.check(result, 0)
+        self.assertEqual(result.stdout.count('\n'), 1)
+        images = {image['name']: image for image in json.loads(result.stdout)}
+        self.assertEqual(images['vm1'], {
+            'name': 'vm1', 'image_name': 'vm1', 'state': 'attached', 'size': 1610612736, 'used': 12582912,
+            'uuid': '1d0a4f0e-0000-4000-8000-000000000001', 'read_only': False, 'device': '/dev/nbd0',
+            'configured': True, 'in_store': True, 'in_use': True})
+        self.assertEqual(images['backup']['image_name'], 'nightly-backup')
+        self.assertEqual(images['backup']['size'], 1 << 40)
+        self.assertIsNone(images['other']['state'])
+
+        pretty = run('list', '--json=pretty')
+        self.assertGreater(pretty.stdout.count('\n'), 10)
+        self.assertEqual(json.loads(pretty.stdout), json.loads(result.stdout))
+
+    def test_store_fails(self):
+        self.populate()
+        self.mock.tell('fail ListStoreImages org.blockstore.Error.NoProxy No proxy answers.')
+        result = run('list')
+        self.check(result, 69, err='No proxy answers.')
+        self.assertIn('vm1     attached', result.stdout)
+        self.assertIn('blockstorectl proxies', result.stderr)
+
+    def test_image_gone_from_store(self):
+        self.mock.tell('add lost', 'set lost Configured 1')
+        self.assertEqual(json.loads(run('list', '--json=short').stdout)[0]['in_store'], False)
+
+    def test_nothing(self):
+        self.check(run('list', '--no-legend'), 0, '')
+        self.check(run('list', '--json=short'), 0, '[]\n')
+
+    def test_hostile_name(self):
+        self.mock.tell('store evil\033[31m\u009b1mname 512 0 x 0')
+        self.assertIn('evil?[31m?1mname', run('list').stdout)
+
+
+class StatusTest(Base):
+    def test_image(self):
+        self.populate()
+        self.check(run('status', 'vm1'), 0, '''\
+● vm1
+       State: attached
+       Image: vm1
+        UUID: 1d0a4f0e-0000-4000-8000-000000000001
+        Size: 1.5G (1610612736 bytes), read-write
+      Device: /dev/blockstore/vm1 (/dev/nbd0)
+        Unit: image@vm1.service (configured in /etc/blockstore/images.d/vm1.json)
+     Proxies: 127.0.0.1:11417 (active, 350us)
+              [::1]:11417 (unreachable)
+         I/O: 12 reads (48K), 0 writes (0), 0 flushes, 0 errors
+   In flight: 0, mean latency 1.2ms
+   Failovers: 0
+''')
+
+    def test_plain_characters(self):
+        self.populate()
+        self.assertTrue(run('status', 'vm1', env=environment(LC_ALL='C')).stdout.startswith('* vm1\n'))
+
+    def test_image_json(self):
+        self.populate()
+        image = json.loads(run('status', 'vm1', '--json=short').stdout)
+        self.assertEqual(image['size'], 1610612736)
+        self.assertEqual(image['read_operations'], 12)
+        self.assertEqual(image['latency_usec'], 1250)
+        self.assertEqual(image['proxies'][0], {'address': '127.0.0.1:11417', 'priority': 0, 'state': 'active',
+                                               'round_trip_usec': 350, 'origin': 'configured'})
+
+    def test_unknown_image(self):
+        self.check(run('status', 'nope'), 66, '', 'cannot show "nope": This host knows no image "nope".')
+
+    def test_summary(self):
+        self.populate()
+        self.check(run('status'), 0, '''\
+blockstored 0.1.0-mock, 2 images: 1 failed, 1 attached
+  backup: failed: 127.0.0.1:11417 refused the login of "host"
+''')
+        summary = json.loads(run('status', '--json=short').stdout)
+        self.assertEqual(summary['states'], {'attached': 1, 'failed': 1})
+        self.assertEqual([i['name'] for i in summary['images']], ['backup', 'vm1'])
+
+
+class AttachTest(Base):
+    def test_done(self):
+        self.mock.tell('store vm1 1073741824 0 x 0')
+        self.check(run('attach', 'vm1'), 0, 'vm1 is attached: /dev/blockstore/vm1, 1G, read-write.\n')
+        self.assertEqual(self.mock.changes(), ['AttachImage vm1 interactive'])
+
+    def test_options(self):
+        self.mock.tell('add vm1')
+        self.check(run('attach', '--no-ask-password', '-r', 'vm1', '--device', 'none', '--steal', '--proxy=h1',
+                       '--proxy', '[::1]:7'), 0)
+        self.assertEqual(self.mock.changes(),
+                         ['AttachImage vm1 read-only=true steal=true device=none proxies=h1:11417,[::1]:7,'])
+
+    def test_json(self):
+        self.mock.tell('add vm1')
+        image = json.loads(run('attach', 'vm1', '--json=short').stdout)
+        self.assertEqual((image['name'], image['state'], image['size']), ('vm1', 'attached', 1 << 30))
+
+    def test_wrong_words(self):
+        self.check(run('attach', 'a/b'), 64, '', '"a/b" cannot be an image\'s name')
+        self.check(run('attach', 'vm1', '--device=ublk'), 64, '', 'expected nbd or none')
+        self.check(run('attach', 'vm1', '--proxy=:::'), 64, '', '--proxy=:::: expected HOST')
+        self.assertEqual(self.mock.changes(), [])
+
+    def waiting(self, **more):
+        """An attach whose call has been answered, with the image still attaching."""
+        self.mock.tell('add vm1', 'outcome attaching')
+        process = start('attach', 'vm1', stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding='utf-8', **more)
+        self.mock.wait_call('AttachImage')
+        self.mock.wait_call('GetAll')
+        return process
+
+    def end(self, process):
+        out, err = process.communicate(timeout=DEADLINE)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def test_waits(self):
+        process = self.waiting()
+        self.mock.tell('set vm1 StateReason no proxy answers', 'set vm1 Size 512', 'set vm1 Device /dev/nbd1')
+        self.assertIsNone(process.poll())
+        self.mock.tell('set vm1 State attached')
+        self.check(self.end(process), 0, 'vm1 is attached: /dev/blockstore/vm1, 512, read-write.\n')
+
+    def test_waits_and_fails(self):
+        for number, name in failures():
+            with self.subTest(name):
+                process = self.waiting()
+                self.mock.tell(f'set vm1 Failure {name}', 'set vm1 StateReason It went wrong.', 'set vm1 State failed')
+                self.check(self.end(process), number, '', 'cannot attach "vm1": It went wrong.\n')
+                self.mock.tell('drop vm1')
+
+    def test_detached_meanwhile(self):
+        process = self.waiting()
+        self.mock.tell('set vm1 State inactive')
+        self.check(self.end(process), 67, '', '"vm1" was detached while it was being attached')
+        self.mock.tell('drop vm1')
+        process = self.waiting()
+        self.mock.tell('set vm1 State detaching')
+        self.check(self.end(process), 67)
+
+    def test_interrupt(self):
+        process = self.waiting()
+        process.send_signal(signal.SIGINT)
+        result = self.end(process)
+        self.check(result, 130, '', 'Stopped waiting; the attach of vm1 goes on.')
+        self.assertIn('blockstorectl detach vm1', result.stderr)
+        self.assertEqual(self.mock.changes(), [])
+
+    def test_timeout(self):
+        etc = os.path.join(state['directory'], 'short')
+        os.mkdir(etc)
+        with open(f'{etc}/blockstore.json', 'w', encoding='utf-8') as f:
+            f.write('{ "proxies": ["127.0.0.1"], "attach-timeout": "1s" }')
+        process = self.waiting(env=environment(BLOCKSTORE_CONFIG_DIRECTORY=etc))
+        self.check(self.end(process), 76, '', '"vm1" is still being attached after attach-timeout')
+        self.assertEqual(self.mock.changes(), [])
+
+    def test_daemon_restarted(self):
+        process = self.waiting()
+        self.mock.tell('set vm1 State attached', 'disown')
+        self.mock.tell('own')
+        self.check(self.end(process), 0)
+
+    def test_progress_on_terminal(self):
+        self.mock.tell('add vm1', 'outcome attaching')
+        terminal = Terminal('attach', 'vm1')
+        self.mock.wait_call('AttachImage')
+        self.mock.tell('set vm1 StateReason 127.0.0.1:11417: connection refused')
+        terminal.lines.until(b'vm1: attaching: 127.0.0.1:11417: connection refused')
+        self.mock.tell('set vm1 State attached')
+        code, output = terminal.end()
+        self.assertEqual(code, 0)
+        self.assertIn(b'vm1 is attached', output)
+
+
+class ChangeTest(Base):
+    def test_detach(self):
+        self.populate()
+        self.check(run('detach', 'vm1'), 0, 'vm1 is detached.\n')
+        self.check(run('detach', 'vm1', '--json=short'), 0, '')
+        self.check(run('detach', 'vm9'), 67, '', 'cannot detach "vm9"')
+
+    def test_create(self):
+        self.check(run('create', 'new', '1.5G'), 0, 'new is created: 1.5G, UUID 0a6f3c1e-8f2b-4f6e-9a59-2f4c7d1b8e03.\n')
+        self.check(run('create', 'with/slash', '512', '--json=short'), 0)
+        self.assertEqual(self.mock.changes(), ['CreateImage new 1610612736 interactive',
+                                               'CreateImage with/slash 512 interactive'])
+        image = json.loads(run('create', 'new', '4096', '--json=short').stdout)
+        self.assertEqual(image, {'name': 'new', 'size': 4096, 'uuid': '0a6f3c1e-8f2b-4f6e-9a59-2f4c7d1b8e03'})
+
+    def test_create_wrong_words(self):
+        for size in ('', '0', '100', '1.5', '10X', '-1', '99999999999G'):
+            self.check(run('create', '--', 'new', size), 64, '')
+        self.check(run('create', '', '1G'), 64, '')
+        self.check(run('create', 'x' * 256, '1G'), 64, '')
+        self.assertEqual(self.mock.changes(), [])
+
+    def test_remove_needs_yes(self):
+        self.populate()
+        self.check(run('remove', 'other'), 64, '', 'nothing was removed; say --yes')
+        self.assertEqual(self.mock.changes(), [])
+        self.check(run('remove', 'other', '--yes'), 0, 'other is removed.\n')
+        self.check(run('remove', '-y', 'vm9'), 66, '', 'cannot remove "vm9"')
+        self.assertEqual(self.mock.changes(), ['RemoveImage other interactive', 'RemoveImage vm9 interactive'])
+
+    def test_remove_asks(self):
+        self.populate()
+        for answer, code, calls in (('n', 130, []), ('', 130, []), ('yes please', 130, []),
+                                    ('y', 0, ['RemoveImage nightly-backup interactive '
+                                              'uuid=1d0a4f0e-0000-4000-8000-000000000002'])):
+            with self.subTest(answer):
+                terminal = Terminal('remove', 'nightly-backup')
+                question = terminal.lines.until(b'[y/N] ')
+                self.assertIn(b'nightly-backup (1T, 512K used, UUID 1d0a4f0e', question)
+                terminal.type(answer + '\n')
+                self.assertEqual(terminal.end()[0], code)
+                self.assertEqual(self.mock.changes(), calls)
+
+    def test_remove_asks_only_about_what_is_there(self):
+        code, output = Terminal('remove', 'vm9').end()
+        self.assertEqual(code, 66)
+        self.assertIn(b'no image of that name in the store', output)
+
+    def test_proxies(self):
+        self.populate()
+        self.check(run('proxies'), 0, '''\
+PROXY            PRIORITY  STATE        ROUND TRIP  ORIGIN
+127.0.0.1:11417         0  active            350us  configured
+[::1]:11417             1  unreachable           -  announced
+''')
+        self.assertEqual(json.loads(run('proxies', '--json=short').stdout)[1], {
+            'address': '[::1]:11417', 'priority': 1, 'state': 'unreachable', 'round_trip_usec': 0,
+            'origin': 'announced'})
+
+
+class ErrorTest(Base):
+    CALLS = (('AttachImage', 'attach', 'vm1'), ('DetachImage', 'detach', 'vm1'), ('GetImage', 'status', 'vm1'),
+             ('ListStoreImages', 'list'), ('CreateImage', 'create', 'vm1', '1G'),
+             ('RemoveImage', 'remove', '--yes', 'vm1'), ('ListProxies', 'proxies'))
+
+    def test_every_failure_of_every_verb(self):
+        self.assertGreater(len(failures()), 10)
+        for method, *arguments in self.CALLS:
+            for number, name in failures():
+                with self.subTest(f'{method} {name}'):
+                    self.mock.tell(f'fail {method} {name} The cause, as the daemon tells it')
+                    result = run(*arguments)
+                    self.check(result, number, err='The cause, as the daemon tells it.')
+                    self.assertNotIn('\033', result.stdout + result.stderr)
+                    # What to do about it stands below.
+                    self.assertGreaterEqual(result.stderr.count('\n'), 2)
+                    if 'vm1' in arguments:
+                        self.assertIn('"vm1"', result.stderr)
+
+    def test_errors_of_the_bus(self):
+        for name, number in (('org.freedesktop.DBus.Error.AccessDenied', 77),
+                             ('org.freedesktop.DBus.Error.InteractiveAuthorizationRequired', 77),
+                             ('org.freedesktop.DBus.Error.NoReply', 76),
+                             ('org.freedesktop.DBus.Error.SomethingNew', 70)):
+            self.mock.tell(f'fail DetachImage {name} Why.')
+            self.check(run('detach', 'vm1'), number, err='cannot detach "vm1": Why.')
+
+    def test_daemon_not_there(self):
+        self.mock.tell('disown')
+        for arguments in (('list',), ('status',), ('status', 'x'), ('attach', 'x'), ('detach', 'x'), ('proxies',),
+                          ('create', 'x', '1G'), ('remove', '--yes', 'x')):
+            result = run(*arguments)
+            self.check(result, 71, '', 'blockstored cannot be reached on the system bus')
+            self.assertIn('systemctl status blockstored', result.stderr)
+
+    def test_bus_not_there(self):
+        nowhere = environment(DBUS_SYSTEM_BUS_ADDRESS=f'unix:path={state["directory"]}/nothing')
+        result = run('list', env=nowhere)
+        self.check(result, 71, '', 'blockstored cannot be reached on the system bus: No such file or directory.')
+        self.assertIn('systemctl status blockstored', result.stderr)
+
+    def test_wrong_words(self):
+        for arguments, text in (
+                ((), 'no verb was given'),
+                (('atach', 'x'), 'did you mean "attach"?'),
+                (('xyzzy',), 'there is no verb "xyzzy".'),
+                (('user', 'lits'), 'did you mean "list"?'),
+                (('user',), '"user" needs a verb'),
+                (('list', '--lokal'), 'did you mean --local?'),
+                (('--steal', 'attach', 'x'), '--steal is an option of "attach": it stands behind the verb'),
+                (('list', '-x'), 'there is no option -x'),
+                (('attach',), '"attach" needs NAME'),
+                (('attach', 'a', 'b'), '"b" is too much'),
+                (('list', '--local=1'), '--local takes no value'),
+                (('attach', 'x', '--device'), '--device needs a value'),
+                (('--json=long', 'list'), 'expected short or pretty'),
+                (('help', 'atach'), 'did you mean "attach"?'),
+                (('attach', 'x', *('--proxy=h',) * 65), 'more than 64 times')):
+            with self.subTest(arguments[:3]):
+                self.check(run(*arguments), 64, '', text)
+        self.assertEqual(self.mock.changes(), [])
+
+    def test_output_cannot_be_written(self):
+        with open('/dev/full', 'w', encoding='utf-8') as full:
+            process = start('help', stdout=full, stderr=subprocess.PIPE)
+            _, err = process.communicate(timeout=DEADLINE)
+        self.assertEqual(process.returncode, 74)
+        self.assertIn(b'No space left', err)
+
+
+class ColorTest(Base):
+    def test_pipe(self):
+        self.populate()
+        for arguments in (('list',), ('status',), ('status', 'vm1'), ('proxies',), ('help',)):
+            self.assertNotIn('\033', run(*arguments).stdout)
+
+    def terminal(self, *arguments, **changes):
+        code, output = Terminal(*arguments, env=environment(**changes)).end()
+        self.assertEqual(code, 0, output)
+        return output
+
+    def test_terminal(self):
+        self.populate()
+        output = self.terminal('list')
+        self.assertIn(b'\033[32mattached\033[0m', output)
+        self.assertIn(b'\033[31mfailed\033[0m', output)
+        self.assertIn(b'\033[32mattached\033[0m', self.terminal('status', 'vm1'))
+        self.assertNotIn(ESCAPE, self.terminal('list', '--json=pretty'))
+
+    def test_not_wanted(self):
+        self.populate()
+        self.assertNotIn(ESCAPE, self.terminal('list', NO_COLOR='1'))
+        self.assertNotIn(ESCAPE, self.terminal('list', TERM='dumb'))
+        self.assertIn(ESCAPE, self.terminal('list', NO_COLOR=''))
+
+
+class MonitorTest(Base):
+    def monitor(self, *arguments):
+        process = start('monitor', *arguments, stdout=subprocess.PIPE)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.wait, DEADLINE)
+        self.addCleanup(process.terminate)
+        return Lines(process.stdout.fileno())
+
+    def test_json(self):
+        lines = self.monitor('--json=short')
+        first = json.loads(lines.line())
+        self.assertEqual(first['event'], 'watching')
+        self.assertTrue(first['owner'].startswith(':'))
+
+        self.mock.tell('add vm1')
+        event = json.loads(lines.line())
+        self.assertEqual((event['event'], event['image'], event['properties']['state']), ('added', 'vm1', 'inactive'))
+        self.assertGreater(event['time_usec'], 1600000000 * 1000000)
+
+        self.mock.tell('set vm1 State attached', 'set vm1 Size 4096', 'set vm1 ReadOnly 1')
+        for expected in ({'state': 'attached'}, {'size': 4096}, {'read_only': True}):
+            event = json.loads(lines.line())
+            self.assertEqual((event['event'], event['image'], event['properties']), ('changed', 'vm1', expected))
+
+        self.mock.tell('drop vm1')
+        event = json.loads(lines.line())
+        self.assertEqual((event['event'], event['image']), ('removed', 'vm1'))
+
+        self.mock.tell('disown')
+        self.assertEqual(json.loads(lines.line())['event'], 'stopped')
+        self.mock.tell('own')
+        self.assertEqual(json.loads(lines.line())['event'], 'started')
+
+    def test_text(self):
+        self.mock.tell('add vm.1')
+        lines = self.monitor()
+        self.assertRegex(lines.line(), r'^\d\d:\d\d:\d\d\.\d{3} blockstored: watching \(:1\.\d+\)$')
+        self.mock.tell('set vm.1 StateReason no proxy\tanswers')
+        self.assertRegex(lines.line(), r'^\S+ vm\.1: changed state_reason=no proxy\?answers$')
+
+    def test_does_not_start_the_daemon(self):
+        self.mock.tell('disown')
+        self.assertEqual(json.loads(self.monitor('--json=short').line())['event'], 'watching, and not running')
+
+
+class UserTest(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(dir=state['directory'])
+        self.file = f'{self.directory}/users.json'
+
+    def user(self, *arguments, text=''):
+        return run('user', *arguments, f'--file={self.file}', text=text)
+
+    def load(self):
+        with open(self.file, encoding='utf-8') as f:
+            return {user['name']: user for user in json.load(f)['users']}
+
+    def test_all(self):
+        added = self.user('add', 'alice', '--read=*', '--write=vm-*', '--write', 'data', text='secret\n')
+        self.assertEqual((added.returncode, added.stdout, added.stderr), (0, 'alice may log in.\n', ''))
+        self.assertEqual(self.user('add', 'root', '--admin', text='other').returncode, 0)
+        bare = self.user('add', 'bare', text='x\n')
+        self.assertEqual(bare.returncode, 0)
+        self.assertIn('bare has no rights yet', bare.stderr)
+
+        users = self.load()
+        self.assertEqual((users['alice']['read'], users['alice']['write'], users['alice']['admin']),
+                         (['*'], ['vm-*', 'data'], False))
+        self.assertTrue(users['root']['admin'])
+        self.assertTrue(users['alice']['hash'].startswith('$'))
+        self.assertEqual(os.stat(self.file).st_mode & 0o007, 0)
+        with open(self.file, encoding='utf-8') as f:
+            self.assertNotIn('secret', f.read())
+
+        self.assertEqual(self.user('list').stdout, '''\
+USER   READ  WRITE      ADMIN
+alice  *     vm-*,data  no
+root   -     -          yes
+bare   -     -          no
+''')
+        self.assertEqual(json.loads(self.user('list', '--json=short').stdout)[0],
+                         {'name': 'alice', 'read': ['*'], 'write': ['vm-*', 'data'], 'admin': False})
+
+        self.assertEqual(self.user('passwd', 'alice', text='new\n').returncode, 0)
+        self.assertNotEqual(self.load()['alice']['hash'], users['alice']['hash'])
+        self.assertEqual(self.load()['alice']['write'], ['vm-*', 'data'])
+        self.assertEqual(self.load()['root'], users['root'])
+
+        self.assertEqual(self.user('remove', 'alice').returncode, 0)
+        self.assertEqual(sorted(self.load()), ['bare', 'root'])
+
+    def test_refused(self):
+        self.assertEqual(self.user('list').returncode, 78)
+        self.assertEqual(self.user('add', 'alice', text='x\n').returncode, 0)
+        with open(self.file, 'rb') as f:
+            before = f.read()
+        for code, words, arguments, text in (
+                (73, 'already', ('add', 'alice'), 'x\n'),
+                (66, 'no user bob', ('passwd', 'bob'), 'x\n'),
+                (66, 'no user bob', ('remove', 'bob'), ''),
+                (64, 'no password was given', ('add', 'bob'), ''),
+                (64, 'empty password', ('add', 'bob'), '\n'),
+                (64, 'longer than', ('add', 'bob'), 'x' * 1024),
+                (64, 'NUL byte', ('add', 'bob'), 'a\0b\n'),
+                (64, "cannot be a user's name", ('add', 'x' * 33), 'x\n'),
+                (64, "cannot be a user's name", ('add', ''), 'x\n'),
+                (64, '"secret" is too much', ('add', 'bob', 'secret'), '')):
+            with self.subTest(arguments):
+                result = self.user(*arguments, text=text)
+                self.assertEqual(result.returncode, code, result.stderr)
+                self.assertIn(words, result.stderr)
+        with open(self.file, 'rb') as f:
+            self.assertEqual(f.read(), before)
+
+        with open(self.file, 'w', encoding='utf-8') as f:
+            f.write('{ "users": [\n  { "name": 3 } ] }')
+        result = self.user('add', 'bob', text='x\n')
+        self.assertEqual(result.returncode, 78)
+        self.assertIn(f'{self.file}:2:', result.stderr)
+
+        gone = run('user', 'add', 'bob', f'--file={self.directory}/none/users.json', text='x\n')
+        self.assertEqual(gone.returncode, 78)
+        self.assertIn('no directory', gone.stderr)
+
+    def test_asks_without_echo(self):
+        terminal = Terminal('user', 'add', 'alice', '--read=*', '--file', self.file)
+        terminal.lines.until(b'New password of alice: ')
+        terminal.type('top secret\n')
+        terminal.lines.until(b'Again: ')
+        terminal.type('top secret\n')
+        code, output = terminal.end()
+        self.assertEqual(code, 0, output)
+        self.assertNotIn(b'top', output)
+        self.assertIn('alice', self.load())
+
+        terminal = Terminal('user', 'passwd', 'alice', '--file', self.file)
+        terminal.lines.until(b'New password of alice: ')
+        terminal.type('one\n')
+        terminal.lines.until(b'Again: ')
+        terminal.type('another\n')
+        code, output = terminal.end()
+        self.assertEqual(code, 64)
+        self.assertIn(b'the two passwords differ', output)
+
+    def test_interrupted_question(self):
+        terminal = Terminal('user', 'add', 'alice', '--file', self.file)
+        terminal.lines.until(b'New password of alice: ')
+        terminal.process.send_signal(signal.SIGINT)
+        code, output = terminal.end()
+        self.assertEqual(code, 130)
+        self.assertIn(b'Nothing was changed', output)
+        self.assertFalse(os.path.exists(self.file))
+
+
+class VersionTest(unittest.TestCase):
+    def test_version(self):
+        self.assertRegex(run('version').stdout, r'^blockstorectl \d+\.\d+\.\d+\n$')
+        self.assertEqual(run('--version').stdout, run('version').stdout)
+        self.assertRegex(json.loads(run('version', '--json=short').stdout)['version'], r'^\d+\.\d+\.\d+$')
+
+    def test_help(self):
+        self.assertEqual(run('help').stdout, run('--help').stdout)
+        self.assertEqual(run('help', 'attach').stdout, run('attach', '--help').stdout)
+        self.assertEqual(run('help', 'user', 'add').stdout, run('user', 'add', '-h').stdout)
+
+
+if __name__ == '__main__':
+    if not shutil.which('dbus-daemon'):
+        print('dbus-daemon is not installed: the command line cannot be tried against a bus')
+        sys.exit(SKIP)
+    unittest.main(argv=sys.argv[:1] + sys.argv[4:], verbosity=2)
