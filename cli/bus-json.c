@@ -209,7 +209,7 @@ static int name_fields(struct json_object *array, const char *const *names, stru
                 if (!json_object_is_type(fields, json_type_array))
                         return -EBADMSG;
 
-                for (size_t k = 0; names[k] && k < json_object_array_length(fields); k++) {
+                for (size_t k = 0; k < json_object_array_length(fields) && names[k]; k++) {
                         struct json_object *field = json_object_get(json_object_array_get_idx(fields, k));
 
                         if (json_object_object_add(record, names[k], field) < 0) {

@@ -49,7 +49,8 @@ int polkit_agent_start(const struct cli *cli) {
                 return -errno;
         if (agent == 0)
                 agent_exec(theirs);
-        theirs = safe_close(theirs);
+        /* Ours goes, so that a hang-up can be seen. */
+        close(TAKE_FD(theirs));
 
         /* The pipe hangs up when it has registered, or when it has died. Without it the call still gets its answer: a
          * refusal. */

@@ -181,8 +181,8 @@ static void set(const char *name, const char *property, const char *value) {
                         replace(fields[i].text, value);
                 else if (fields[i].number)
                         *fields[i].number = strtoull(value, NULL, 10);
-                else
-                        *fields[i].flag = atoi(value);
+                else if (fields[i].flag)
+                        *fields[i].flag = (int) strtoull(value, NULL, 10);
         }
         ASSERT_TRUE(known);
 
@@ -492,13 +492,13 @@ static void command(char *text) {
                 s->size = strtoull(word(&rest), NULL, 10);
                 s->used = strtoull(word(&rest), NULL, 10);
                 snprintf(s->uuid, sizeof s->uuid, "%s", word(&rest));
-                s->attached = atoi(word(&rest));
+                s->attached = (int) strtoull(word(&rest), NULL, 10);
         } else if (strcmp(verb, "proxy") == 0) {
                 struct proxy *p = proxies + n_proxies++;
 
                 ASSERT_TRUE(n_proxies <= ENTRIES_MAX);
                 snprintf(p->address, sizeof p->address, "%s", word(&rest));
-                p->priority = (uint16_t) atoi(word(&rest));
+                p->priority = (uint16_t) strtoull(word(&rest), NULL, 10);
                 snprintf(p->state, sizeof p->state, "%s", word(&rest));
                 p->round_trip = strtoull(word(&rest), NULL, 10);
                 snprintf(p->origin, sizeof p->origin, "%s", word(&rest));
