@@ -7,16 +7,16 @@
 #include <stdint.h>
 #include <string.h>
 
-#define DEFINE_BIG_ENDIAN(bits)                                              \
+#define DEFINE_BIG_ENDIAN(bits)                                             \
         static inline void put_be##bits(uint8_t *p, uint##bits##_t value) { \
-                value = htobe##bits(value);                                  \
-                memcpy(p, &value, sizeof(value));                            \
-        }                                                                    \
+                value = htobe##bits(value);                                 \
+                memcpy(p, &value, sizeof(value));                           \
+        }                                                                   \
         static inline uint##bits##_t get_be##bits(const uint8_t *p) {       \
-                uint##bits##_t value;                                        \
-                memcpy(&value, p, sizeof(value));                            \
-                return be##bits##toh(value);                                 \
-        }                                                                    \
+                uint##bits##_t value;                                       \
+                memcpy(&value, p, sizeof(value));                           \
+                return be##bits##toh(value);                                \
+        }                                                                   \
         struct _swallow_semicolon_
 
 DEFINE_BIG_ENDIAN(16);

@@ -9,32 +9,32 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define _cleanup_(f) __attribute__((cleanup(f)))
+#define _cleanup_(f)         __attribute__((cleanup(f)))
 #define _printf_(fmt, first) __attribute__((format(printf, fmt, first)))
-#define _unused_ __attribute__((unused))
+#define _unused_             __attribute__((unused))
 
-#define TAKE_PTR(p)                        \
-        ({                                 \
+#define TAKE_PTR(p)                         \
+        ({                                  \
                 __typeof__(p) _taken = (p); \
-                (p) = NULL;                \
-                _taken;                    \
+                (p) = NULL;                 \
+                _taken;                     \
         })
 
-#define TAKE_FD(fd)              \
-        ({                       \
+#define TAKE_FD(fd)                \
+        ({                         \
                 int _taken = (fd); \
-                (fd) = -EBADF;   \
-                _taken;          \
+                (fd) = -EBADF;     \
+                _taken;            \
         })
 
 #define ELEMENTSOF(a) (sizeof(a) / sizeof((a)[0]))
 
 /* func is called with the object when the variable goes out of scope and is not NULL. */
-#define DEFINE_CLEANUP(type, func)                \
-        static inline void func##p(type *p) {     \
-                if (*p)                           \
-                        func(*p);                 \
-        }                                         \
+#define DEFINE_CLEANUP(type, func)            \
+        static inline void func##p(type *p) { \
+                if (*p)                       \
+                        func(*p);             \
+        }                                     \
         struct _swallow_semicolon_
 
 static inline void freep(void *p) {
@@ -61,6 +61,6 @@ static inline void closep(int *fd) {
         safe_close(*fd);
 }
 
-#define _cleanup_free_ _cleanup_(freep)
-#define _cleanup_close_ _cleanup_(closep)
+#define _cleanup_free_   _cleanup_(freep)
+#define _cleanup_close_  _cleanup_(closep)
 #define _cleanup_fclose_ _cleanup_(fclosep)

@@ -164,7 +164,8 @@ static int walk_object(struct walk *walk, struct json_object *object) {
                 if (known) {
                         (void) json_object_object_get_ex(object, key, &child);
                         r = add_entry(walk->lines,
-                                &(struct entry){ .container = object, .value = child, .key = key, .index = i, .line = line });
+                                &(struct entry){
+                                        .container = object, .value = child, .key = key, .index = i, .line = line });
                         if (r < 0)
                                 return r;
                         key = NULL;
@@ -301,7 +302,8 @@ char *config_path_member(const char *parent, const char *key) {
                 shown[i] = (uint8_t) key[i] < 0x20 || (uint8_t) key[i] >= 0x7f ? '?' : key[i];
         shown[n] = '\0';
 
-        if (asprintf(&path, "%s%s%s%s", parent ? parent : "", parent && *parent ? "." : "", shown, cut ? "..." : "") < 0)
+        if (asprintf(&path, "%s%s%s%s", parent ? parent : "", parent && *parent ? "." : "", shown, cut ? "..." : "") <
+                0)
                 return NULL;
         return path;
 }
@@ -335,7 +337,8 @@ int config_lines_find_duplicate(const struct config_lines *lines, struct config_
 
         /* The first in the text, not the first by address, so that the same file gives the same message. */
         for (size_t i = 1; i < lines->n_entries; i++)
-                if (compare_place(lines->entries + i - 1, lines->entries + i) == 0 && (!found || lines->entries[i].line < found->line))
+                if (compare_place(lines->entries + i - 1, lines->entries + i) == 0 &&
+                        (!found || lines->entries[i].line < found->line))
                         found = lines->entries + i;
         if (!found)
                 return 0;

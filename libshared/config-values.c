@@ -8,11 +8,11 @@
 
 #include "config.h"
 
-#define STRING_MAX 4096
+#define STRING_MAX          4096
 #define FRACTION_DIGITS_MAX 9U
 
-#define USEC_PER_MSEC UINT64_C(1000)
-#define USEC_PER_SEC  UINT64_C(1000000)
+#define USEC_PER_MSEC       UINT64_C(1000)
+#define USEC_PER_SEC        UINT64_C(1000000)
 
 struct unit {
         const char *name;
@@ -74,7 +74,8 @@ static int take_decimal(const char **p, struct decimal *ret) {
                 return -EINVAL;
 
         for (; is_digit(*s); s++)
-                if (__builtin_mul_overflow(d.whole, 10, &d.whole) || __builtin_add_overflow(d.whole, (unsigned) (*s - '0'), &d.whole))
+                if (__builtin_mul_overflow(d.whole, 10, &d.whole) ||
+                        __builtin_add_overflow(d.whole, (unsigned) (*s - '0'), &d.whole))
                         return -ERANGE;
 
         if (*s == '.') {
@@ -118,7 +119,8 @@ static uint64_t take_unit(const char **p, const struct unit *units) {
 
 /* What is left of a fraction below one is dropped. */
 static int multiply(const struct decimal *d, uint64_t factor, uint64_t *ret) {
-        unsigned __int128 v = (unsigned __int128) d->whole * factor + (unsigned __int128) d->fraction * factor / d->scale;
+        unsigned __int128 v =
+                (unsigned __int128) d->whole * factor + (unsigned __int128) d->fraction * factor / d->scale;
 
         if (v >= UINT64_MAX)
                 return -ERANGE;
@@ -217,7 +219,8 @@ int config_handle_string(struct config_context *context, struct json_object *val
         char **target = userdata, *copy;
 
         if (!s)
-                return config_refuse(context, value, "a string of at most %d bytes without control characters", STRING_MAX);
+                return config_refuse(
+                        context, value, "a string of at most %d bytes without control characters", STRING_MAX);
 
         copy = strdup(s);
         if (!copy)
@@ -269,7 +272,9 @@ int config_handle_time(struct config_context *context, struct json_object *value
         uint64_t *target = userdata, v;
 
         if (s ? time_parse(s, &v) < 0 : !whole_number(value, &v) || __builtin_mul_overflow(v, USEC_PER_SEC, &v))
-                return config_refuse(context, value, "a time: seconds as a whole number, or a string as \"30s\", \"150ms\", \"2min\" or \"infinity\"");
+                return config_refuse(context, value,
+                        "a time: seconds as a whole number, or a string as \"30s\", \"150ms\", \"2min\" or "
+                        "\"infinity\"");
 
         *target = v;
         return 0;
@@ -280,7 +285,8 @@ int config_handle_size(struct config_context *context, struct json_object *value
         uint64_t *target = userdata, v;
 
         if (s ? size_parse(s, &v) < 0 : !whole_number(value, &v))
-                return config_refuse(context, value, "a size: bytes as a whole number, or a string as \"64M\" or \"10G\" (powers of 1024)");
+                return config_refuse(context, value,
+                        "a size: bytes as a whole number, or a string as \"64M\" or \"10G\" (powers of 1024)");
 
         *target = v;
         return 0;

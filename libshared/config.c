@@ -18,8 +18,8 @@
 #include "config-lines.h"
 #include "config.h"
 
-#define NESTING_MAX 16
-#define VALUE_SHOWN_MAX 60U
+#define NESTING_MAX      16
+#define VALUE_SHOWN_MAX  60U
 #define KEY_COMPARED_MAX 64U
 
 struct config_file {
@@ -75,16 +75,19 @@ static int check_bytes(const char *name, const char *text, size_t n, char **ret_
                 return fail(ret_message, -EFBIG, "%s: expected at most %u bytes, found more", name, CONFIG_FILE_MAX);
 
         if (n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
-                return fail(ret_message, -EINVAL, "%s:1: expected UTF-8 without a byte order mark, found one; save the file without it", name);
+                return fail(ret_message, -EINVAL,
+                        "%s:1: expected UTF-8 without a byte order mark, found one; save the file without it", name);
         if (n >= 2 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0))
                 return fail(ret_message, -EINVAL, "%s:1: expected UTF-8, found UTF-16; save the file as UTF-8", name);
 
         p = n > 0 ? memchr(text, '\0', n) : NULL;
         if (p)
-                return fail(ret_message, -EINVAL, "%s:%u: expected text, found a NUL byte", name, line_at(text, (size_t) (p - text)));
+                return fail(ret_message, -EINVAL, "%s:%u: expected text, found a NUL byte", name,
+                        line_at(text, (size_t) (p - text)));
 
         if (strspn(text, " \t\r\n") == n)
-                return fail(ret_message, -EINVAL, "%s:1: expected a JSON object, at least {}, found an empty file", name);
+                return fail(
+                        ret_message, -EINVAL, "%s:1: expected a JSON object, at least {}, found an empty file", name);
 
         return 0;
 }
@@ -113,24 +116,30 @@ static int parse_text(const char *name, const char *text, size_t n, struct json_
                 break;
         case json_tokener_continue:
         case json_tokener_error_parse_eof:
-                return fail(ret_message, -EINVAL, "%s:%u: expected the rest of a JSON object, found the end of the file", name, line_at(text, n));
+                return fail(ret_message, -EINVAL,
+                        "%s:%u: expected the rest of a JSON object, found the end of the file", name,
+                        line_at(text, n));
         case json_tokener_error_depth:
-                return fail(ret_message, -EINVAL, "%s:%u: expected at most %d levels of nesting, found more", name, line_at(text, end), NESTING_MAX);
+                return fail(ret_message, -EINVAL, "%s:%u: expected at most %d levels of nesting, found more", name,
+                        line_at(text, end), NESTING_MAX);
         default:
                 json_object_put(root);
-                return fail(ret_message, -EINVAL, "%s:%u: expected JSON, found a syntax error: %s", name, line_at(text, end),
-                        json_tokener_error_desc(error));
+                return fail(ret_message, -EINVAL, "%s:%u: expected JSON, found a syntax error: %s", name,
+                        line_at(text, end), json_tokener_error_desc(error));
         }
 
         if (!json_object_is_type(root, json_type_object)) {
                 json_object_put(root);
-                return fail(ret_message, -EINVAL, "%s:%u: expected a JSON object in braces", name, line_at(text, strspn(text, " \t\r\n")));
+                return fail(ret_message, -EINVAL, "%s:%u: expected a JSON object in braces", name,
+                        line_at(text, strspn(text, " \t\r\n")));
         }
 
         if (end + strspn(text + end, " \t\r\n") < n) {
                 json_object_put(root);
                 end += strspn(text + end, " \t\r\n");
-                return fail(ret_message, -EINVAL, "%s:%u: expected the end of the file after the JSON object, found more", name, line_at(text, end));
+                return fail(ret_message, -EINVAL,
+                        "%s:%u: expected the end of the file after the JSON object, found more", name,
+                        line_at(text, end));
         }
 
         *ret = root;
@@ -171,8 +180,8 @@ static int parse(const char *name, char *text, size_t n, struct config_file **re
         if (r < 0)
                 return fail(ret_message, r, "%s: out of memory", name);
         if (r > 0) {
-                r = fail(ret_message, -EINVAL, "%s:%u: %s: expected each key once, found it again (first on line %u)", name, duplicate.line,
-                        duplicate.path, duplicate.first_line);
+                r = fail(ret_message, -EINVAL, "%s:%u: %s: expected each key once, found it again (first on line %u)",
+                        name, duplicate.line, duplicate.path, duplicate.first_line);
                 free(duplicate.path);
                 return r;
         }
@@ -314,8 +323,8 @@ static int refuse_text(struct config_context *context, const char *expected, con
         const char *path = shown_path(context);
 
         free(*context->message);
-        return fail(context->message, -EINVAL, "%s:%u: %s%sexpected %s, found %s", context->file->path, context->line, path, *path ? ": " : "",
-                expected, found);
+        return fail(context->message, -EINVAL, "%s:%u: %s%sexpected %s, found %s", context->file->path, context->line,
+                path, *path ? ": " : "", expected, found);
 }
 
 /* The beginning of a value as JSON, which has escaped the control characters of ASCII, without DEL and those of C1, and cut between characters. */
@@ -369,8 +378,8 @@ int config_refuse(struct config_context *context, struct json_object *found, con
 }
 
 /* Hands a member or element to its handler, with a context of its own. Takes the path. */
-static int apply_value(struct config_context *context, char *path, unsigned line, struct json_object *value, config_handler_t handler,
-        void *userdata) {
+static int apply_value(struct config_context *context, char *path, unsigned line, struct json_object *value,
+        config_handler_t handler, void *userdata) {
         struct config_context inner = {
                 .file = context->file,
                 .path = path,
@@ -387,16 +396,19 @@ static int apply_value(struct config_context *context, char *path, unsigned line
         return r;
 }
 
-static int refuse_unknown(struct config_context *context, const char *name, unsigned line, const struct config_key *keys) {
+static int refuse_unknown(
+        struct config_context *context, const char *name, unsigned line, const struct config_key *keys) {
         _cleanup_free_ char *path = config_path_member(context->path, name);
         const char *nearest = nearest_key(keys, name);
 
         free(*context->message);
-        return fail(context->message, -EINVAL, "%s:%u: %s: expected a known key%s%s%s, found this one", context->file->path,
-                line ? line : context->line, path ? path : "", nearest ? " (the nearest is \"" : "", nearest ? nearest : "", nearest ? "\")" : "");
+        return fail(context->message, -EINVAL, "%s:%u: %s: expected a known key%s%s%s, found this one",
+                context->file->path, line ? line : context->line, path ? path : "",
+                nearest ? " (the nearest is \"" : "", nearest ? nearest : "", nearest ? "\")" : "");
 }
 
-int config_apply_object(struct config_context *context, struct json_object *object, const struct config_key *keys, void *userdata) {
+int config_apply_object(
+        struct config_context *context, struct json_object *object, const struct config_key *keys, void *userdata) {
         struct json_object_iterator i, end;
         int r;
 
@@ -416,8 +428,8 @@ int config_apply_object(struct config_context *context, struct json_object *obje
                 if (!key->name)
                         return refuse_unknown(context, name, line, keys);
 
-                r = apply_value(context, config_path_member(context->path, name), line, json_object_iter_peek_value(&i), key->handler,
-                        (char *) userdata + key->offset);
+                r = apply_value(context, config_path_member(context->path, name), line,
+                        json_object_iter_peek_value(&i), key->handler, (char *) userdata + key->offset);
                 if (r < 0)
                         return r;
         }
@@ -427,14 +439,15 @@ int config_apply_object(struct config_context *context, struct json_object *obje
                         const char *path = shown_path(context);
 
                         free(*context->message);
-                        return fail(context->message, -EINVAL, "%s:%u: %s%sexpected the key \"%s\", found none", context->file->path,
-                                context->line, path, *path ? ": " : "", key->name);
+                        return fail(context->message, -EINVAL, "%s:%u: %s%sexpected the key \"%s\", found none",
+                                context->file->path, context->line, path, *path ? ": " : "", key->name);
                 }
 
         return 0;
 }
 
-int config_apply_array(struct config_context *context, struct json_object *array, size_t max, config_handler_t each, void *userdata) {
+int config_apply_array(
+        struct config_context *context, struct json_object *array, size_t max, config_handler_t each, void *userdata) {
         size_t n;
         int r;
 
@@ -446,8 +459,9 @@ int config_apply_array(struct config_context *context, struct json_object *array
                 return config_refuse(context, array, "at most %zu elements", max);
 
         for (size_t i = 0; i < n; i++) {
-                r = apply_value(context, config_path_element(context->path, i), config_lines_element(context->file->lines, array, i),
-                        json_object_array_get_idx(array, i), each, userdata);
+                r = apply_value(context, config_path_element(context->path, i),
+                        config_lines_element(context->file->lines, array, i), json_object_array_get_idx(array, i),
+                        each, userdata);
                 if (r < 0)
                         return r;
         }

@@ -48,18 +48,24 @@ const char *config_file_path(const struct config_file *file);
 int config_apply(const struct config_file *file, const struct config_key *keys, void *userdata, char **ret_message);
 
 /* For handlers of nested objects and arrays. */
-int config_apply_object(struct config_context *context, struct json_object *object, const struct config_key *keys, void *userdata);
-int config_apply_array(struct config_context *context, struct json_object *array, size_t max, config_handler_t each, void *userdata);
+int config_apply_object(
+        struct config_context *context, struct json_object *object, const struct config_key *keys, void *userdata);
+int config_apply_array(
+        struct config_context *context, struct json_object *array, size_t max, config_handler_t each, void *userdata);
 
 /* Sets the message "FILE:LINE: PATH: expected WHAT, found VALUE" and returns -EINVAL. */
-int config_refuse(struct config_context *context, struct json_object *found, const char *expected_format, ...) _printf_(3, 4);
+int config_refuse(struct config_context *context, struct json_object *found, const char *expected_format, ...)
+        _printf_(3, 4);
 
 /* Ready-made handlers; userdata + offset points to the type named. */
-int config_handle_string(struct config_context *context, struct json_object *value, void *userdata);   /* char *, replaced */
+int config_handle_string(
+        struct config_context *context, struct json_object *value, void *userdata); /* char *, replaced */
 int config_handle_bool(struct config_context *context, struct json_object *value, void *userdata);     /* bool */
 int config_handle_unsigned(struct config_context *context, struct json_object *value, void *userdata); /* unsigned */
-int config_handle_time(struct config_context *context, struct json_object *value, void *userdata);     /* uint64_t µs: 30, "30s", "150ms", "2min", "infinity" */
-int config_handle_size(struct config_context *context, struct json_object *value, void *userdata);     /* uint64_t bytes: 4096, "64M", "10G" (powers of 1024) */
+int config_handle_time(struct config_context *context, struct json_object *value,
+        void *userdata); /* uint64_t µs: 30, "30s", "150ms", "2min", "infinity" */
+int config_handle_size(struct config_context *context, struct json_object *value,
+        void *userdata); /* uint64_t bytes: 4096, "64M", "10G" (powers of 1024) */
 
 /* "HOST", "HOST:PORT", "V4:PORT", "[V6]", "[V6]:PORT" in one spelling: host in lower case, V6 at its shortest and in brackets, port made explicit (default: IVBS_PORT). At
  * most 255 bytes. Returns 0, -EINVAL or -ENOMEM. */

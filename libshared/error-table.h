@@ -8,20 +8,20 @@
 
 enum failure {
         FAILURE_NONE = 0,
-        FAILURE_USAGE = 64,           /* the caller's words are off */
-        FAILURE_PROTOCOL = 65,        /* the other side broke the protocol */
-        FAILURE_NO_SUCH_IMAGE = 66,   /* the store has no image of that name, or this host knows none */
-        FAILURE_NOT_ATTACHED = 67,    /* the image is known, but not attached here */
-        FAILURE_NO_PROXY = 69,        /* no proxy could be reached in time */
-        FAILURE_INTERNAL = 70,        /* a defect of ours, or out of memory */
-        FAILURE_SYSTEM = 71,          /* this system lacks something: NBD, io_uring, systemd */
-        FAILURE_BUSY = 72,            /* somebody holds the device, or an operation is under way */
-        FAILURE_ALREADY_EXISTS = 73,  /* an image of that name is there already */
-        FAILURE_IO = 74,              /* the store failed: I/O error, no space */
-        FAILURE_HELD = 75,            /* the image is attached read-write by another host */
-        FAILURE_TIMEOUT = 76,         /* started, and not finished within its time */
-        FAILURE_ACCESS_DENIED = 77,   /* login refused, no right to the image, or polkit said no */
-        FAILURE_CONFIGURATION = 78,   /* a configuration file or a credential is wrong or missing */
+        FAILURE_USAGE = 64,          /* the caller's words are off */
+        FAILURE_PROTOCOL = 65,       /* the other side broke the protocol */
+        FAILURE_NO_SUCH_IMAGE = 66,  /* the store has no image of that name, or this host knows none */
+        FAILURE_NOT_ATTACHED = 67,   /* the image is known, but not attached here */
+        FAILURE_NO_PROXY = 69,       /* no proxy could be reached in time */
+        FAILURE_INTERNAL = 70,       /* a defect of ours, or out of memory */
+        FAILURE_SYSTEM = 71,         /* this system lacks something: NBD, io_uring, systemd */
+        FAILURE_BUSY = 72,           /* somebody holds the device, or an operation is under way */
+        FAILURE_ALREADY_EXISTS = 73, /* an image of that name is there already */
+        FAILURE_IO = 74,             /* the store failed: I/O error, no space */
+        FAILURE_HELD = 75,           /* the image is attached read-write by another host */
+        FAILURE_TIMEOUT = 76,        /* started, and not finished within its time */
+        FAILURE_ACCESS_DENIED = 77,  /* login refused, no right to the image, or polkit said no */
+        FAILURE_CONFIGURATION = 78,  /* a configuration file or a credential is wrong or missing */
 };
 
 struct failure_entry {

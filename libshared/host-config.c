@@ -14,8 +14,8 @@
 #include "config.h"
 #include "host-config.h"
 
-#define USEC_PER_MSEC UINT64_C(1000)
-#define USEC_PER_SEC  UINT64_C(1000000)
+#define USEC_PER_MSEC    UINT64_C(1000)
+#define USEC_PER_SEC     UINT64_C(1000000)
 
 #define PRIORITY_DEFAULT 100U
 #define CONNECTIONS_MAX  16U
@@ -69,7 +69,8 @@ static int handle_address(struct config_context *context, struct json_object *va
         char **target = userdata, *address;
         int r;
 
-        if (!json_object_is_type(value, json_type_string) || strlen(json_object_get_string(value)) != (size_t) json_object_get_string_len(value))
+        if (!json_object_is_type(value, json_type_string) ||
+                strlen(json_object_get_string(value)) != (size_t) json_object_get_string_len(value))
                 return config_refuse(context, value, "an address as \"HOST\", \"HOST:PORT\" or \"[IPV6]:PORT\"");
 
         r = address_normalise(json_object_get_string(value), &address);
@@ -87,7 +88,8 @@ static int handle_priority(struct config_context *context, struct json_object *v
         uint16_t *target = userdata;
         unsigned v;
 
-        if (!json_object_is_type(value, json_type_int) || config_handle_unsigned(context, value, &v) < 0 || v > UINT16_MAX)
+        if (!json_object_is_type(value, json_type_int) || config_handle_unsigned(context, value, &v) < 0 ||
+                v > UINT16_MAX)
                 return config_refuse(context, value, "a priority from 0 to %d", UINT16_MAX);
 
         *target = (uint16_t) v;
@@ -112,7 +114,8 @@ static int handle_proxy(struct config_context *context, struct json_object *valu
         else if (json_object_is_type(value, json_type_object))
                 r = config_apply_object(context, value, keys, proxy);
         else
-                r = config_refuse(context, value, "an address as a string, or an object with \"address\" and \"priority\"");
+                r = config_refuse(
+                        context, value, "an address as a string, or an object with \"address\" and \"priority\"");
 
         for (size_t i = 0; r >= 0 && i < config->n_proxies; i++)
                 if (strcmp(config->proxies[i].address, proxy->address) == 0)
@@ -165,7 +168,9 @@ static int handle_image(struct config_context *context, struct json_object *valu
         const char *name = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : NULL;
 
         if (!name || strlen(name) != (size_t) json_object_get_string_len(value) || !image_store_name_is_valid(name))
-                return config_refuse(context, value, "the store's name of an image: 1 to 255 bytes without \"/\" and control characters, not beginning with \".\"");
+                return config_refuse(context, value,
+                        "the store's name of an image: 1 to 255 bytes without \"/\" and control characters, not "
+                        "beginning with \".\"");
 
         return config_handle_string(context, value, userdata);
 }
@@ -199,15 +204,16 @@ static int handle_nbd_access(struct config_context *context, struct json_object 
 static int handle_connections(struct config_context *context, struct json_object *value, void *userdata) {
         unsigned *target = userdata, v;
 
-        if (!json_object_is_type(value, json_type_int) || config_handle_unsigned(context, value, &v) < 0 || v < 1 || v > CONNECTIONS_MAX)
+        if (!json_object_is_type(value, json_type_int) || config_handle_unsigned(context, value, &v) < 0 || v < 1 ||
+                v > CONNECTIONS_MAX)
                 return config_refuse(context, value, "a whole number from 1 to %u", CONNECTIONS_MAX);
 
         *target = v;
         return 0;
 }
 
-static int handle_time_between(struct config_context *context, struct json_object *value, uint64_t min, uint64_t max, const char *range,
-        uint64_t *target) {
+static int handle_time_between(struct config_context *context, struct json_object *value, uint64_t min, uint64_t max,
+        const char *range, uint64_t *target) {
         uint64_t v;
         int r;
 
@@ -228,11 +234,13 @@ static int handle_wait(struct config_context *context, struct json_object *value
 
 /* One step of a connection: without a limit a silent proxy would never be left. */
 static int handle_step(struct config_context *context, struct json_object *value, void *userdata) {
-        return handle_time_between(context, value, 100 * USEC_PER_MSEC, 600 * USEC_PER_SEC, "100ms to 10min", userdata);
+        return handle_time_between(
+                context, value, 100 * USEC_PER_MSEC, 600 * USEC_PER_SEC, "100ms to 10min", userdata);
 }
 
 #define FIELD(name) offsetof(struct host_config, name)
 
+/* clang-format off */
 #define KEYS_OF_HOST                                                              \
         { "proxies", handle_proxies, 0, false },                                  \
         { "user", handle_user, FIELD(user), false },                              \
@@ -248,6 +256,7 @@ static int handle_step(struct config_context *context, struct json_object *value
         { "image", handle_image, FIELD(image), false },                  \
         { "read-only", config_handle_bool, FIELD(read_only), false },    \
         { "device", handle_device, FIELD(device), false }
+/* clang-format on */
 
 static const struct config_key host_keys[] = {
         KEYS_OF_HOST,
@@ -269,18 +278,28 @@ static const struct config_key option_keys[] = {
         {},
 };
 
-static const char *directory(const char *variable, const char *fallback) {
-        const char *value = secure_getenv(variable);
+/* "DIRECTORY/PART/NAME.json", or NULL. A variable in the environment overrides the directory. */
+static char *path_of(const char *variable, const char *fallback, const char *part, const char *name) {
+        const char *directory = secure_getenv(variable);
+        char *path;
 
-        return value && *value ? value : fallback;
+        if (!directory || !*directory)
+                directory = fallback;
+
+        return asprintf(&path, "%s%s/%s" SUFFIX, directory, part, name) < 0 ? NULL : path;
 }
 
-static int image_path(const char *name, char **ret) {
-        return asprintf(ret, "%s/images.d/%s" SUFFIX, directory("BLOCKSTORE_CONFIG_DIRECTORY", HOST_CONFIG_DIRECTORY), name) < 0 ? -ENOMEM : 0;
+static char *path_in_etc(const char *part, const char *name) {
+        return path_of("BLOCKSTORE_CONFIG_DIRECTORY", HOST_CONFIG_DIRECTORY, part, name);
+}
+
+static char *path_in_run(const char *part, const char *name) {
+        return path_of("BLOCKSTORE_RUNTIME_DIRECTORY", HOST_RUNTIME_DIRECTORY, part, name);
 }
 
 /* Takes the path; NULL is out of memory. */
-static int apply_file(char *path_taken, const struct config_key *keys, struct host_config *config, char **ret_message) {
+static int apply_file(
+        char *path_taken, const struct config_key *keys, struct host_config *config, char **ret_message) {
         _cleanup_(config_file_freep) struct config_file *file = NULL;
         _cleanup_free_ char *path = path_taken, *message = NULL;
         int r;
@@ -304,11 +323,12 @@ static int apply_file(char *path_taken, const struct config_key *keys, struct ho
 int host_config_load(const char *name, struct host_config **ret, char **ret_message) {
         _cleanup_(host_config_freep) struct host_config *config = NULL;
         _cleanup_free_ char *message = NULL;
-        char *path;
         int r;
 
         if (name && !image_local_name_is_valid(name)) {
-                if (asprintf(&message, "Not a local image name: expected 1 to %u of A-Z a-z 0-9 _ . : -, beginning with a letter or digit.",
+                if (asprintf(&message,
+                            "Not a local image name: expected 1 to %u of A-Z a-z 0-9 _ . : -, the first a letter or "
+                            "digit.",
                             IMAGE_LOCAL_NAME_MAX) < 0)
                         message = NULL;
                 *ret_message = TAKE_PTR(message);
@@ -316,47 +336,34 @@ int host_config_load(const char *name, struct host_config **ret, char **ret_mess
         }
 
         config = malloc(sizeof(*config));
-        if (!config)
-                goto oom;
+        if (!config) {
+                *ret_message = NULL;
+                return -ENOMEM;
+        }
         *config = defaults;
 
-        if (asprintf(&path, "%s/blockstore" SUFFIX, directory("BLOCKSTORE_CONFIG_DIRECTORY", HOST_CONFIG_DIRECTORY)) < 0)
-                goto oom;
-        r = apply_file(path, host_keys, config, &message);
-        if (r < 0)
-                goto fail;
-
-        if (name) {
-                if (image_path(name, &path) < 0)
-                        goto oom;
-                r = apply_file(path, image_keys, config, &message);
-                if (r < 0)
-                        goto fail;
-
-                if (asprintf(&path, "%s/options/%s" SUFFIX, directory("BLOCKSTORE_RUNTIME_DIRECTORY", HOST_RUNTIME_DIRECTORY), name) < 0)
-                        goto oom;
-                r = apply_file(path, option_keys, config, &message);
-                if (r < 0)
-                        goto fail;
+        r = apply_file(path_in_etc("", "blockstore"), host_keys, config, &message);
+        if (r >= 0 && name)
+                r = apply_file(path_in_etc("/images.d", name), image_keys, config, &message);
+        if (r >= 0 && name)
+                r = apply_file(path_in_run("/options", name), option_keys, config, &message);
+        if (r < 0) {
+                *ret_message = TAKE_PTR(message);
+                return r;
         }
 
         *ret = TAKE_PTR(config);
         return 0;
-
-oom:
-        r = -ENOMEM;
-fail:
-        *ret_message = TAKE_PTR(message);
-        return r;
 }
 
 bool host_config_image_exists(const char *name) {
         _cleanup_free_ char *path = NULL;
 
-        if (!image_local_name_is_valid(name) || image_path(name, &path) < 0)
+        if (!image_local_name_is_valid(name))
                 return false;
 
-        return access(path, F_OK) >= 0;
+        path = path_in_etc("/images.d", name);
+        return path && access(path, F_OK) >= 0;
 }
 
 /* The local name in "NAME.json", or NULL. */
@@ -392,8 +399,10 @@ int host_config_list_images(char ***ret_names) {
         char **names = NULL;
         int n, r = 0;
 
-        if (asprintf(&path, "%s/images.d", directory("BLOCKSTORE_CONFIG_DIRECTORY", HOST_CONFIG_DIRECTORY)) < 0)
+        path = path_in_etc("", "images.d");
+        if (!path)
                 return -ENOMEM;
+        path[strlen(path) - strlen(SUFFIX)] = '\0';
 
         n = scandir(path, &entries, is_image_file, NULL);
         if (n < 0) {

@@ -10,7 +10,8 @@
 #include "cleanup.h"
 #include "ivbs.h"
 
-#define HOST_CONFIG_DIRECTORY  "/etc/blockstore" /* $BLOCKSTORE_CONFIG_DIRECTORY overrides, for tests and unprivileged use */
+#define HOST_CONFIG_DIRECTORY \
+        "/etc/blockstore" /* $BLOCKSTORE_CONFIG_DIRECTORY overrides, for tests and unprivileged use */
 #define HOST_RUNTIME_DIRECTORY "/run/blockstore" /* $BLOCKSTORE_RUNTIME_DIRECTORY likewise */
 #define HOST_PROXIES_MAX       64U
 #define IMAGE_LOCAL_NAME_MAX   64U
@@ -39,12 +40,12 @@ struct host_config {
         bool steal;
         enum device_kind device;
         enum nbd_access nbd_access;
-        unsigned connections;          /* sessions to the active proxy, 1-16 */
-        uint64_t attach_timeout_usec;  /* UINT64_MAX: infinity */
+        unsigned connections;         /* sessions to the active proxy, 1-16 */
+        uint64_t attach_timeout_usec; /* UINT64_MAX: infinity */
         uint64_t connect_timeout_usec;
         uint64_t login_timeout_usec;
         uint64_t dead_time_usec;
-        uint64_t io_timeout_usec;      /* UINT64_MAX: infinity */
+        uint64_t io_timeout_usec; /* UINT64_MAX: infinity */
 };
 
 /* [A-Za-z0-9][A-Za-z0-9_.:-]{0,63}: what may be the instance of image@. */

@@ -172,7 +172,8 @@ int ivbs_lease_reply_decode(const uint8_t *data, size_t n, struct ivbs_lease_rep
 
         size = get_be64(data);
         block_size = get_be32(data + 12);
-        if (!image_size_is_valid(size) || block_size < 512 || block_size > 65536 || (block_size & (block_size - 1)) != 0)
+        if (!image_size_is_valid(size) || block_size < 512 || block_size > 65536 ||
+                (block_size & (block_size - 1)) != 0)
                 return -ERANGE;
 
         ret->size = size;
@@ -212,7 +213,8 @@ int ivbs_list_images_encode(const char *after, uint32_t limit, uint8_t ret[stati
         return 0;
 }
 
-int ivbs_list_images_decode(const uint8_t *data, size_t n, char ret_after[static IVBS_IMAGE_NAME_SIZE], uint32_t *ret_limit) {
+int ivbs_list_images_decode(
+        const uint8_t *data, size_t n, char ret_after[static IVBS_IMAGE_NAME_SIZE], uint32_t *ret_limit) {
         char after[IVBS_IMAGE_NAME_SIZE] = "";
         uint32_t limit;
 
@@ -338,12 +340,14 @@ int ivbs_zeroes_decode(const uint8_t *data, size_t n, struct ivbs_zeroes *ret) {
         return 0;
 }
 
-void ivbs_fence_encode(const uint8_t token[static IVBS_UUID_SIZE], uint64_t generation, uint8_t ret[static IVBS_FENCE_SIZE]) {
+void ivbs_fence_encode(
+        const uint8_t token[static IVBS_UUID_SIZE], uint64_t generation, uint8_t ret[static IVBS_FENCE_SIZE]) {
         put_uuid(ret, token);
         put_be64(ret + 16, generation);
 }
 
-int ivbs_fence_decode(const uint8_t *data, size_t n, uint8_t ret_token[static IVBS_UUID_SIZE], uint64_t *ret_generation) {
+int ivbs_fence_decode(
+        const uint8_t *data, size_t n, uint8_t ret_token[static IVBS_UUID_SIZE], uint64_t *ret_generation) {
         if (n < IVBS_FENCE_SIZE)
                 return -EBADMSG;
 
@@ -423,7 +427,7 @@ size_t ivbs_proxies_decode(const uint8_t *data, size_t n, struct ivbs_proxy *ret
                 if (!proxy_address_is_plausible(p + 8, len))
                         continue;
 
-                ret[found] = (struct ivbs_proxy) { .priority = get_be16(p + 2), .flags = get_be32(p + 4) };
+                ret[found] = (struct ivbs_proxy){ .priority = get_be16(p + 2), .flags = get_be32(p + 4) };
                 memcpy(ret[found].address, p + 8, len);
                 found++;
         }

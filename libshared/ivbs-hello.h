@@ -13,40 +13,41 @@
 
 #include "ivbs.h"
 
-#define IVBS_UUID_SIZE          16U
-#define IVBS_CAPS_MAGIC         "IVBSCAP1"
-#define IVBS_PROXIES_MAGIC      "IVBSPRX1"
-#define IVBS_GREETING_SIZE      64U
-#define IVBS_HELLO_SIZE         80U
-#define IVBS_HELLO_REPLY_SIZE   16U
-#define IVBS_HOST_SIZE          32U /* a host's name, zero padded, cut */
-#define IVBS_NOTICE_LENGTH      16U
-#define IVBS_IDENTITY_SIZE      48U
-#define IVBS_LEASE_SIZE         264U
-#define IVBS_RESUME_SIZE        296U
-#define IVBS_LEASE_REPLY_SIZE   112U
-#define IVBS_FENCE_SIZE         24U
-#define IVBS_FENCE_REPLY_SIZE   8U
-#define IVBS_HOLDER_SIZE        72U
-#define IVBS_LIST_IMAGES_SIZE   264U
-#define IVBS_CREATE_IMAGE_SIZE  272U
-#define IVBS_REMOVE_IMAGE_SIZE  280U
-#define IVBS_ZEROES_SIZE        24U
-#define IVBS_PROXIES_MAX        64U /* entries of a list that are looked at */
-#define IVBS_PROXY_ADDRESS_MAX  255U
-#define IVBS_PROXIES_SIZE_MAX   (16U + IVBS_PROXIES_MAX * (8U + IVBS_PROXY_ADDRESS_MAX))
-#define IVBS_IMAGES_PER_LIST    256U
+#define IVBS_UUID_SIZE         16U
+#define IVBS_CAPS_MAGIC        "IVBSCAP1"
+#define IVBS_PROXIES_MAGIC     "IVBSPRX1"
+#define IVBS_GREETING_SIZE     64U
+#define IVBS_HELLO_SIZE        80U
+#define IVBS_HELLO_REPLY_SIZE  16U
+#define IVBS_HOST_SIZE         32U /* a host's name, zero padded, cut */
+#define IVBS_NOTICE_LENGTH     16U
+#define IVBS_IDENTITY_SIZE     48U
+#define IVBS_LEASE_SIZE        264U
+#define IVBS_RESUME_SIZE       296U
+#define IVBS_LEASE_REPLY_SIZE  112U
+#define IVBS_FENCE_SIZE        24U
+#define IVBS_FENCE_REPLY_SIZE  8U
+#define IVBS_HOLDER_SIZE       72U
+#define IVBS_LIST_IMAGES_SIZE  264U
+#define IVBS_CREATE_IMAGE_SIZE 272U
+#define IVBS_REMOVE_IMAGE_SIZE 280U
+#define IVBS_ZEROES_SIZE       24U
+#define IVBS_PROXIES_MAX       64U /* entries of a list that are looked at */
+#define IVBS_PROXY_ADDRESS_MAX 255U
+#define IVBS_PROXIES_SIZE_MAX  (16U + IVBS_PROXIES_MAX * (8U + IVBS_PROXY_ADDRESS_MAX))
+#define IVBS_IMAGES_PER_LIST   256U
 
 /* Capability bits. */
-#define IVBS_CAP_FLUSH          (UINT64_C(1) << 0) /* FLUSH */
-#define IVBS_CAP_FUA            (UINT64_C(1) << 1) /* WRITE_FUA */
-#define IVBS_CAP_TRIM           (UINT64_C(1) << 2) /* TRIM */
-#define IVBS_CAP_WRITE_ZEROES   (UINT64_C(1) << 3) /* WRITE_ZEROES */
-#define IVBS_CAP_IMAGES         (UINT64_C(1) << 4) /* LIST_IMAGES, CREATE_IMAGE, REMOVE_IMAGE, LIST_PROXIES on request */
-#define IVBS_CAP_LEASE          (UINT64_C(1) << 5) /* ATTACH_LEASE, RESUME, DETACH */
-#define IVBS_CAP_FENCE          (UINT64_C(1) << 6) /* FENCE */
-#define IVBS_CAP_DURABILITY     (UINT64_C(1) << 7) /* FLUSH's reply proves what is durable, under the identity it carries */
-#define IVBS_CAP_NOTICE         (UINT64_C(1) << 8) /* NOTICE */
+#define IVBS_CAP_FLUSH        (UINT64_C(1) << 0) /* FLUSH */
+#define IVBS_CAP_FUA          (UINT64_C(1) << 1) /* WRITE_FUA */
+#define IVBS_CAP_TRIM         (UINT64_C(1) << 2) /* TRIM */
+#define IVBS_CAP_WRITE_ZEROES (UINT64_C(1) << 3) /* WRITE_ZEROES */
+#define IVBS_CAP_IMAGES       (UINT64_C(1) << 4) /* LIST_IMAGES, CREATE_IMAGE, REMOVE_IMAGE, LIST_PROXIES on request */
+#define IVBS_CAP_LEASE        (UINT64_C(1) << 5) /* ATTACH_LEASE, RESUME, DETACH */
+#define IVBS_CAP_FENCE        (UINT64_C(1) << 6) /* FENCE */
+#define IVBS_CAP_DURABILITY \
+        (UINT64_C(1) << 7)                 /* FLUSH's reply proves what is durable, under the identity it carries */
+#define IVBS_CAP_NOTICE (UINT64_C(1) << 8) /* NOTICE */
 
 /* Layout of GREETING's payload: 0 magic[8], 8 caps u64, 16 max_length u32, 20 idle_limit_ms u32, 24 layout size u32, 28 reserved u32,
  * 32 boot_id[16], 48 instance_id[16]. */
@@ -93,8 +94,8 @@ struct ivbs_resume {
         char name[IVBS_IMAGE_NAME_SIZE];
 };
 
-#define IVBS_IMAGE_READ_ONLY     (UINT32_C(1) << 0)
-#define IVBS_IMAGE_DURABLE_ACKS  (UINT32_C(1) << 1) /* an acknowledged write is durable */
+#define IVBS_IMAGE_READ_ONLY    (UINT32_C(1) << 0)
+#define IVBS_IMAGE_DURABLE_ACKS (UINT32_C(1) << 1) /* an acknowledged write is durable */
 
 /* The reply to both: 0 size u64, 8 flags u32, 12 block_size u32, 16 uuid[16], 32 token[16], 48 generation u64, 56 reserved u64,
  * 64 identity[48]. */
@@ -199,7 +200,8 @@ int ivbs_holder_decode(const uint8_t *data, size_t n, struct ivbs_holder *ret);
 
 /* after: the name to go on behind, or NULL. */
 int ivbs_list_images_encode(const char *after, uint32_t limit, uint8_t ret[static IVBS_LIST_IMAGES_SIZE]);
-int ivbs_list_images_decode(const uint8_t *data, size_t n, char ret_after[static IVBS_IMAGE_NAME_SIZE], uint32_t *ret_limit);
+int ivbs_list_images_decode(
+        const uint8_t *data, size_t n, char ret_after[static IVBS_IMAGE_NAME_SIZE], uint32_t *ret_limit);
 /* The reply is written by one call for its start (8 bytes) and one per image. Returns the bytes written, at most
  * IVBS_LISTED_IMAGE_SIZE_MAX. */
 void ivbs_list_reply_start_encode(uint32_t count, bool more, uint8_t ret[static 8]);
@@ -216,8 +218,10 @@ int ivbs_remove_image_decode(const uint8_t *data, size_t n, struct ivbs_remove_i
 void ivbs_zeroes_encode(const struct ivbs_zeroes *zeroes, uint8_t ret[static IVBS_ZEROES_SIZE]);
 int ivbs_zeroes_decode(const uint8_t *data, size_t n, struct ivbs_zeroes *ret);
 
-void ivbs_fence_encode(const uint8_t token[static IVBS_UUID_SIZE], uint64_t generation, uint8_t ret[static IVBS_FENCE_SIZE]);
-int ivbs_fence_decode(const uint8_t *data, size_t n, uint8_t ret_token[static IVBS_UUID_SIZE], uint64_t *ret_generation);
+void ivbs_fence_encode(
+        const uint8_t token[static IVBS_UUID_SIZE], uint64_t generation, uint8_t ret[static IVBS_FENCE_SIZE]);
+int ivbs_fence_decode(
+        const uint8_t *data, size_t n, uint8_t ret_token[static IVBS_UUID_SIZE], uint64_t *ret_generation);
 
 void ivbs_notice_encode(const struct ivbs_notice *notice, uint8_t ret[static IVBS_NOTICE_LENGTH]);
 int ivbs_notice_decode(const uint8_t *data, size_t n, struct ivbs_notice *ret);

@@ -18,10 +18,12 @@ struct bounds {
         uint32_t min, max;
 };
 
+/* clang-format off */
 #define NEVER      { 1, 0 }
 #define EXACTLY(n) { (n), (n) }
 /* A later version may append fields. */
 #define AT_LEAST(n) { (n), (n) + ERROR_PAYLOAD_MAX }
+/* clang-format on */
 
 static const struct op_entry {
         uint32_t op;
@@ -31,7 +33,8 @@ static const struct op_entry {
         { IVBS_OP_GREETING, "GREETING", NEVER, { 0, ERROR_PAYLOAD_MAX } },
         { IVBS_OP_KEEPALIVE, "KEEPALIVE", { 0, ERROR_PAYLOAD_MAX }, { 0, ERROR_PAYLOAD_MAX } },
         { IVBS_OP_LOGIN, "LOGIN", EXACTLY(IVBS_LOGIN_SIZE), { 0, ERROR_PAYLOAD_MAX } },
-        { IVBS_OP_ATTACH_TO_IMAGE, "ATTACH_TO_IMAGE", EXACTLY(IVBS_IMAGE_NAME_SIZE), AT_LEAST(IVBS_ATTACH_REPLY_SIZE) },
+        { IVBS_OP_ATTACH_TO_IMAGE, "ATTACH_TO_IMAGE", EXACTLY(IVBS_IMAGE_NAME_SIZE),
+                AT_LEAST(IVBS_ATTACH_REPLY_SIZE) },
         { IVBS_OP_LIST_PROXIES, "LIST_PROXIES", { 0, ERROR_PAYLOAD_MAX }, { 0, 1024 * 1024 } },
         { IVBS_OP_READ, "READ", EXACTLY(IVBS_READ_SIZE), { 0, IVBS_DATA_MAX } },
         { IVBS_OP_WRITE, "WRITE", { IVBS_WRITE_PREFIX_SIZE + 1, IVBS_LENGTH_MAX }, { 0, ERROR_PAYLOAD_MAX } },
@@ -157,7 +160,8 @@ static ssize_t padded_length(const uint8_t *data, size_t size) {
         return (ssize_t) n;
 }
 
-int ivbs_login_encode(const char *user, const char password[static IVBS_PASSWORD_SIZE], uint8_t ret[static IVBS_LOGIN_SIZE]) {
+int ivbs_login_encode(
+        const char *user, const char password[static IVBS_PASSWORD_SIZE], uint8_t ret[static IVBS_LOGIN_SIZE]) {
         size_t n = strlen(user);
 
         if (n == 0 || n > IVBS_USER_SIZE)
@@ -196,7 +200,8 @@ static size_t utf8_sequence(const uint8_t *s) {
                 uint8_t mask, lead;
                 uint32_t first;
                 size_t n;
-        } forms[] = { { 0x80, 0x00, 0, 1 }, { 0xe0, 0xc0, 0x80, 2 }, { 0xf0, 0xe0, 0x800, 3 }, { 0xf8, 0xf0, 0x10000, 4 } };
+        } forms[] = { { 0x80, 0x00, 0, 1 }, { 0xe0, 0xc0, 0x80, 2 }, { 0xf0, 0xe0, 0x800, 3 },
+                { 0xf8, 0xf0, 0x10000, 4 } };
 
         for (size_t f = 0; f < ELEMENTSOF(forms); f++) {
                 uint32_t c = s[0] & (uint8_t) ~forms[f].mask;
@@ -263,7 +268,8 @@ void ivbs_attach_reply_encode(const char *name, uint64_t size, uint8_t ret[stati
         put_be64(ret + IVBS_IMAGE_NAME_SIZE, size);
 }
 
-int ivbs_attach_reply_decode(const uint8_t *data, size_t n, char ret_name[static IVBS_IMAGE_NAME_SIZE], uint64_t *ret_size) {
+int ivbs_attach_reply_decode(
+        const uint8_t *data, size_t n, char ret_name[static IVBS_IMAGE_NAME_SIZE], uint64_t *ret_size) {
         char name[IVBS_IMAGE_NAME_SIZE];
         uint64_t size;
         int r;

@@ -10,19 +10,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IVBS_PORT               11417
-#define IVBS_HEADER_SIZE        48U
-#define IVBS_SESSION_ID_SIZE    32U
-#define IVBS_USER_SIZE          32U  /* zero padded, no terminator when full */
-#define IVBS_PASSWORD_SIZE      128U /* lower-case hex of SHA-512(password), see ivbs_hash_password() */
-#define IVBS_LOGIN_SIZE         (IVBS_USER_SIZE + IVBS_PASSWORD_SIZE)
-#define IVBS_IMAGE_NAME_SIZE    256U /* zero padded; a name has 1-255 bytes */
-#define IVBS_ATTACH_REPLY_SIZE  (IVBS_IMAGE_NAME_SIZE + 8U)
-#define IVBS_READ_SIZE          16U
-#define IVBS_WRITE_PREFIX_SIZE  8U
-#define IVBS_DATA_MAX           (32U * 1024U * 1024U)                   /* data bytes of one read or write */
-#define IVBS_LENGTH_MAX         (IVBS_DATA_MAX + IVBS_WRITE_PREFIX_SIZE) /* largest header length we take or send */
-#define IVBS_IMAGE_SIZE_MAX     ((UINT64_C(1) << 63) - 1)
+#define IVBS_PORT              11417
+#define IVBS_HEADER_SIZE       48U
+#define IVBS_SESSION_ID_SIZE   32U
+#define IVBS_USER_SIZE         32U  /* zero padded, no terminator when full */
+#define IVBS_PASSWORD_SIZE     128U /* lower-case hex of SHA-512(password), see ivbs_hash_password() */
+#define IVBS_LOGIN_SIZE        (IVBS_USER_SIZE + IVBS_PASSWORD_SIZE)
+#define IVBS_IMAGE_NAME_SIZE   256U /* zero padded; a name has 1-255 bytes */
+#define IVBS_ATTACH_REPLY_SIZE (IVBS_IMAGE_NAME_SIZE + 8U)
+#define IVBS_READ_SIZE         16U
+#define IVBS_WRITE_PREFIX_SIZE 8U
+#define IVBS_DATA_MAX          (32U * 1024U * 1024U)                    /* data bytes of one read or write */
+#define IVBS_LENGTH_MAX        (IVBS_DATA_MAX + IVBS_WRITE_PREFIX_SIZE) /* largest header length we take or send */
+#define IVBS_IMAGE_SIZE_MAX    ((UINT64_C(1) << 63) - 1)
 
 enum ivbs_op {
         IVBS_OP_GREETING = 1,
@@ -103,7 +103,8 @@ int ivbs_header_check(const struct ivbs_header *header, enum ivbs_direction dire
 int ivbs_hash_password(const char *password, size_t n, char ret[static IVBS_PASSWORD_SIZE]);
 
 /* user: 1-32 bytes. Returns 0 or -EINVAL. */
-int ivbs_login_encode(const char *user, const char password[static IVBS_PASSWORD_SIZE], uint8_t ret[static IVBS_LOGIN_SIZE]);
+int ivbs_login_encode(
+        const char *user, const char password[static IVBS_PASSWORD_SIZE], uint8_t ret[static IVBS_LOGIN_SIZE]);
 
 /* ret_user is terminated. ret_password is not. Returns 0 or -EBADMSG (no user name, bytes after its end, not lower-case hex). */
 int ivbs_login_decode(const uint8_t data[static IVBS_LOGIN_SIZE], char ret_user[static IVBS_USER_SIZE + 1],
@@ -122,7 +123,8 @@ void ivbs_attach_reply_encode(const char *name, uint64_t size, uint8_t ret[stati
 
 /* n may be larger: what follows is ignored. Returns 0, -EBADMSG (short, or the name is not one) or -ERANGE (size 0 or above
  * IVBS_IMAGE_SIZE_MAX). */
-int ivbs_attach_reply_decode(const uint8_t *data, size_t n, char ret_name[static IVBS_IMAGE_NAME_SIZE], uint64_t *ret_size);
+int ivbs_attach_reply_decode(
+        const uint8_t *data, size_t n, char ret_name[static IVBS_IMAGE_NAME_SIZE], uint64_t *ret_size);
 
 void ivbs_range_encode(uint64_t offset, uint64_t length, uint8_t ret[static IVBS_READ_SIZE]);
 void ivbs_range_decode(const uint8_t data[static IVBS_READ_SIZE], uint64_t *ret_offset, uint64_t *ret_length);

@@ -24,8 +24,8 @@ static bool stderr_is_journal(void) {
         struct stat st;
 
         /* systemd gives device and inode of the stream it made: a variable that was merely inherited does not fit a redirected standard error. */
-        return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 && fstat(STDERR_FILENO, &st) >= 0 && st.st_dev == device &&
-                st.st_ino == inode;
+        return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 && fstat(STDERR_FILENO, &st) >= 0 &&
+               st.st_dev == device && st.st_ino == inode;
 }
 
 static void make_printable(char *text) {
@@ -38,9 +38,11 @@ static struct iovec write_field(char *buffer, size_t size, const char *name, con
         int n = snprintf(buffer, size, "%s=%s", name, value);
 
         make_printable(buffer);
-        return (struct iovec) {
+        return (struct iovec){
                 .iov_base = buffer,
-                .iov_len = n < 0 ? 0 : (size_t) n < size ? (size_t) n : size - 1,
+                .iov_len = n < 0               ? 0
+                           : (size_t) n < size ? (size_t) n
+                                               : size - 1,
         };
 }
 

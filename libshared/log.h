@@ -13,7 +13,7 @@ struct log_field {
         const char *value; /* NULL: left out */
 };
 
-#define LOG_FIELDS(...) ((const struct log_field[]) { __VA_ARGS__, {} })
+#define LOG_FIELDS(...) ((const struct log_field[]){ __VA_ARGS__, {} })
 
 /* priority: LOG_ERR ... LOG_DEBUG. fields may be NULL, else ends with a NULL name; at most 8 are taken. Control characters become '?': names come from the network. errno
  * is kept. */

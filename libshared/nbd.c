@@ -167,7 +167,8 @@ void nbd_option_ack_encode(uint32_t option, uint8_t ret[static NBD_OPTION_REPLY_
         option_reply_encode(option, NBD_REP_ACK, 0, ret);
 }
 
-size_t nbd_option_error_encode(uint32_t option, uint32_t error, const char *text, uint8_t ret[static NBD_TEXT_REPLY_SIZE_MAX]) {
+size_t nbd_option_error_encode(
+        uint32_t option, uint32_t error, const char *text, uint8_t ret[static NBD_TEXT_REPLY_SIZE_MAX]) {
         size_t n = put_text(ret + NBD_OPTION_REPLY_SIZE, text);
 
         option_reply_encode(option, error, n, ret);
@@ -190,8 +191,8 @@ static size_t info_text_encode(uint32_t option, uint16_t info, const char *text,
         return NBD_OPTION_REPLY_SIZE + 2 + n;
 }
 
-size_t nbd_option_go_encode(uint32_t option, const struct nbd_export *export, uint32_t infos, const char *name, const char *description,
-        uint8_t ret[static NBD_GO_REPLY_SIZE_MAX]) {
+size_t nbd_option_go_encode(uint32_t option, const struct nbd_export *export, uint32_t infos, const char *name,
+        const char *description, uint8_t ret[static NBD_GO_REPLY_SIZE_MAX]) {
         uint8_t *p = ret;
 
         option_reply_encode(option, NBD_REP_INFO, 12, p);
@@ -219,7 +220,8 @@ size_t nbd_option_go_encode(uint32_t option, const struct nbd_export *export, ui
         return (size_t) (p - ret) + NBD_OPTION_REPLY_SIZE;
 }
 
-size_t nbd_export_reply_encode(const struct nbd_export *export, uint32_t client_flags, uint8_t ret[static NBD_EXPORT_REPLY_SIZE]) {
+size_t nbd_export_reply_encode(
+        const struct nbd_export *export, uint32_t client_flags, uint8_t ret[static NBD_EXPORT_REPLY_SIZE]) {
         put_be64(ret, export->size);
         put_be16(ret + 8, export->flags);
         if (client_flags & NBD_FLAG_NO_ZEROES)
@@ -269,17 +271,45 @@ static const struct command {
         bool data;    /* length is that of a payload */
         int beyond;   /* errno for a range that is not within the image */
 } commands[] = {
-        [NBD_CMD_READ] = { .known = true, .flags = NBD_CMD_FLAG_DF, .range = true, .data = true, .beyond = EINVAL },
-        [NBD_CMD_WRITE] = { .known = true, .range = true, .changes = true, .data = true, .beyond = ENOSPC },
-        [NBD_CMD_FLUSH] = { .known = true, .needs = NBD_FLAG_SEND_FLUSH },
-        [NBD_CMD_TRIM] = { .known = true, .needs = NBD_FLAG_SEND_TRIM, .range = true, .changes = true, .beyond = EINVAL },
-        [NBD_CMD_CACHE] = { .known = true, .needs = NBD_FLAG_SEND_CACHE, .range = true, .beyond = EINVAL },
-        [NBD_CMD_WRITE_ZEROES] = { .known = true,
+        [NBD_CMD_READ] = {
+                .known = true,
+                .flags = NBD_CMD_FLAG_DF,
+                .range = true,
+                .data = true,
+                .beyond = EINVAL,
+        },
+        [NBD_CMD_WRITE] = {
+                .known = true,
+                .range = true,
+                .changes = true,
+                .data = true,
+                .beyond = ENOSPC,
+        },
+        [NBD_CMD_FLUSH] = {
+                .known = true,
+                .needs = NBD_FLAG_SEND_FLUSH,
+        },
+        [NBD_CMD_TRIM] = {
+                .known = true,
+                .needs = NBD_FLAG_SEND_TRIM,
+                .range = true,
+                .changes = true,
+                .beyond = EINVAL,
+        },
+        [NBD_CMD_CACHE] = {
+                .known = true,
+                .needs = NBD_FLAG_SEND_CACHE,
+                .range = true,
+                .beyond = EINVAL,
+        },
+        [NBD_CMD_WRITE_ZEROES] = {
+                .known = true,
                 .needs = NBD_FLAG_SEND_WRITE_ZEROES,
                 .flags = NBD_CMD_FLAG_NO_HOLE | NBD_CMD_FLAG_FAST_ZERO,
                 .range = true,
                 .changes = true,
-                .beyond = ENOSPC },
+                .beyond = ENOSPC,
+        },
 };
 
 int nbd_request_check(const struct nbd_request *request, const struct nbd_export *export) {
@@ -378,7 +408,8 @@ void nbd_simple_reply_encode(uint64_t cookie, uint32_t error, uint8_t ret[static
         put_be64(ret + 8, cookie);
 }
 
-int nbd_simple_reply_decode(const uint8_t data[static NBD_SIMPLE_REPLY_SIZE], uint64_t *ret_cookie, uint32_t *ret_error) {
+int nbd_simple_reply_decode(
+        const uint8_t data[static NBD_SIMPLE_REPLY_SIZE], uint64_t *ret_cookie, uint32_t *ret_error) {
         if (get_be32(data) != NBD_SIMPLE_REPLY_MAGIC)
                 return -EBADMSG;
 
@@ -395,12 +426,14 @@ static void chunk_encode(uint16_t type, uint64_t cookie, uint32_t length, uint8_
         put_be32(ret + 16, length);
 }
 
-void nbd_data_chunk_encode(uint64_t cookie, uint64_t offset, uint32_t length, uint8_t ret[static NBD_DATA_CHUNK_SIZE]) {
+void nbd_data_chunk_encode(
+        uint64_t cookie, uint64_t offset, uint32_t length, uint8_t ret[static NBD_DATA_CHUNK_SIZE]) {
         chunk_encode(NBD_REPLY_TYPE_OFFSET_DATA, cookie, 8 + length, ret);
         put_be64(ret + NBD_CHUNK_SIZE, offset);
 }
 
-size_t nbd_error_chunk_encode(uint64_t cookie, uint32_t error, const char *text, uint8_t ret[static NBD_ERROR_CHUNK_SIZE_MAX]) {
+size_t nbd_error_chunk_encode(
+        uint64_t cookie, uint32_t error, const char *text, uint8_t ret[static NBD_ERROR_CHUNK_SIZE_MAX]) {
         size_t n = put_text(ret + NBD_CHUNK_SIZE + 6, text);
 
         chunk_encode(NBD_REPLY_TYPE_ERROR, cookie, (uint32_t) (6 + n), ret);

@@ -41,8 +41,8 @@
 #define NBD_STRUCTURED_MAGIC     UINT32_C(0x668e33ef)
 
 /* Handshake flags, and the client's answer to them: the bits are the same. */
-#define NBD_FLAG_FIXED_NEWSTYLE  (1U << 0)
-#define NBD_FLAG_NO_ZEROES       (1U << 1)
+#define NBD_FLAG_FIXED_NEWSTYLE (1U << 0)
+#define NBD_FLAG_NO_ZEROES      (1U << 1)
 
 /* Transmission flags: what an export can do. */
 #define NBD_FLAG_HAS_FLAGS         (1U << 0)
@@ -111,15 +111,15 @@ enum nbd_command {
 #define NBD_CMD_FLAG_FAST_ZERO (1U << 4)
 
 /* Error values on the wire. */
-#define NBD_SUCCESS   0U
-#define NBD_EPERM     1U
-#define NBD_EIO       5U
-#define NBD_ENOMEM    12U
-#define NBD_EINVAL    22U
-#define NBD_ENOSPC    28U
-#define NBD_EOVERFLOW 75U
-#define NBD_ENOTSUP   95U
-#define NBD_ESHUTDOWN 108U
+#define NBD_SUCCESS                0U
+#define NBD_EPERM                  1U
+#define NBD_EIO                    5U
+#define NBD_ENOMEM                 12U
+#define NBD_EINVAL                 22U
+#define NBD_ENOSPC                 28U
+#define NBD_EOVERFLOW              75U
+#define NBD_ENOTSUP                95U
+#define NBD_ESHUTDOWN              108U
 
 #define NBD_REPLY_FLAG_DONE        (1U << 0)
 #define NBD_REPLY_TYPE_NONE        0U
@@ -129,9 +129,9 @@ enum nbd_command {
 
 /* What a client is told of an image, and what its requests are checked against. */
 struct nbd_export {
-        uint64_t size;                 /* bytes */
-        uint16_t flags;                /* NBD_FLAG_* of the transmission phase */
-        uint32_t block_size_min;       /* power of two, 1 - NBD_BLOCK_SIZE_MAX: offsets and lengths are multiples of it */
+        uint64_t size;           /* bytes */
+        uint16_t flags;          /* NBD_FLAG_* of the transmission phase */
+        uint32_t block_size_min; /* power of two, 1 - NBD_BLOCK_SIZE_MAX: offsets and lengths are multiples of it */
         uint32_t block_size_preferred; /* power of two, at least 512 and block_size_min */
         uint32_t payload_max;          /* data bytes of a read or write, at most NBD_PAYLOAD_MAX */
 };
@@ -185,14 +185,16 @@ bool nbd_name_equal(const char *name, size_t length, const char *wanted);
 
 void nbd_option_ack_encode(uint32_t option, uint8_t ret[static NBD_OPTION_REPLY_SIZE]);
 /* error: NBD_REP_ERR_*; text: a sentence for a user. */
-size_t nbd_option_error_encode(uint32_t option, uint32_t error, const char *text, uint8_t ret[static NBD_TEXT_REPLY_SIZE_MAX]);
+size_t nbd_option_error_encode(
+        uint32_t option, uint32_t error, const char *text, uint8_t ret[static NBD_TEXT_REPLY_SIZE_MAX]);
 /* One entry of the answer to LIST; ACK ends the list. */
 size_t nbd_option_server_encode(const char *name, uint8_t ret[static NBD_TEXT_REPLY_SIZE_MAX]);
 /* The whole answer to INFO or GO (option says which): EXPORT, BLOCK_SIZE, NAME and DESCRIPTION where infos asks for them, ACK. */
-size_t nbd_option_go_encode(uint32_t option, const struct nbd_export *export, uint32_t infos, const char *name, const char *description,
-        uint8_t ret[static NBD_GO_REPLY_SIZE_MAX]);
+size_t nbd_option_go_encode(uint32_t option, const struct nbd_export *export, uint32_t infos, const char *name,
+        const char *description, uint8_t ret[static NBD_GO_REPLY_SIZE_MAX]);
 /* The answer to EXPORT_NAME. client_flags: as decoded; the padding is left out with NBD_FLAG_NO_ZEROES. */
-size_t nbd_export_reply_encode(const struct nbd_export *export, uint32_t client_flags, uint8_t ret[static NBD_EXPORT_REPLY_SIZE]);
+size_t nbd_export_reply_encode(
+        const struct nbd_export *export, uint32_t client_flags, uint8_t ret[static NBD_EXPORT_REPLY_SIZE]);
 
 /* Transmission. */
 
@@ -219,7 +221,8 @@ int nbd_error_to_errno(uint32_t error);
 /* error: NBD_*. The data of a READ follows when it is NBD_SUCCESS. */
 void nbd_simple_reply_encode(uint64_t cookie, uint32_t error, uint8_t ret[static NBD_SIMPLE_REPLY_SIZE]);
 /* Returns 0 or -EBADMSG. */
-int nbd_simple_reply_decode(const uint8_t data[static NBD_SIMPLE_REPLY_SIZE], uint64_t *ret_cookie, uint32_t *ret_error);
+int nbd_simple_reply_decode(
+        const uint8_t data[static NBD_SIMPLE_REPLY_SIZE], uint64_t *ret_cookie, uint32_t *ret_error);
 
 /* Structured replies, which a READ must be answered with once they are negotiated; other commands may be answered either way. Each of these is
  * the one and last chunk of its reply. */
@@ -227,4 +230,5 @@ int nbd_simple_reply_decode(const uint8_t data[static NBD_SIMPLE_REPLY_SIZE], ui
 /* length bytes of data follow, 1 - NBD_PAYLOAD_MAX. */
 void nbd_data_chunk_encode(uint64_t cookie, uint64_t offset, uint32_t length, uint8_t ret[static NBD_DATA_CHUNK_SIZE]);
 /* error: NBD_*, not NBD_SUCCESS. text may be NULL. Returns the bytes written. */
-size_t nbd_error_chunk_encode(uint64_t cookie, uint32_t error, const char *text, uint8_t ret[static NBD_ERROR_CHUNK_SIZE_MAX]);
+size_t nbd_error_chunk_encode(
+        uint64_t cookie, uint32_t error, const char *text, uint8_t ret[static NBD_ERROR_CHUNK_SIZE_MAX]);

@@ -54,7 +54,7 @@ static void update_done(struct ring_op *op, int32_t res, uint32_t flags) {
 }
 
 void ring_timer_init(struct ring_timer *timer, struct ring *ring, void (*expired)(struct ring_timer *timer)) {
-        *timer = (struct ring_timer) {
+        *timer = (struct ring_timer){
                 .op.done = timer_done,
                 .update_op.done = update_done,
                 .ring = ring,

@@ -16,7 +16,7 @@
 
 #include "stream.h"
 
-#define STREAM_OF(ptr, member) ((struct stream *) ((char *) (ptr) - offsetof(struct stream, member)))
+#define STREAM_OF(ptr, member) ((struct stream *) (((char *) (ptr)) - offsetof(struct stream, member)))
 
 /* Below this much room behind the buffered bytes they are moved to the front. */
 #define INPUT_ROOM_MIN (STREAM_INPUT_SIZE / 4U)
@@ -34,12 +34,12 @@ static void arm_receive(struct stream *s) {
 
         sqe = ring_get_sqe(s->ring);
         if (s->sink_left > 0) {
-                s->recv_iov[0] = (struct iovec) { .iov_base = s->sink, .iov_len = s->sink_left };
-                s->recv_iov[1] = (struct iovec) {
+                s->recv_iov[0] = (struct iovec){ .iov_base = s->sink, .iov_len = s->sink_left };
+                s->recv_iov[1] = (struct iovec){
                         .iov_base = s->input + s->input_end,
                         .iov_len = STREAM_INPUT_SIZE - s->input_end,
                 };
-                s->recv_msg = (struct msghdr) { .msg_iov = s->recv_iov, .msg_iovlen = 2 };
+                s->recv_msg = (struct msghdr){ .msg_iov = s->recv_iov, .msg_iovlen = 2 };
                 io_uring_prep_recvmsg(sqe, s->fd, &s->recv_msg, 0);
         } else
                 io_uring_prep_recv(sqe, s->fd, s->input + s->input_end, STREAM_INPUT_SIZE - s->input_end, 0);
@@ -63,7 +63,7 @@ static void arm_send(struct stream *s) {
                                 skip -= len;
                                 continue;
                         }
-                        s->send_iov[n++] = (struct iovec) {
+                        s->send_iov[n++] = (struct iovec){
                                 .iov_base = (uint8_t *) out->iov[i].iov_base + skip,
                                 .iov_len = len - skip,
                         };
@@ -71,7 +71,7 @@ static void arm_send(struct stream *s) {
                 }
         }
 
-        s->send_msg = (struct msghdr) { .msg_iov = s->send_iov, .msg_iovlen = n };
+        s->send_msg = (struct msghdr){ .msg_iov = s->send_iov, .msg_iovlen = n };
         sqe = ring_get_sqe(s->ring);
         /* MSG_WAITALL: the kernel goes on after a short send by itself. */
         io_uring_prep_sendmsg(sqe, s->fd, &s->send_msg, MSG_NOSIGNAL | MSG_WAITALL);
@@ -89,6 +89,8 @@ static void end_of(struct stream *s) {
                         out->done(out, s->error < 0 ? s->error : -ECONNRESET);
         }
 
+        /* What closed it may have queued it again. */
+        ring_undefer(s->ring, &s->work);
         s->reported = true;
         s->fd = safe_close(s->fd);
         free(s->input);
@@ -237,7 +239,7 @@ static void sent(struct ring_op *op, int32_t res, uint32_t flags) {
 }
 
 int stream_init(struct stream *s, struct ring *ring, int fd, const struct stream_ops *ops, void *owner) {
-        *s = (struct stream) {
+        *s = (struct stream){
                 .ring = ring,
                 .fd = fd,
                 .ops = ops,

@@ -19,13 +19,13 @@
 #define USERS_FILE_PATTERNS_MAX 256U /* of one list of one user */
 
 struct users_file_user {
-        char *name;   /* 1-32 bytes (IVBS_USER_SIZE) of UTF-8 without control characters */
-        char *hash;   /* as users_file_hash() makes it */
-        char **read;  /* patterns of images that may be read */
+        char *name;  /* 1-32 bytes (IVBS_USER_SIZE) of UTF-8 without control characters */
+        char *hash;  /* as users_file_hash() makes it */
+        char **read; /* patterns of images that may be read */
         size_t n_read;
         char **write; /* ... and written, which implies read */
         size_t n_write;
-        bool admin;   /* may create, list and remove any image; says nothing about reading or writing one */
+        bool admin; /* may create, list and remove any image; says nothing about reading or writing one */
 };
 
 struct users_file {

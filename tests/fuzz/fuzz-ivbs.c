@@ -11,19 +11,19 @@
 #include "fuzz.h"
 #include "ivbs-hello.h"
 
-#define ROUND_TRIP(what, type, size, encode_result)                             \
-        static void what##_round_trip(const uint8_t *data, size_t n) {          \
-                struct type a, b;                                               \
-                uint8_t first[size], second[size];                              \
-                                                                                \
-                if (ivbs_##what##_decode(data, n, &a) < 0)                      \
-                        return;                                                 \
-                REQUIRE(n >= (size));                                           \
-                REQUIRE(encode_result(ivbs_##what##_encode(&a, first)));        \
-                REQUIRE(ivbs_##what##_decode(first, (size), &b) >= 0);          \
-                REQUIRE(encode_result(ivbs_##what##_encode(&b, second)));       \
-                REQUIRE(memcmp(first, second, (size)) == 0);                    \
-        }                                                                       \
+#define ROUND_TRIP(what, type, size, encode_result)                       \
+        static void what##_round_trip(const uint8_t *data, size_t n) {    \
+                struct type a, b;                                         \
+                uint8_t first[size], second[size];                        \
+                                                                          \
+                if (ivbs_##what##_decode(data, n, &a) < 0)                \
+                        return;                                           \
+                REQUIRE(n >= (size));                                     \
+                REQUIRE(encode_result(ivbs_##what##_encode(&a, first)));  \
+                REQUIRE(ivbs_##what##_decode(first, (size), &b) >= 0);    \
+                REQUIRE(encode_result(ivbs_##what##_encode(&b, second))); \
+                REQUIRE(memcmp(first, second, (size)) == 0);              \
+        }                                                                 \
         struct _swallow_semicolon_
 
 #define NO_RESULT(call) ((call), 1)
@@ -162,7 +162,8 @@ static void proxies_round_trip(const uint8_t *data, size_t n) {
         REQUIRE(length <= sizeof(again));
         REQUIRE(ivbs_proxies_decode(again, length, b, IVBS_PROXIES_MAX) == found);
         for (size_t i = 0; i < found; i++)
-                REQUIRE(strcmp(a[i].address, b[i].address) == 0 && a[i].priority == b[i].priority && a[i].flags == b[i].flags);
+                REQUIRE(strcmp(a[i].address, b[i].address) == 0 && a[i].priority == b[i].priority &&
+                        a[i].flags == b[i].flags);
 }
 
 static void hello_reply(const uint8_t *data, size_t n) {
@@ -196,7 +197,8 @@ static const struct payload {
         { IVBS_OP_WRITE_ZEROES, zeroes_round_trip, NULL },
 };
 
-static void take_payload(const struct ivbs_header *header, enum ivbs_direction direction, const uint8_t *data, size_t n) {
+static void take_payload(
+        const struct ivbs_header *header, enum ivbs_direction direction, const uint8_t *data, size_t n) {
         uint8_t *copy = exact_copy(data, n);
 
         if (direction == IVBS_TO_CLIENT && header->status == IVBS_STATUS_HELD)

@@ -118,8 +118,8 @@ static void require_permitted(const struct nbd_request *request, const struct nb
 
         if (type == NBD_CMD_DISC)
                 return;
-        REQUIRE(type == NBD_CMD_READ || type == NBD_CMD_WRITE || type == NBD_CMD_FLUSH || type == NBD_CMD_TRIM || type == NBD_CMD_CACHE ||
-                type == NBD_CMD_WRITE_ZEROES);
+        REQUIRE(type == NBD_CMD_READ || type == NBD_CMD_WRITE || type == NBD_CMD_FLUSH || type == NBD_CMD_TRIM ||
+                type == NBD_CMD_CACHE || type == NBD_CMD_WRITE_ZEROES);
         REQUIRE(!(request->flags & NBD_CMD_FLAG_FUA) || (export->flags & NBD_FLAG_SEND_FUA));
         REQUIRE(!(request->flags & NBD_CMD_FLAG_DF) || (export->flags & NBD_FLAG_SEND_DF));
         if (type == NBD_CMD_WRITE || type == NBD_CMD_TRIM || type == NBD_CMD_WRITE_ZEROES)

@@ -12,12 +12,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define REQUIRE(expr)                                                                                  \
-        do {                                                                                           \
-                if (!(expr)) {                                                                         \
+#define REQUIRE(expr)                                                                                    \
+        do {                                                                                             \
+                if (!(expr)) {                                                                           \
                         fprintf(stderr, "%s:%d: %s: not so: %s\n", __FILE__, __LINE__, __func__, #expr); \
-                        abort();                                                                       \
-                }                                                                                      \
+                        abort();                                                                         \
+                }                                                                                        \
         } while (0)
 
 /* A copy with nothing behind it, so that a sanitizer sees a read beyond the end; to be freed. Never NULL. */

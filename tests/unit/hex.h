@@ -28,10 +28,10 @@ static inline size_t hex_decode(const char *hex, uint8_t *ret, size_t size) {
 }
 
 /* That data begins with these bytes, and where n is given that there are no more. */
-#define ASSERT_HEX(data, n, hex)                                                  \
-        do {                                                                      \
-                uint8_t _expected[1024];                                          \
+#define ASSERT_HEX(data, n, hex)                                                    \
+        do {                                                                        \
+                uint8_t _expected[1024];                                            \
                 size_t _n_expected = hex_decode(hex, _expected, sizeof(_expected)); \
-                ASSERT_EQ((size_t) (n), _n_expected);                             \
-                ASSERT_MEMEQ(data, _expected, _n_expected);                       \
+                ASSERT_EQ((size_t) (n), _n_expected);                               \
+                ASSERT_MEMEQ(data, _expected, _n_expected);                         \
         } while (0)

@@ -68,7 +68,8 @@ static void settings_done(struct settings *settings) {
 }
 
 /* Parses and applies; the result is that of the step that failed. */
-static int apply(const char *text, size_t n, const struct config_key *table, struct settings *ret, char **ret_message) {
+static int apply(
+        const char *text, size_t n, const struct config_key *table, struct settings *ret, char **ret_message) {
         _cleanup_(config_file_freep) struct config_file *file = NULL;
         int r;
 
@@ -86,7 +87,8 @@ static void expect_refusal_n(const char *text, size_t n, int error, const char *
 
         r = apply(text, n, keys, &settings, &message);
         if (r != error || !message || strcmp(message, expected) != 0)
-                TEST_FAIL("%.60s: got %d \"%s\", expected %d \"%s\"", text, r, message ? message : "(none)", error, expected);
+                TEST_FAIL("%.60s: got %d \"%s\", expected %d \"%s\"", text, r, message ? message : "(none)", error,
+                        expected);
 }
 
 static void expect_refusal(const char *text, const char *expected) {
@@ -94,9 +96,10 @@ static void expect_refusal(const char *text, const char *expected) {
 }
 
 static void a_good_file(void) {
-        static const char text[] = "\n{\n\t\"name\": \"a b\",\r\n \"on\": true, \"count\": 7,\n"
-                                   "\"wait\": \"1min 30s\", \"size\": \"1.5G\",\n"
-                                   "\"store\": { \"path\": \"/x\\/y\", \"depth\": 4294967295 }, \"numbers\": [1,\n2 ,3]\n}\n\n";
+        static const char text[] =
+                "\n{\n\t\"name\": \"a b\",\r\n \"on\": true, \"count\": 7,\n"
+                "\"wait\": \"1min 30s\", \"size\": \"1.5G\",\n"
+                "\"store\": { \"path\": \"/x\\/y\", \"depth\": 4294967295 }, \"numbers\": [1,\n2 ,3]\n}\n\n";
         _cleanup_(settings_done) struct settings settings = {};
         _cleanup_free_ char *message = NULL;
 
@@ -128,13 +131,15 @@ static void files_that_are_not_json(void) {
 
         expect_refusal("", "FILE:1: expected a JSON object, at least {}, found an empty file");
         expect_refusal(" \n\n ", "FILE:1: expected a JSON object, at least {}, found an empty file");
-        expect_refusal("\xef\xbb\xbf{}", "FILE:1: expected UTF-8 without a byte order mark, found one; save the file without it");
+        expect_refusal("\xef\xbb\xbf{}",
+                "FILE:1: expected UTF-8 without a byte order mark, found one; save the file without it");
         expect_refusal_n("\xff\xfe{\0}\0", 6, -EINVAL, "FILE:1: expected UTF-8, found UTF-16; save the file as UTF-8");
         expect_refusal_n("\xfe\xff\0{\0}", 6, -EINVAL, "FILE:1: expected UTF-8, found UTF-16; save the file as UTF-8");
         expect_refusal_n("{\n\0}", 4, -EINVAL, "FILE:2: expected text, found a NUL byte");
         expect_refusal_n("{}\0", 3, -EINVAL, "FILE:1: expected text, found a NUL byte");
 
-        expect_refusal("{\n\"name\": \"x\",\n", "FILE:3: expected the rest of a JSON object, found the end of the file");
+        expect_refusal(
+                "{\n\"name\": \"x\",\n", "FILE:3: expected the rest of a JSON object, found the end of the file");
         expect_refusal("{\"name\": \"x", "FILE:1: expected the rest of a JSON object, found the end of the file");
         expect_refusal("{ \"name\": \"\xff\" }", "FILE:1: expected JSON, found a syntax error: invalid utf-8 string");
 
@@ -164,7 +169,7 @@ static void syntax_errors(void) {
                 const char *text;
                 unsigned line;
         } cases[] = {
-                { "{\n\"name\": \"x\",\n}", 3 },            /* comma at the end */
+                { "{\n\"name\": \"x\",\n}", 3 }, /* comma at the end */
                 { "{\n\n\"name\" \"x\" }", 3 },
                 { "{ 'name': 'x' }", 1 },
                 { "{ name: 1 }", 1 },
@@ -195,7 +200,8 @@ static void syntax_errors(void) {
                 r = apply(cases[i].text, strlen(cases[i].text), keys, &settings, &message);
                 snprintf(prefix, sizeof(prefix), "FILE:%u: expected ", cases[i].line);
                 if (r != -EINVAL || !message || strncmp(message, prefix, strlen(prefix)) != 0)
-                        TEST_FAIL("%s: got %d \"%s\", expected \"%s...\"", cases[i].text, r, message ? message : "(none)", prefix);
+                        TEST_FAIL("%s: got %d \"%s\", expected \"%s...\"", cases[i].text, r,
+                                message ? message : "(none)", prefix);
         }
 }
 
@@ -213,7 +219,8 @@ static void nesting(void) {
                 text[n++] = '}';
                 text[n] = '\0';
                 if (depth <= 16)
-                        expect_refusal(text, "FILE:1: x: expected a known key (the nearest is \"on\"), found this one");
+                        expect_refusal(
+                                text, "FILE:1: x: expected a known key (the nearest is \"on\"), found this one");
                 else
                         expect_refusal(text, "FILE:2: expected at most 16 levels of nesting, found more");
         }
@@ -229,65 +236,87 @@ static void deep_enough_to_exhaust_a_stack(void) {
 }
 
 static void unknown_keys(void) {
-        expect_refusal("{\n \"nmae\": 1 }", "FILE:2: nmae: expected a known key (the nearest is \"name\"), found this one");
-        expect_refusal("{ \"Count\": 1 }", "FILE:1: Count: expected a known key (the nearest is \"count\"), found this one");
+        expect_refusal(
+                "{\n \"nmae\": 1 }", "FILE:2: nmae: expected a known key (the nearest is \"name\"), found this one");
+        expect_refusal(
+                "{ \"Count\": 1 }", "FILE:1: Count: expected a known key (the nearest is \"count\"), found this one");
         expect_refusal("{ \"\": 1 }", "FILE:1: : expected a known key (the nearest is \"on\"), found this one");
-        expect_refusal("{ \"store\": {\n\"paht\": 1 } }", "FILE:2: store.paht: expected a known key (the nearest is \"path\"), found this one");
-        expect_refusal("{ \"a\\u001b[2J\": 1 }", "FILE:1: a?[2J: expected a known key (the nearest is \"name\"), found this one");
+        expect_refusal("{ \"store\": {\n\"paht\": 1 } }",
+                "FILE:2: store.paht: expected a known key (the nearest is \"path\"), found this one");
+        expect_refusal("{ \"a\\u001b[2J\": 1 }",
+                "FILE:1: a?[2J: expected a known key (the nearest is \"name\"), found this one");
         expect_refusal("{ \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\": 1 }",
-                "FILE:1: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...: expected a known key (the nearest is \"name\"), found this one");
+                "FILE:1: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...: expected a known key "
+                "(the nearest is \"name\"), found this one");
 }
 
 static void duplicate_keys(void) {
-        expect_refusal("{ \"on\": true,\n\"on\": true }", "FILE:2: on: expected each key once, found it again (first on line 1)");
-        expect_refusal("{ \"on\": true,\n\"count\": 1,\n\"o\\u006e\": true }", "FILE:3: on: expected each key once, found it again (first on line 1)");
+        expect_refusal("{ \"on\": true,\n\"on\": true }",
+                "FILE:2: on: expected each key once, found it again (first on line 1)");
+        expect_refusal("{ \"on\": true,\n\"count\": 1,\n\"o\\u006e\": true }",
+                "FILE:3: on: expected each key once, found it again (first on line 1)");
         /* The values differ in kind: the walk over the text must survive that json-c kept the other one. */
         expect_refusal("{ \"store\": { \"path\": [1, {\"a\": 2}] },\n\"store\": 3 }",
                 "FILE:2: store: expected each key once, found it again (first on line 1)");
-        expect_refusal("{ \"store\": 3, \"store\": [{}, {\"a\": 1,\n\"a\": 2}] }", "FILE:1: store: expected each key once, found it again (first on line 1)");
+        expect_refusal("{ \"store\": 3, \"store\": [{}, {\"a\": 1,\n\"a\": 2}] }",
+                "FILE:1: store: expected each key once, found it again (first on line 1)");
         expect_refusal("{ \"numbers\": [ 1, { \"a\": 1,\n\n\"a\": 2 } ] }",
                 "FILE:3: numbers[1].a: expected each key once, found it again (first on line 1)");
         /* The same name in different objects is no duplicate. */
-        expect_refusal("{ \"store\": { \"name\": 1 },\n\"name\": 2 }", "FILE:1: store.name: expected a known key (the nearest is \"path\"), found this one");
+        expect_refusal("{ \"store\": { \"name\": 1 },\n\"name\": 2 }",
+                "FILE:1: store.name: expected a known key (the nearest is \"path\"), found this one");
 }
 
 static void wrong_values(void) {
-        static const char time[] = "a time: seconds as a whole number, or a string as \"30s\", \"150ms\", \"2min\" or \"infinity\"";
-        static const char size[] = "a size: bytes as a whole number, or a string as \"64M\" or \"10G\" (powers of 1024)";
+        static const char time[] =
+                "a time: seconds as a whole number, or a string as \"30s\", \"150ms\", \"2min\" or \"infinity\"";
+        static const char size[] =
+                "a size: bytes as a whole number, or a string as \"64M\" or \"10G\" (powers of 1024)";
         static const struct {
                 const char *text, *before, *expected, *after;
         } cases[] = {
-                { "{ \"name\": 1 }", "FILE:1: name: expected ", "a string of at most 4096 bytes without control characters", ", found 1" },
-                { "{ \"name\": null }", "FILE:1: name: expected ", "a string of at most 4096 bytes without control characters", ", found null" },
-                { "{ \"name\":\n[] }", "FILE:1: name: expected ", "a string of at most 4096 bytes without control characters", ", found a list" },
-                { "{ \"name\": \"a\\nb\" }", "FILE:1: name: expected ", "a string of at most 4096 bytes without control characters",
-                        ", found \"a\\nb\"" },
-                { "{ \"name\": \"a\\u0000b\" }", "FILE:1: name: expected ", "a string of at most 4096 bytes without control characters",
-                        ", found \"a\\u0000b\"" },
-                { "{ \"name\": \"a\x7f\xc2\x9b\" }", "FILE:1: name: expected ", "a string of at most 4096 bytes without control characters",
-                        ", found \"a??\"" },
+                { "{ \"name\": 1 }", "FILE:1: name: expected ",
+                        "a string of at most 4096 bytes without control characters", ", found 1" },
+                { "{ \"name\": null }", "FILE:1: name: expected ",
+                        "a string of at most 4096 bytes without control characters", ", found null" },
+                { "{ \"name\":\n[] }", "FILE:1: name: expected ",
+                        "a string of at most 4096 bytes without control characters", ", found a list" },
+                { "{ \"name\": \"a\\nb\" }", "FILE:1: name: expected ",
+                        "a string of at most 4096 bytes without control characters", ", found \"a\\nb\"" },
+                { "{ \"name\": \"a\\u0000b\" }", "FILE:1: name: expected ",
+                        "a string of at most 4096 bytes without control characters", ", found \"a\\u0000b\"" },
+                { "{ \"name\": \"a\x7f\xc2\x9b\" }", "FILE:1: name: expected ",
+                        "a string of at most 4096 bytes without control characters", ", found \"a??\"" },
                 { "{ \"on\": 1 }", "FILE:1: on: expected ", "true or false", ", found 1" },
                 { "{ \"on\": \"true\" }", "FILE:1: on: expected ", "true or false", ", found \"true\"" },
-                { "{\n\n\"count\": -1 }", "FILE:3: count: expected ", "a whole number from 0 to 4294967295", ", found -1" },
-                { "{ \"count\": 4294967296 }", "FILE:1: count: expected ", "a whole number from 0 to 4294967295", ", found 4294967296" },
-                { "{ \"count\": 1.0 }", "FILE:1: count: expected ", "a whole number from 0 to 4294967295", ", found 1.0" },
-                { "{ \"count\": \"1\" }", "FILE:1: count: expected ", "a whole number from 0 to 4294967295", ", found \"1\"" },
-                { "{ \"count\": {} }", "FILE:1: count: expected ", "a whole number from 0 to 4294967295", ", found an object" },
+                { "{\n\n\"count\": -1 }", "FILE:3: count: expected ", "a whole number from 0 to 4294967295",
+                        ", found -1" },
+                { "{ \"count\": 4294967296 }", "FILE:1: count: expected ", "a whole number from 0 to 4294967295",
+                        ", found 4294967296" },
+                { "{ \"count\": 1.0 }", "FILE:1: count: expected ", "a whole number from 0 to 4294967295",
+                        ", found 1.0" },
+                { "{ \"count\": \"1\" }", "FILE:1: count: expected ", "a whole number from 0 to 4294967295",
+                        ", found \"1\"" },
+                { "{ \"count\": {} }", "FILE:1: count: expected ", "a whole number from 0 to 4294967295",
+                        ", found an object" },
                 { "{ \"wait\": -1 }", "FILE:1: wait: expected ", time, ", found -1" },
                 { "{ \"wait\": 1.5 }", "FILE:1: wait: expected ", time, ", found 1.5" },
                 { "{ \"wait\": \"soon\" }", "FILE:1: wait: expected ", time, ", found \"soon\"" },
-                { "{ \"wait\": 9223372036854775807 }", "FILE:1: wait: expected ", time, ", found 9223372036854775807" },
+                { "{ \"wait\": 9223372036854775807 }", "FILE:1: wait: expected ", time,
+                        ", found 9223372036854775807" },
                 { "{ \"wait\": 18446744073709552 }", "FILE:1: wait: expected ", time, ", found 18446744073709552" },
                 { "{ \"size\": \"10GB\" }", "FILE:1: size: expected ", size, ", found \"10GB\"" },
                 { "{ \"size\": true }", "FILE:1: size: expected ", size, ", found true" },
                 { "{ \"size\": \"99999999T\" }", "FILE:1: size: expected ", size, ", found \"99999999T\"" },
                 { "{ \"store\": 1 }", "FILE:1: store: expected ", "an object in braces", ", found 1" },
-                { "{ \"store\":\n{ \"path\": 1 } }", "FILE:2: store.path: expected ", "a string of at most 4096 bytes without control characters",
-                        ", found 1" },
+                { "{ \"store\":\n{ \"path\": 1 } }", "FILE:2: store.path: expected ",
+                        "a string of at most 4096 bytes without control characters", ", found 1" },
                 { "{ \"numbers\": 1 }", "FILE:1: numbers: expected ", "a list in brackets", ", found 1" },
                 { "{ \"numbers\": [1,2,3,4] }", "FILE:1: numbers: expected ", "at most 3 elements", ", found a list" },
-                { "{ \"numbers\": [1,\n2,\n\"x\"] }", "FILE:3: numbers[2]: expected ", "a whole number from 0 to 4294967295", ", found \"x\"" },
-                { "{ \"numbers\": [\nnull] }", "FILE:2: numbers[0]: expected ", "a whole number from 0 to 4294967295", ", found null" },
+                { "{ \"numbers\": [1,\n2,\n\"x\"] }", "FILE:3: numbers[2]: expected ",
+                        "a whole number from 0 to 4294967295", ", found \"x\"" },
+                { "{ \"numbers\": [\nnull] }", "FILE:2: numbers[0]: expected ", "a whole number from 0 to 4294967295",
+                        ", found null" },
         };
 
         for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -299,9 +328,12 @@ static void wrong_values(void) {
 
         /* Long values are cut, between characters. */
         expect_refusal("{ \"on\": \"0123456789012345678901234567890123456789012345678901234567890123456789\" }",
-                "FILE:1: on: expected true or false, found \"01234567890123456789012345678901234567890123456789012345678...\"");
-        expect_refusal("{ \"on\": \"0123456789012345678901234567890123456789012345678901234567\xc3\xa4\xc3\xa4\xc3\xa4\" }",
-                "FILE:1: on: expected true or false, found \"0123456789012345678901234567890123456789012345678901234567...\"");
+                "FILE:1: on: expected true or false, found "
+                "\"01234567890123456789012345678901234567890123456789012345678...\"");
+        expect_refusal(
+                "{ \"on\": \"0123456789012345678901234567890123456789012345678901234567\xc3\xa4\xc3\xa4\xc3\xa4\" }",
+                "FILE:1: on: expected true or false, found "
+                "\"0123456789012345678901234567890123456789012345678901234567...\"");
 }
 
 static void required_keys(void) {
@@ -380,7 +412,8 @@ static void files(void) {
 
                 ASSERT_ERROR(config_apply(file, keys, &settings, &message), EINVAL);
         }
-        snprintf(expected, sizeof(expected), "%s:10001: x: expected a known key (the nearest is \"on\"), found this one", path);
+        snprintf(expected, sizeof(expected),
+                "%s:10001: x: expected a known key (the nearest is \"on\"), found this one", path);
         ASSERT_STREQ(message, expected);
         config_file_free(file);
 
@@ -527,6 +560,6 @@ static void sizes(void) {
         }
 }
 
-TEST_MAIN(TEST(a_good_file), TEST(an_empty_object_is_fine), TEST(files_that_are_not_json), TEST(syntax_errors), TEST(nesting),
-        TEST(deep_enough_to_exhaust_a_stack), TEST(unknown_keys), TEST(duplicate_keys), TEST(wrong_values), TEST(required_keys),
-        TEST(a_string_is_replaced), TEST(files), TEST(times), TEST(sizes));
+TEST_MAIN(TEST(a_good_file), TEST(an_empty_object_is_fine), TEST(files_that_are_not_json), TEST(syntax_errors),
+        TEST(nesting), TEST(deep_enough_to_exhaust_a_stack), TEST(unknown_keys), TEST(duplicate_keys),
+        TEST(wrong_values), TEST(required_keys), TEST(a_string_is_replaced), TEST(files), TEST(times), TEST(sizes));

@@ -82,9 +82,12 @@ static void built_in(void) {
 static void every_key(void) {
         _cleanup_(host_config_freep) struct host_config *config = NULL;
 
-        put_all("{ \"proxies\": [ \"Storage1\", { \"address\": \"[2001:DB8::1]:1\", \"priority\": 7 }, { \"address\": \"10.0.0.1\" } ],\n"
-                "  \"user\": \"host1\", \"attach-timeout\": \"infinity\", \"connect-timeout\": \"150ms\", \"login-timeout\": 1,\n"
-                "  \"dead-time\": \"2s\", \"io-timeout\": \"10min\", \"connections\": 16, \"nbd-access\": \"shared\" }",
+        put_all("{ \"proxies\": [ \"Storage1\", { \"address\": \"[2001:DB8::1]:1\", \"priority\": 7 }, { \"address\": "
+                "\"10.0.0.1\" } ],\n"
+                "  \"user\": \"host1\", \"attach-timeout\": \"infinity\", \"connect-timeout\": \"150ms\", "
+                "\"login-timeout\": 1,\n"
+                "  \"dead-time\": \"2s\", \"io-timeout\": \"10min\", \"connections\": 16, \"nbd-access\": \"shared\" "
+                "}",
                 "{ \"image\": \"store name\", \"read-only\": true, \"device\": \"none\" }", "{ \"steal\": true }");
         config = load("vm1");
 
@@ -113,7 +116,8 @@ static void later_files_win(void) {
         struct host_config *config;
 
         put_all("{ \"proxies\": [ \"a\", \"b\" ], \"user\": \"host\", \"connections\": 2, \"io-timeout\": 5 }",
-                "{ \"proxies\": [ \"c\" ], \"user\": \"image\", \"connections\": 3, \"image\": \"x\", \"read-only\": true }",
+                "{ \"proxies\": [ \"c\" ], \"user\": \"image\", \"connections\": 3, \"image\": \"x\", \"read-only\": "
+                "true }",
                 "{ \"user\": \"options\", \"read-only\": false }");
         config = load("vm1");
         ASSERT_EQ(config->n_proxies, 1);
@@ -138,24 +142,35 @@ static void later_files_win(void) {
 }
 
 static void what_each_file_may_say(void) {
-        expect_refusal("blockstore.json", "{\n\"image\": \"x\" }", "2: image: expected a known key (the nearest is \"user\"), found this one");
-        expect_refusal("blockstore.json", "{ \"proxy\": [] }", "1: proxy: expected a known key (the nearest is \"proxies\"), found this one");
-        expect_refusal("images.d/vm1.json", "{ \"steal\": true }", "1: steal: expected a known key (the nearest is \"user\"), found this one");
-        expect_refusal("images.d/vm1.json", "{ \"readonly\": true }", "1: readonly: expected a known key (the nearest is \"read-only\"), found this one");
-        expect_refusal("options/vm1.json", "{ \"connections\": 1 }", "1: connections: expected a known key (the nearest is \"read-only\"), found this one");
-        expect_refusal("options/vm1.json", "{ \"stael\": true }", "1: stael: expected a known key (the nearest is \"steal\"), found this one");
+        expect_refusal("blockstore.json", "{\n\"image\": \"x\" }",
+                "2: image: expected a known key (the nearest is \"user\"), found this one");
+        expect_refusal("blockstore.json", "{ \"proxy\": [] }",
+                "1: proxy: expected a known key (the nearest is \"proxies\"), found this one");
+        expect_refusal("images.d/vm1.json", "{ \"steal\": true }",
+                "1: steal: expected a known key (the nearest is \"user\"), found this one");
+        expect_refusal("images.d/vm1.json", "{ \"readonly\": true }",
+                "1: readonly: expected a known key (the nearest is \"read-only\"), found this one");
+        expect_refusal("options/vm1.json", "{ \"connections\": 1 }",
+                "1: connections: expected a known key (the nearest is \"read-only\"), found this one");
+        expect_refusal("options/vm1.json", "{ \"stael\": true }",
+                "1: stael: expected a known key (the nearest is \"steal\"), found this one");
 }
 
 static void wrong_values(void) {
         static const char address[] = "expected an address as \"HOST\", \"HOST:PORT\" or \"[IPV6]:PORT\"";
         char expected[256];
 
-        expect_refusal("blockstore.json", "{ \"proxies\": [] }", "1: proxies: expected a list of 1 to 64 proxies, found a list");
-        expect_refusal("blockstore.json", "{ \"proxies\": \"a\" }", "1: proxies: expected a list of 1 to 64 proxies, found \"a\"");
+        expect_refusal("blockstore.json", "{ \"proxies\": [] }",
+                "1: proxies: expected a list of 1 to 64 proxies, found a list");
+        expect_refusal("blockstore.json", "{ \"proxies\": \"a\" }",
+                "1: proxies: expected a list of 1 to 64 proxies, found \"a\"");
         expect_refusal("blockstore.json", "{ \"proxies\": [1] }",
-                "1: proxies[0]: expected an address as a string, or an object with \"address\" and \"priority\", found 1");
-        expect_refusal("blockstore.json", "{ \"proxies\": [\n\"a\",\n\"A:11417\"] }", "3: proxies[1]: expected each proxy once, found \"A:11417\"");
-        expect_refusal("blockstore.json", "{ \"proxies\": [{\n}] }", "1: proxies[0]: expected the key \"address\", found none");
+                "1: proxies[0]: expected an address as a string, or an object with \"address\" and \"priority\", "
+                "found 1");
+        expect_refusal("blockstore.json", "{ \"proxies\": [\n\"a\",\n\"A:11417\"] }",
+                "3: proxies[1]: expected each proxy once, found \"A:11417\"");
+        expect_refusal("blockstore.json", "{ \"proxies\": [{\n}] }",
+                "1: proxies[0]: expected the key \"address\", found none");
         expect_refusal("blockstore.json", "{ \"proxies\": [\"a\", { \"address\": \"b\",\n\"priority\": 65536 }] }",
                 "2: proxies[1].priority: expected a priority from 0 to 65535, found 65536");
         expect_refusal("blockstore.json", "{ \"proxies\": [\"a\", { \"address\": \"b\",\n\"weight\": 1 }] }",
@@ -165,21 +180,32 @@ static void wrong_values(void) {
         snprintf(expected, sizeof(expected), "1: proxies[0].address: %s, found \"a\\u0000b\"", address);
         expect_refusal("blockstore.json", "{ \"proxies\": [{ \"address\": \"a\\u0000b\" }] }", expected);
 
-        expect_refusal("blockstore.json", "{ \"user\": \"\" }", "1: user: expected a user name of 1 to 32 bytes, found \"\"");
+        expect_refusal(
+                "blockstore.json", "{ \"user\": \"\" }", "1: user: expected a user name of 1 to 32 bytes, found \"\"");
         expect_refusal("blockstore.json", "{ \"user\": \"0123456789abcdef0123456789abcdefX\" }",
                 "1: user: expected a user name of 1 to 32 bytes, found \"0123456789abcdef0123456789abcdefX\"");
-        expect_refusal("blockstore.json", "{ \"attach-timeout\": 0 }", "1: attach-timeout: expected a time from 1s to infinity, found 0");
-        expect_refusal("blockstore.json", "{ \"connect-timeout\": \"99ms\" }", "1: connect-timeout: expected a time from 100ms to 10min, found \"99ms\"");
-        expect_refusal("blockstore.json", "{ \"dead-time\": \"infinity\" }", "1: dead-time: expected a time from 100ms to 10min, found \"infinity\"");
-        expect_refusal("blockstore.json", "{ \"connections\": 0 }", "1: connections: expected a whole number from 1 to 16, found 0");
-        expect_refusal("blockstore.json", "{ \"connections\": 17 }", "1: connections: expected a whole number from 1 to 16, found 17");
-        expect_refusal("blockstore.json", "{ \"connections\": null }", "1: connections: expected a whole number from 1 to 16, found null");
-        expect_refusal("blockstore.json", "{ \"nbd-access\": true }", "1: nbd-access: expected \"exclusive\" or \"shared\", found true");
-        expect_refusal("images.d/vm1.json", "{ \"device\": \"ublk\" }", "1: device: expected \"nbd\" or \"none\", found \"ublk\"");
+        expect_refusal("blockstore.json", "{ \"attach-timeout\": 0 }",
+                "1: attach-timeout: expected a time from 1s to infinity, found 0");
+        expect_refusal("blockstore.json", "{ \"connect-timeout\": \"99ms\" }",
+                "1: connect-timeout: expected a time from 100ms to 10min, found \"99ms\"");
+        expect_refusal("blockstore.json", "{ \"dead-time\": \"infinity\" }",
+                "1: dead-time: expected a time from 100ms to 10min, found \"infinity\"");
+        expect_refusal("blockstore.json", "{ \"connections\": 0 }",
+                "1: connections: expected a whole number from 1 to 16, found 0");
+        expect_refusal("blockstore.json", "{ \"connections\": 17 }",
+                "1: connections: expected a whole number from 1 to 16, found 17");
+        expect_refusal("blockstore.json", "{ \"connections\": null }",
+                "1: connections: expected a whole number from 1 to 16, found null");
+        expect_refusal("blockstore.json", "{ \"nbd-access\": true }",
+                "1: nbd-access: expected \"exclusive\" or \"shared\", found true");
+        expect_refusal("images.d/vm1.json", "{ \"device\": \"ublk\" }",
+                "1: device: expected \"nbd\" or \"none\", found \"ublk\"");
         expect_refusal("images.d/vm1.json", "{ \"image\": \"a/b\" }",
-                "1: image: expected the store's name of an image: 1 to 255 bytes without \"/\" and control characters, not beginning with \".\", found \"a/b\"");
+                "1: image: expected the store's name of an image: 1 to 255 bytes without \"/\" and control "
+                "characters, not beginning with \".\", found \"a/b\"");
         expect_refusal("images.d/vm1.json", "{ \"image\": \"..\" }",
-                "1: image: expected the store's name of an image: 1 to 255 bytes without \"/\" and control characters, not beginning with \".\", found \"..\"");
+                "1: image: expected the store's name of an image: 1 to 255 bytes without \"/\" and control "
+                "characters, not beginning with \".\", found \"..\"");
         expect_refusal("options/vm1.json", "", "1: expected a JSON object, at least {}, found an empty file");
 }
 
@@ -199,7 +225,8 @@ static void too_many_proxies(void) {
                         ASSERT_EQ(config->n_proxies, 64);
                         host_config_free(config);
                 } else
-                        expect_refusal("blockstore.json", text, "1: proxies: expected a list of 1 to 64 proxies, found a list");
+                        expect_refusal("blockstore.json", text,
+                                "1: proxies: expected a list of 1 to 64 proxies, found a list");
         }
         free(text);
 }
@@ -217,9 +244,10 @@ static void an_unreadable_file_is_not_an_absent_one(void) {
 }
 
 static void local_names(void) {
-        static const char *const good[] = { "a", "Z", "0", "vm1", "a.b-c_d:e", "0123456789012345678901234567890123456789012345678901234567890123" };
-        static const char *const bad[] = { "", "-a", ".", "..", ".a", "_a", ":a", "a/b", "a b", "a\n", "a@b", "a\\x2d", "\xc3\xa4", "a%",
-                "01234567890123456789012345678901234567890123456789012345678901234" };
+        static const char *const good[] = { "a", "Z", "0", "vm1", "a.b-c_d:e",
+                "0123456789012345678901234567890123456789012345678901234567890123" };
+        static const char *const bad[] = { "", "-a", ".", "..", ".a", "_a", ":a", "a/b", "a b", "a\n", "a@b", "a\\x2d",
+                "\xc3\xa4", "a%", "01234567890123456789012345678901234567890123456789012345678901234" };
 
         for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
                 ASSERT_TRUE(image_local_name_is_valid(good[i]));
@@ -279,7 +307,8 @@ static void examples(void) {
 
         put_all(NULL, NULL, NULL);
         for (unsigned i = 0; i < 2; i++) {
-                static const char *const from[] = { SOURCE_ROOT "/docs/examples/blockstore.json", SOURCE_ROOT "/docs/examples/image.json" };
+                static const char *const from[] = { SOURCE_ROOT "/docs/examples/blockstore.json",
+                        SOURCE_ROOT "/docs/examples/image.json" };
                 static const char *const to[] = { "blockstore.json", "images.d/vm1.json" };
                 char path[256];
 
@@ -300,8 +329,9 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 }
 
 int main(void) {
-        static const struct test tests[] = { TEST(built_in), TEST(every_key), TEST(later_files_win), TEST(what_each_file_may_say), TEST(wrong_values),
-                TEST(too_many_proxies), TEST(an_unreadable_file_is_not_an_absent_one), TEST(local_names), TEST(lists), TEST(examples) };
+        static const struct test tests[] = { TEST(built_in), TEST(every_key), TEST(later_files_win),
+                TEST(what_each_file_may_say), TEST(wrong_values), TEST(too_many_proxies),
+                TEST(an_unreadable_file_is_not_an_absent_one), TEST(local_names), TEST(lists), TEST(examples) };
         char path[64];
         int r;
 

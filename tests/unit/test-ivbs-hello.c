@@ -22,22 +22,25 @@ static size_t put_name(uint8_t *p, const char *name) {
 }
 
 /* Asserts that call, an expression in data and n, returns -EBADMSG for each length below full, and success at full and a bit beyond. */
-#define ASSERT_NEEDS(bytes, full, call)                                        \
-        do {                                                                   \
-                uint8_t _longer[2048] = {};                                    \
-                memcpy(_longer, bytes, full);                                  \
-                for (size_t n = 0; n < (full); n++) {                          \
-                        const uint8_t *data = guarded_copy(bytes, n);          \
-                        ASSERT_ERROR(call, EBADMSG);                           \
-                }                                                              \
-                for (size_t n = (full); n < (full) + 9; n++) {                 \
-                        const uint8_t *data = guarded_copy(_longer, n);        \
-                        ASSERT_OK(call);                                       \
-                }                                                              \
+#define ASSERT_NEEDS(bytes, full, call)                                 \
+        do {                                                            \
+                uint8_t _longer[2048] = {};                             \
+                memcpy(_longer, bytes, full);                           \
+                for (size_t n = 0; n < (full); n++) {                   \
+                        const uint8_t *data = guarded_copy(bytes, n);   \
+                        ASSERT_ERROR(call, EBADMSG);                    \
+                }                                                       \
+                for (size_t n = (full); n < (full) + 9; n++) {          \
+                        const uint8_t *data = guarded_copy(_longer, n); \
+                        ASSERT_OK(call);                                \
+                }                                                       \
         } while (0)
 
 static void greeting(void) {
-        struct ivbs_greeting greeting = { .caps = IVBS_CAP_FLUSH | IVBS_CAP_NOTICE, .max_length = IVBS_LENGTH_MAX, .idle_limit_ms = 30000 }, decoded;
+        struct ivbs_greeting greeting = { .caps = IVBS_CAP_FLUSH | IVBS_CAP_NOTICE,
+                .max_length = IVBS_LENGTH_MAX,
+                .idle_limit_ms = 30000 },
+                             decoded;
         uint8_t bytes[IVBS_GREETING_SIZE + 8] = {};
 
         fill(greeting.boot_id, 0xa0);
@@ -70,7 +73,8 @@ static void hello(void) {
         fill(hello.boot_id, 0xb0);
         ivbs_hello_encode(&hello, bytes);
         ASSERT_HEX(bytes, IVBS_HELLO_SIZE,
-                "0000000000000020 00010000 00000000" UUID_A UUID_B "686f73742d310000000000000000000000000000000000000000000000000000");
+                "0000000000000020 00010000 00000000" UUID_A UUID_B
+                "686f73742d310000000000000000000000000000000000000000000000000000");
         ASSERT_NEEDS(bytes, IVBS_HELLO_SIZE, ivbs_hello_decode(data, n, &decoded));
         ASSERT_EQ(decoded.caps, IVBS_CAP_LEASE);
         ASSERT_EQ(decoded.max_length, 65536);
@@ -132,7 +136,10 @@ static void lease(void) {
 }
 
 static void resume(void) {
-        struct ivbs_resume resume = { .flags = IVBS_LEASE_READ_ONLY, .generation = 0x0102030405060708, .name = "disk1" }, decoded;
+        struct ivbs_resume resume = { .flags = IVBS_LEASE_READ_ONLY,
+                .generation = 0x0102030405060708,
+                .name = "disk1" },
+                           decoded;
         uint8_t bytes[IVBS_RESUME_SIZE];
 
         fill(resume.token, 0xb0);
@@ -150,7 +157,10 @@ static void resume(void) {
 }
 
 static void lease_reply(void) {
-        struct ivbs_lease_reply reply = { .size = UINT64_C(1) << 30, .flags = IVBS_IMAGE_DURABLE_ACKS, .block_size = 4096, .generation = 9 },
+        struct ivbs_lease_reply reply = { .size = UINT64_C(1) << 30,
+                .flags = IVBS_IMAGE_DURABLE_ACKS,
+                .block_size = 4096,
+                .generation = 9 },
                                 decoded = { .size = 4711 };
         static const uint64_t sizes[] = { 0, UINT64_C(1) << 63, UINT64_MAX };
         static const uint32_t block_sizes[] = { 0, 1, 256, 513, 4095, 131072, UINT32_MAX };
@@ -195,7 +205,8 @@ static void holder(void) {
         fill(holder.machine_id, 0xa0);
         fill(holder.boot_id, 0xb0);
         ivbs_holder_encode(&holder, bytes);
-        ASSERT_HEX(bytes, IVBS_HOLDER_SIZE, UUID_A UUID_B "0000000000000001 6f74686572000000000000000000000000000000000000000000000000000000");
+        ASSERT_HEX(bytes, IVBS_HOLDER_SIZE,
+                UUID_A UUID_B "0000000000000001 6f74686572000000000000000000000000000000000000000000000000000000");
         ASSERT_NEEDS(bytes, IVBS_HOLDER_SIZE, ivbs_holder_decode(data, n, &decoded));
         ASSERT_EQ(decoded.since_usec, 1);
         ASSERT_STREQ(decoded.host, "other");
@@ -229,7 +240,8 @@ static void list_images(void) {
 }
 
 static void listed_images(void) {
-        struct ivbs_listed_image image = { .size = 512, .used = 0, .flags = IVBS_LISTED_ATTACHED, .name = "disk1" }, decoded = { .size = 4711 };
+        struct ivbs_listed_image image = { .size = 512, .used = 0, .flags = IVBS_LISTED_ATTACHED, .name = "disk1" },
+                                 decoded = { .size = 4711 };
         uint8_t bytes[8 + 2 * IVBS_LISTED_IMAGE_SIZE_MAX];
         size_t end, offset;
         uint32_t count;
@@ -238,7 +250,8 @@ static void listed_images(void) {
         fill(image.uuid, 0xa0);
         ivbs_list_reply_start_encode(2, true, bytes);
         end = 8 + ivbs_listed_image_encode(&image, bytes + 8);
-        ASSERT_HEX(bytes, end, "00000002 00000001" UUID_A "0000000000000200 0000000000000000 00000001 0005 0000 6469736b31");
+        ASSERT_HEX(bytes, end,
+                "00000002 00000001" UUID_A "0000000000000200 0000000000000000 00000001 0005 0000 6469736b31");
 
         memset(image.name, 'x', IVBS_IMAGE_NAME_SIZE - 1);
         end += ivbs_listed_image_encode(&image, bytes + end);
@@ -323,7 +336,10 @@ static void create_and_remove(void) {
 }
 
 static void zeroes_fence_notice(void) {
-        struct ivbs_zeroes zeroes = { .offset = 512, .length = UINT64_MAX, .flags = IVBS_ZEROES_FUA | IVBS_ZEROES_NO_HOLE }, decoded;
+        struct ivbs_zeroes zeroes = { .offset = 512,
+                .length = UINT64_MAX,
+                .flags = IVBS_ZEROES_FUA | IVBS_ZEROES_NO_HOLE },
+                           decoded;
         struct ivbs_notice notice = { .kind = IVBS_NOTICE_DRAIN, .value = 2000 }, noticed;
         uint8_t bytes[IVBS_ZEROES_SIZE], token[IVBS_UUID_SIZE], decoded_token[IVBS_UUID_SIZE];
         uint64_t generation;
@@ -350,7 +366,8 @@ static void zeroes_fence_notice(void) {
 }
 
 static void proxies(void) {
-        struct ivbs_proxy list[3] = { { .priority = 1, .address = "10.0.0.1:11417" }, { .priority = 65535, .flags = 7, .address = "[::1]:1" } };
+        struct ivbs_proxy list[3] = { { .priority = 1, .address = "10.0.0.1:11417" },
+                { .priority = 65535, .flags = 7, .address = "[::1]:1" } };
         struct ivbs_proxy decoded[IVBS_PROXIES_MAX];
         uint8_t *bytes = malloc(IVBS_PROXIES_SIZE_MAX);
         size_t n;
@@ -372,7 +389,8 @@ static void proxies(void) {
 
         /* Cut anywhere: what was whole is kept. */
         for (size_t cut = 0; cut < n; cut++)
-                ASSERT_EQ(ivbs_proxies_decode(guarded_copy(bytes, cut), cut, decoded, IVBS_PROXIES_MAX), (size_t) (cut >= 16 + 8 + 14));
+                ASSERT_EQ(ivbs_proxies_decode(guarded_copy(bytes, cut), cut, decoded, IVBS_PROXIES_MAX),
+                        (size_t) (cut >= 16 + 8 + 14));
 
         /* An entry that is no address is passed over; the next one is found. */
         bytes[16 + 8] = '\n';
@@ -404,5 +422,6 @@ static void too_many_proxies(void) {
         free(bytes);
 }
 
-TEST_MAIN(TEST(greeting), TEST(hello), TEST(identity), TEST(lease), TEST(resume), TEST(lease_reply), TEST(holder), TEST(list_images),
-        TEST(listed_images), TEST(create_and_remove), TEST(zeroes_fence_notice), TEST(proxies), TEST(too_many_proxies));
+TEST_MAIN(TEST(greeting), TEST(hello), TEST(identity), TEST(lease), TEST(resume), TEST(lease_reply), TEST(holder),
+        TEST(list_images), TEST(listed_images), TEST(create_and_remove), TEST(zeroes_fence_notice), TEST(proxies),
+        TEST(too_many_proxies));

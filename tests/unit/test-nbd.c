@@ -7,8 +7,9 @@
 #include "nbd.h"
 #include "test.h"
 
-#define TRANSMISSION_FLAGS                                                                                                          \
-        (NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES)
+#define TRANSMISSION_FLAGS                                                                   \
+        (NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_SEND_TRIM | \
+                NBD_FLAG_SEND_WRITE_ZEROES)
 
 static const struct nbd_export export = {
         .size = 1 << 20,
@@ -89,18 +90,14 @@ static void info_requests(void) {
                 { "00000000 0002 001f 0020", "", 1U << 31 },
         };
         static const char *const bad[] = {
-                "",
-                "00",
-                "00000000",
-                "00000000 00",
-                "00000001 0000",           /* the name eats the count */
-                "00000000 0000 00",        /* something behind the end */
-                "00000000 0001",           /* an info is promised */
-                "00000000 0001 00",        /* half an info */
-                "00000000 ffff",           /* 65535 of them */
-                "ffffffff 0000",           /* a name of 4 GiB */
-                "fffffffa 0000",           /* length + 6 wraps around in 32 bits */
-                "00000004 64006d6f 0000",  /* NUL in the name */
+                "", "00", "00000000", "00000000 00", "00000001 0000", /* the name eats the count */
+                "00000000 0000 00",                                   /* something behind the end */
+                "00000000 0001",                                      /* an info is promised */
+                "00000000 0001 00",                                   /* half an info */
+                "00000000 ffff",                                      /* 65535 of them */
+                "ffffffff 0000",                                      /* a name of 4 GiB */
+                "fffffffa 0000",                                      /* length + 6 wraps around in 32 bits */
+                "00000004 64006d6f 0000",                             /* NUL in the name */
         };
         struct nbd_info_request request;
         uint8_t bytes[64], *data, *long_name;
@@ -194,7 +191,8 @@ static void go(void) {
                 "0003e889045565a9 00000007 00000003 0000000e 0003 00000200 00001000 02000000"
                 "0003e889045565a9 00000007 00000001 00000000");
 
-        n = nbd_option_go_encode(NBD_OPT_INFO, &export, 1U << NBD_INFO_NAME | 1U << NBD_INFO_DESCRIPTION | 1U << 31, "demo", "text", data);
+        n = nbd_option_go_encode(NBD_OPT_INFO, &export, 1U << NBD_INFO_NAME | 1U << NBD_INFO_DESCRIPTION | 1U << 31,
+                "demo", "text", data);
         ASSERT_HEX(data, n,
                 "0003e889045565a9 00000006 00000003 0000000c 0000 0000000000100000 006d"
                 "0003e889045565a9 00000006 00000003 0000000e 0003 00000200 00001000 02000000"
@@ -257,7 +255,8 @@ static void requests(void) {
 }
 
 static void checks(void) {
-        const uint16_t all = TRANSMISSION_FLAGS, bare = NBD_FLAG_HAS_FLAGS, read_only = TRANSMISSION_FLAGS | NBD_FLAG_READ_ONLY;
+        const uint16_t all = TRANSMISSION_FLAGS, bare = NBD_FLAG_HAS_FLAGS,
+                       read_only = TRANSMISSION_FLAGS | NBD_FLAG_READ_ONLY;
         const uint64_t size = 1 << 20;
         const struct {
                 uint16_t export_flags, type, flags;
@@ -331,13 +330,17 @@ static void checks(void) {
 
         for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
                 struct nbd_export e = export;
-                struct nbd_request request = { .type = cases[i].type, .flags = cases[i].flags, .offset = cases[i].offset, .length = cases[i].length };
+                struct nbd_request request = { .type = cases[i].type,
+                        .flags = cases[i].flags,
+                        .offset = cases[i].offset,
+                        .length = cases[i].length };
                 int r;
 
                 e.flags = cases[i].export_flags;
                 r = nbd_request_check(&request, &e);
                 if (r != cases[i].result)
-                        TEST_FAIL("case %zu, %s: %d, expected %d", i, nbd_command_to_string(cases[i].type), r, cases[i].result);
+                        TEST_FAIL("case %zu, %s: %d, expected %d", i, nbd_command_to_string(cases[i].type), r,
+                                cases[i].result);
         }
 }
 
@@ -398,7 +401,8 @@ static void errors(void) {
 }
 
 static void replies(void) {
-        uint8_t *data = guarded(NBD_SIMPLE_REPLY_SIZE), *chunk = guarded(NBD_DATA_CHUNK_SIZE), *error = guarded(NBD_ERROR_CHUNK_SIZE_MAX);
+        uint8_t *data = guarded(NBD_SIMPLE_REPLY_SIZE), *chunk = guarded(NBD_DATA_CHUNK_SIZE),
+                *error = guarded(NBD_ERROR_CHUNK_SIZE_MAX);
         char text[NBD_TEXT_MAX + 10];
         uint64_t cookie = 4711;
         uint32_t wire = 4711;
@@ -435,5 +439,6 @@ static void names(void) {
         ASSERT_STREQ(nbd_command_to_string(UINT16_MAX), "unknown");
 }
 
-TEST_MAIN(TEST(greeting), TEST(client_flags), TEST(options), TEST(info_requests), TEST(export_names), TEST(option_replies), TEST(go),
-        TEST(export_name_reply), TEST(requests), TEST(checks), TEST(block_size_of_one_byte), TEST(errors), TEST(replies), TEST(names));
+TEST_MAIN(TEST(greeting), TEST(client_flags), TEST(options), TEST(info_requests), TEST(export_names),
+        TEST(option_replies), TEST(go), TEST(export_name_reply), TEST(requests), TEST(checks),
+        TEST(block_size_of_one_byte), TEST(errors), TEST(replies), TEST(names));
