@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Records are small JSON files. Each has a spare beside it: a new version is written into the spare, synced, and the
+ * two change names. So a reader finds the old record or the new one, whole; and since both are always padded to one
+ * block that stays allocated, a lease can be taken and given back on a store that has no byte left. */
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "config.h"
+#include "ivbs.h"
+#include "store-file-record.h"
+
+#define RECORD_SIZE 4096U
+
+void (*store_file_step)(const char *step) = NULL;
+
+/* --- files --- */
+
+static int read_file(int directory_fd, const char *name, char ret[static RECORD_SIZE], size_t *ret_n) {
+        _cleanup_close_ int fd = -EBADF;
+        size_t n = 0;
+
+        fd = openat(directory_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+
+        while (n < RECORD_SIZE) {
+                ssize_t k = read(fd, ret + n, RECORD_SIZE - n);
+
+                if (k < 0) {
+                        if (errno == EINTR)
+                                continue;
+                        return -errno;
+                }
+                if (k == 0)
+                        break;
+                n += (size_t) k;
+        }
+
+        *ret_n = n;
+        return 0;
+}
+
+static int write_spare(int directory_fd, const char *spare, const char text[static RECORD_SIZE]) {
+        _cleanup_close_ int fd = -EBADF;
+        size_t n = 0;
+
+        fd = openat(directory_fd, spare, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd < 0)
+                return -errno;
+        store_file_stepped("spare opened");
+
+        while (n < RECORD_SIZE) {
+                ssize_t k = pwrite(fd, text + n, RECORD_SIZE - n, (off_t) n);
+
+                if (k < 0) {
+                        if (errno == EINTR)
+                                continue;
+                        return -errno;
+                }
+                n += (size_t) k;
+                store_file_stepped("spare written");
+        }
+        if (ftruncate(fd, RECORD_SIZE) < 0 || fsync(fd) < 0)
+                return -errno;
+
+        store_file_stepped("spare synced");
+        return 0;
+}
+
+static int replace_file(int directory_fd, const char *name, struct json_object *object) {
+        char text[RECORD_SIZE], spare[64];
+        const char *json;
+        size_t n;
+        int r;
+
+        json = json_object_to_json_string_ext(
+                object, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE);
+        if (!json)
+                return -ENOMEM;
+        n = strlen(json);
+        if (n >= RECORD_SIZE)
+                return -E2BIG;
+        memset(text, ' ', sizeof(text));
+        memcpy(text, json, n);
+        text[RECORD_SIZE - 1] = '\n';
+
+        (void) snprintf(spare, sizeof(spare), ".%s.spare", name);
+        r = write_spare(directory_fd, spare, text);
+        if (r < 0)
+                return r;
+
+        /* The first version has nothing to change names with, and not every file system can do it. */
+        if (renameat2(directory_fd, spare, directory_fd, name, RENAME_EXCHANGE) < 0) {
+                if (errno != ENOENT && errno != EINVAL && errno != ENOSYS)
+                        return -errno;
+                if (renameat(directory_fd, spare, directory_fd, name) < 0)
+                        return -errno;
+        }
+        store_file_stepped("names changed");
+        if (fsync(directory_fd) < 0)
+                return -errno;
+
+        store_file_stepped("directory synced");
+        return 0;
+}
+
+/* --- values --- */
+
+static int handle_number(struct config_context *context, struct json_object *value, void *userdata) {
+        int64_t number;
+
+        if (!json_object_is_type(value, json_type_int) || (number = json_object_get_int64(value)) < 0)
+                return config_refuse(context, value, "a whole number");
+
+        *(uint64_t *) userdata = (uint64_t) number;
+        return 0;
+}
+
+static int handle_format(struct config_context *context, struct json_object *value, void *userdata) {
+        if (!json_object_is_type(value, json_type_int) || json_object_get_int64(value) != STORE_FORMAT)
+                return config_refuse(context, value, "%u, the format that this version knows", STORE_FORMAT);
+        return 0;
+}
+
+static int handle_id(struct config_context *context, struct json_object *value, void *userdata) {
+        sd_id128_t *id = userdata;
+
+        if (!json_object_is_type(value, json_type_string) ||
+                sd_id128_from_string(json_object_get_string(value), id) < 0 || sd_id128_is_null(*id))
+                return config_refuse(context, value, "an id of 32 hex digits");
+        return 0;
+}
+
+static int take_hex(const char *text, uint8_t *ret, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                unsigned byte = 0;
+
+                for (unsigned k = 0; k < 2; k++) {
+                        char c = text[2 * i + k];
+
+                        if (c >= '0' && c <= '9')
+                                byte = byte * 16 + (unsigned) (c - '0');
+                        else if (c >= 'a' && c <= 'f')
+                                byte = byte * 16 + (unsigned) (c - 'a') + 10;
+                        else
+                                return -EINVAL;
+                }
+                ret[i] = (uint8_t) byte;
+        }
+        return text[2 * n] == 0 ? 0 : -EINVAL;
+}
+
+static struct json_object *hex_to_json(const uint8_t *data, size_t n) {
+        static const char digits[] = "0123456789abcdef";
+        char text[2 * LEASE_HASH_SIZE];
+
+        for (size_t i = 0; i < n; i++) {
+                text[2 * i] = digits[data[i] >> 4];
+                text[2 * i + 1] = digits[data[i] & 15];
+        }
+        return json_object_new_string_len(text, (int) (2 * n));
+}
+
+static int handle_hash(struct config_context *context, struct json_object *value, void *userdata) {
+        if (!json_object_is_type(value, json_type_string) ||
+                take_hex(json_object_get_string(value), userdata, LEASE_HASH_SIZE) < 0)
+                return config_refuse(context, value, "64 hex digits");
+        return 0;
+}
+
+/* As an id, but may be zero: a client may have told nothing. */
+static int handle_bytes(struct config_context *context, struct json_object *value, void *userdata) {
+        if (!json_object_is_type(value, json_type_string) ||
+                take_hex(json_object_get_string(value), userdata, LEASE_ID_SIZE) < 0)
+                return config_refuse(context, value, "32 hex digits");
+        return 0;
+}
+
+static int handle_host(struct config_context *context, struct json_object *value, void *userdata) {
+        if (!json_object_is_type(value, json_type_string) ||
+                json_object_get_string_len(value) >= (int) LEASE_HOST_SIZE)
+                return config_refuse(context, value, "a host's name of at most %u bytes", LEASE_HOST_SIZE - 1);
+
+        strcpy(userdata, json_object_get_string(value));
+        return 0;
+}
+
+static int handle_lease(struct config_context *context, struct json_object *value, void *userdata) {
+        static const struct config_key keys[] = {
+                { "token-hash", handle_hash, offsetof(struct lease, token_hash), true },
+                { "machine-id", handle_bytes, offsetof(struct lease, holder.machine_id), true },
+                { "boot-id", handle_bytes, offsetof(struct lease, holder.boot_id), true },
+                { "host", handle_host, offsetof(struct lease, holder.host), true },
+                { "since", handle_number, offsetof(struct lease, holder.since_usec), true },
+                {},
+        };
+        struct lease *lease = userdata;
+
+        lease->live = true;
+        return config_apply_object(context, value, keys, lease);
+}
+
+/* --- records --- */
+
+static int load(int directory_fd, const char *shown, const char *name, const struct config_key *keys, void *record,
+        char **ret_message) {
+        _cleanup_(config_file_freep) struct config_file *file = NULL;
+        _cleanup_free_ char *path = NULL;
+        char text[RECORD_SIZE];
+        size_t n = 0;
+        int r;
+
+        if (asprintf(&path, "%s/%s", shown, name) < 0) {
+                path = NULL;
+                return -ENOMEM;
+        }
+
+        r = read_file(directory_fd, name, text, &n);
+        if (r < 0) {
+                if (r != -ENOENT && asprintf(ret_message, "Cannot read %s: %s", path, strerror(-r)) < 0)
+                        *ret_message = NULL;
+                return r;
+        }
+
+        r = config_file_parse(path, text, n, &file, ret_message);
+        if (r >= 0)
+                r = config_apply(file, keys, record, ret_message);
+        return r == -EINVAL || r == -EBADMSG ? -EUCLEAN : r;
+}
+
+int store_record_load(int directory_fd, const char *shown, struct store_record *ret, char **ret_message) {
+        static const struct config_key keys[] = {
+                { "format", handle_format, 0, true },
+                { "uuid", handle_id, offsetof(struct store_record, uuid), true },
+                { "machine-id", handle_id, offsetof(struct store_record, machine_id), true },
+                { "error-epoch", handle_number, offsetof(struct store_record, error_epoch), true },
+                {},
+        };
+        struct store_record record = {};
+        int r;
+
+        r = load(directory_fd, shown, STORE_RECORD_NAME, keys, &record, ret_message);
+        if (r >= 0)
+                *ret = record;
+        return r;
+}
+
+int image_record_load(int directory_fd, const char *shown, struct image_record *ret, char **ret_message) {
+        static const struct config_key keys[] = {
+                { "format", handle_format, 0, true },
+                { "uuid", handle_id, offsetof(struct image_record, uuid), true },
+                { "size", handle_number, offsetof(struct image_record, size), true },
+                { "created", handle_number, offsetof(struct image_record, created_usec), true },
+                { "generation", handle_number, offsetof(struct image_record, lease.generation), true },
+                { "lease", handle_lease, offsetof(struct image_record, lease), false },
+                {},
+        };
+        struct image_record record = {};
+        int r;
+
+        r = load(directory_fd, shown, IMAGE_RECORD_NAME, keys, &record, ret_message);
+        if (r < 0)
+                return r;
+
+        if (record.size == 0 || record.size > IVBS_IMAGE_SIZE_MAX) {
+                if (asprintf(ret_message, "%s/" IMAGE_RECORD_NAME ": size: expected 1 or more bytes, found %ju", shown,
+                            (uintmax_t) record.size) < 0)
+                        *ret_message = NULL;
+                return -EUCLEAN;
+        }
+
+        *ret = record;
+        return 0;
+}
+
+static int add(struct json_object *object, const char *key, struct json_object *value) {
+        if (value && json_object_object_add(object, key, value) >= 0)
+                return 0;
+        json_object_put(value);
+        return -ENOMEM;
+}
+
+static int add_id(struct json_object *object, const char *key, sd_id128_t id) {
+        char text[SD_ID128_STRING_MAX];
+
+        return add(object, key, json_object_new_string(sd_id128_to_string(id, text)));
+}
+
+static int add_number(struct json_object *object, const char *key, uint64_t number) {
+        return add(object, key, json_object_new_int64((int64_t) number));
+}
+
+int store_record_save(int directory_fd, const struct store_record *record) {
+        struct json_object *object = json_object_new_object();
+        int r;
+
+        if (!object)
+                return -ENOMEM;
+
+        r = add_number(object, "format", STORE_FORMAT);
+        if (r >= 0)
+                r = add_id(object, "uuid", record->uuid);
+        if (r >= 0)
+                r = add_id(object, "machine-id", record->machine_id);
+        if (r >= 0)
+                r = add_number(object, "error-epoch", record->error_epoch);
+        if (r >= 0)
+                r = replace_file(directory_fd, STORE_RECORD_NAME, object);
+
+        json_object_put(object);
+        return r;
+}
+
+static int add_lease(struct json_object *object, const struct lease *lease) {
+        struct json_object *inner = json_object_new_object();
+        int r;
+
+        r = add(object, "lease", inner);
+        if (r >= 0)
+                r = add(inner, "token-hash", hex_to_json(lease->token_hash, LEASE_HASH_SIZE));
+        if (r >= 0)
+                r = add(inner, "machine-id", hex_to_json(lease->holder.machine_id, LEASE_ID_SIZE));
+        if (r >= 0)
+                r = add(inner, "boot-id", hex_to_json(lease->holder.boot_id, LEASE_ID_SIZE));
+        if (r >= 0)
+                r = add(inner, "host", json_object_new_string(lease->holder.host));
+        if (r >= 0)
+                r = add_number(inner, "since", lease->holder.since_usec);
+        return r;
+}
+
+int image_record_save(int directory_fd, const struct image_record *record) {
+        struct json_object *object = json_object_new_object();
+        int r;
+
+        if (!object)
+                return -ENOMEM;
+
+        r = add_number(object, "format", STORE_FORMAT);
+        if (r >= 0)
+                r = add_id(object, "uuid", record->uuid);
+        if (r >= 0)
+                r = add_number(object, "size", record->size);
+        if (r >= 0)
+                r = add_number(object, "created", record->created_usec);
+        if (r >= 0)
+                r = add_number(object, "generation", record->lease.generation);
+        if (r >= 0 && record->lease.live)
+                r = add_lease(object, &record->lease);
+        if (r >= 0)
+                r = replace_file(directory_fd, IMAGE_RECORD_NAME, object);
+
+        json_object_put(object);
+        return r;
+}

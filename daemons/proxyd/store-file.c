@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The embedded store: a directory on a local file system.
+ *
+ *     store.json              whose store it is, and its error epoch
+ *     images/NAME/record.json the image's record: UUID, size, lease
+ *     images/NAME/data        its bytes, a sparse file
+ *
+ * An image's name is the directory's: it has no '/', no leading '.', no control characters, and fits. Proxies on one
+ * machine may share a store: whatever changes a record does so under a lock on the directory it lies in. Proxies on
+ * several machines may not, since a local lock says nothing there; so the store remembers its machine, and file
+ * systems that other machines can reach are refused. Overlays are refused because their copy-up changes the file
+ * beneath an open descriptor, FUSE because its fsync is anybody's promise. */
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
+
+#include "store-file.h"
+
+/* Mixed into the machine id, so that the store's record does not give the id itself away. */
+#define STORE_APP_ID SD_ID128_MAKE(5c, 0e, 7a, 91, 3d, 42, 4b, 6f, 9b, 1a, 2f, 88, c4, d3, 60, 17)
+
+/* Kernel headers of the floor version lack some of these. */
+#define MAGIC_9P    0x01021997
+#define MAGIC_CEPH  0x00c36400
+#define MAGIC_CIFS  0xff534d42
+#define MAGIC_SMB2  0xfe534d42
+#define MAGIC_GFS2  0x01161970
+#define MAGIC_OCFS2 0x7461636f
+
+static const struct {
+        uint32_t magic;
+        const char *name;
+} refused_file_systems[] = {
+        { NFS_SUPER_MAGIC, "NFS" },
+        { FUSE_SUPER_MAGIC, "FUSE" },
+        { OVERLAYFS_SUPER_MAGIC, "overlay" },
+        { MAGIC_9P, "9p" },
+        { MAGIC_CEPH, "CephFS" },
+        { MAGIC_CIFS, "CIFS" },
+        { MAGIC_SMB2, "SMB" },
+        { MAGIC_GFS2, "GFS2" },
+        { MAGIC_OCFS2, "OCFS2" },
+};
+
+static _printf_(3, 4) int refuse(char **ret_message, int error, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        if (vasprintf(ret_message, format, ap) < 0)
+                *ret_message = NULL;
+        va_end(ap);
+        return error;
+}
+
+/* Who we run as, for sentences about permissions. */
+static const char *own_user(char ret[static 64]) {
+        const struct passwd *pw = getpwuid(geteuid());
+
+        if (pw)
+                (void) snprintf(ret, 64, "%s", pw->pw_name);
+        else
+                (void) snprintf(ret, 64, "%u", (unsigned) geteuid());
+        return ret;
+}
+
+static int refuse_access(const char *what, const char *path, int error, char **ret_message) {
+        char user[64];
+
+        if (error == -EACCES || error == -EPERM)
+                return refuse(ret_message, error,
+                        "Cannot %s the store %s as user %s: %s. Make the directory that user's: chown -R %s: %s", what,
+                        path, own_user(user), strerror(-error), user, path);
+        if (error == -EROFS)
+                return refuse(ret_message, error,
+                        "Cannot %s the store %s: it lies on a read-only file system, or the unit lacks "
+                        "ReadWritePaths=%s",
+                        what, path, path);
+        return refuse(ret_message, error, "Cannot %s the store %s: %s", what, path, strerror(-error));
+}
+
+static int check_file_system(struct file_store *store, char **ret_message) {
+        struct statfs fs;
+
+        if (fstatfs(store->fd, &fs) < 0)
+                return refuse_access("examine", store->path, -errno, ret_message);
+
+        for (size_t i = 0; i < ELEMENTSOF(refused_file_systems); i++)
+                if (refused_file_systems[i].magic == (uint32_t) fs.f_type)
+                        return refuse(ret_message, -EOPNOTSUPP,
+                                "The store %s lies on a %s file system, which cannot keep images safely. Move it to a "
+                                "local file system (ext4, xfs, btrfs)",
+                                store->path, refused_file_systems[i].name);
+        return 0;
+}
+
+/* Only what may stand in a fresh directory or is our own half-made beginning. */
+static int check_is_empty(struct file_store *store, char **ret_message) {
+        static const char *const known[] = { ".", "..", "lost+found", "images", "." STORE_RECORD_NAME ".spare" };
+        struct dirent *entry;
+        DIR *directory;
+        int fd, r = 0;
+
+        fd = openat(store->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        directory = fdopendir(fd);
+        if (!directory) {
+                r = -errno;
+                safe_close(fd);
+                return r;
+        }
+
+        while (r >= 0 && (entry = readdir(directory))) {
+                bool found = false;
+
+                for (size_t i = 0; i < ELEMENTSOF(known); i++)
+                        found = found || strcmp(entry->d_name, known[i]) == 0;
+                if (!found)
+                        r = refuse(ret_message, -EEXIST,
+                                "%s is no store (it has no " STORE_RECORD_NAME
+                                ") and holds \"%s\" already. Give the store an empty directory",
+                                store->path, entry->d_name);
+        }
+        closedir(directory);
+        return r;
+}
+
+static int make_store(struct file_store *store, sd_id128_t machine_id, struct store_record *ret, char **ret_message) {
+        struct store_record record = { .machine_id = machine_id };
+        int r;
+
+        r = check_is_empty(store, ret_message);
+        if (r < 0)
+                return r;
+        r = sd_id128_randomize(&record.uuid);
+        if (r < 0)
+                return refuse(ret_message, r, "Cannot make an id for the store %s: %s", store->path, strerror(-r));
+
+        if (mkdirat(store->fd, "images", 0700) < 0 && errno != EEXIST)
+                return refuse_access("write to", store->path, -errno, ret_message);
+        /* Twice: the second time makes the spare, see store-file-record.c. */
+        r = store_record_save(store->fd, &record);
+        if (r >= 0)
+                r = store_record_save(store->fd, &record);
+        if (r < 0)
+                return refuse_access("write to", store->path, r, ret_message);
+
+        *ret = record;
+        return 0;
+}
+
+static int load_or_make(struct file_store *store, char **ret_message) {
+        struct store_record record;
+        sd_id128_t machine_id;
+        int r;
+
+        r = sd_id128_get_machine_app_specific(STORE_APP_ID, &machine_id);
+        if (r < 0)
+                return refuse(ret_message, r,
+                        "This machine has no id (/etc/machine-id: %s), and a store belongs to one machine. Run "
+                        "systemd-machine-id-setup",
+                        strerror(-r));
+
+        r = store_record_load(store->fd, store->path, &record, ret_message);
+        if (r == -ENOENT)
+                r = make_store(store, machine_id, &record, ret_message);
+        if (r < 0) {
+                if (!*ret_message)
+                        return refuse_access("read", store->path, r, ret_message);
+                return r;
+        }
+
+        if (!sd_id128_equal(record.machine_id, machine_id))
+                return refuse(ret_message, -EREMOTE,
+                        "The store %s belongs to another machine. If that one is gone for good, write %s as "
+                        "\"machine-id\" into %s/" STORE_RECORD_NAME,
+                        store->path, SD_ID128_TO_STRING(machine_id), store->path);
+
+        store->uuid = record.uuid;
+        store->error_epoch = record.error_epoch;
+        return 0;
+}
+
+/* A number that changes when the file system was mounted anew. */
+static uint64_t mount_instance(int fd) {
+        struct statx stx;
+
+#ifdef STATX_MNT_ID_UNIQUE
+        if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID_UNIQUE, &stx) >= 0 && (stx.stx_mask & STATX_MNT_ID_UNIQUE))
+                return stx.stx_mnt_id;
+#endif
+        if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &stx) >= 0 && (stx.stx_mask & STATX_MNT_ID))
+                return stx.stx_mnt_id;
+        return 0;
+}
+
+static struct store *file_close(struct store *s) {
+        struct file_store *store = FILE_STORE(s);
+
+        if (!store)
+                return NULL;
+
+        safe_close(store->images_fd);
+        safe_close(store->fd);
+        free(store->path);
+        free(store);
+        return NULL;
+}
+DEFINE_CLEANUP(struct store *, file_close);
+
+static int file_open(const struct store_how *how, struct store **ret, char **ret_message) {
+        _cleanup_(file_closep) struct store *owned = NULL;
+        struct file_store *store;
+        int r;
+
+        store = calloc(1, sizeof(*store));
+        if (!store)
+                return -ENOMEM;
+        *store = (struct file_store){ .store.ops = &store_file_ops, .how = *how, .fd = -EBADF, .images_fd = -EBADF };
+        owned = &store->store;
+        store_file_io_init(store);
+        store->path = strdup(how->path);
+        if (!store->path)
+                return -ENOMEM;
+        store->how.path = store->path;
+
+        if (mkdir(store->path, 0700) < 0 && errno != EEXIST)
+                return refuse_access("make", store->path, -errno, ret_message);
+        store->fd = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (store->fd < 0)
+                return refuse_access("open", store->path, -errno, ret_message);
+        r = check_file_system(store, ret_message);
+        if (r < 0)
+                return r;
+
+        if (flock(store->fd, LOCK_EX) < 0)
+                return refuse_access("lock", store->path, -errno, ret_message);
+        r = load_or_make(store, ret_message);
+        (void) flock(store->fd, LOCK_UN);
+        if (r < 0)
+                return r;
+
+        store->images_fd = openat(store->fd, "images", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (store->images_fd < 0)
+                return refuse_access("open images/ of", store->path, -errno, ret_message);
+        if (faccessat(store->images_fd, ".", R_OK | W_OK | X_OK, AT_EACCESS) < 0)
+                return refuse_access("write to images/ of", store->path, -errno, ret_message);
+        r = store_file_sweep(store);
+        if (r < 0)
+                return refuse_access("tidy", store->path, r, ret_message);
+
+        store->mount_instance = mount_instance(store->fd);
+        *ret = TAKE_PTR(owned);
+        return 0;
+}
+
+/* --- images --- */
+
+static struct store_image *file_close_image(struct store_image *i) {
+        struct file_image *image = FILE_IMAGE(i);
+
+        if (!image)
+                return NULL;
+
+        safe_close(image->data_fd);
+        safe_close(image->directory_fd);
+        free(image->name);
+        free(image);
+        return NULL;
+}
+DEFINE_CLEANUP(struct store_image *, file_close_image);
+
+/* Loads a record that another proxy may be replacing. */
+static int load_locked(struct file_store *store, int directory_fd, const char *name, struct image_record *ret) {
+        _cleanup_free_ char *message = NULL;
+        int r;
+
+        if (flock(directory_fd, LOCK_SH) < 0)
+                return -errno;
+        r = image_record_load(directory_fd, name, ret, &message);
+        (void) flock(directory_fd, LOCK_UN);
+
+        if (message)
+                store->how.complain(name, message);
+        return r == -ENOENT ? -EUCLEAN : r;
+}
+
+static int file_open_image(struct store *s, const char *name, struct store_image **ret) {
+        _cleanup_(file_close_imagep) struct store_image *owned = NULL;
+        struct file_store *store = FILE_STORE(s);
+        struct image_record record;
+        struct file_image *image;
+        struct stat st;
+        int r;
+
+        image = calloc(1, sizeof(*image));
+        if (!image)
+                return -ENOMEM;
+        *image = (struct file_image){ .image.store = s, .directory_fd = -EBADF, .data_fd = -EBADF };
+        owned = &image->image;
+        store_file_image_io_init(image);
+        image->name = strdup(name);
+        if (!image->name)
+                return -ENOMEM;
+
+        image->directory_fd = openat(store->images_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (image->directory_fd < 0)
+                return -errno;
+        r = load_locked(store, image->directory_fd, name, &record);
+        if (r < 0)
+                return r;
+
+        image->data_fd = openat(image->directory_fd, "data", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+        if (image->data_fd < 0 || fstat(image->data_fd, &st) < 0)
+                return errno == ENOENT ? -EUCLEAN : -errno;
+        if (!S_ISREG(st.st_mode) || (uint64_t) st.st_size < record.size) {
+                store->how.complain(name, "The image's data is shorter than its record says");
+                return -EUCLEAN;
+        }
+
+        image->image.uuid = record.uuid;
+        image->image.size = record.size;
+        image->image.block_size = 4096;
+        *ret = TAKE_PTR(owned);
+        return 0;
+}
+
+/* Whether the name still leads to the directory that is open. */
+static int check_is_current(struct file_image *image) {
+        struct file_store *store = FILE_STORE(image->image.store);
+        struct stat named, open;
+
+        if (fstatat(store->images_fd, image->name, &named, AT_SYMLINK_NOFOLLOW) < 0)
+                return errno == ENOENT ? -ESTALE : -errno;
+        if (fstat(image->directory_fd, &open) < 0)
+                return -errno;
+        return named.st_dev == open.st_dev && named.st_ino == open.st_ino ? 0 : -ESTALE;
+}
+
+static int file_change_lease(
+        struct store_image *i, store_lease_change_t change, void *userdata, struct lease *ret_lease) {
+        struct file_image *image = FILE_IMAGE(i);
+        struct file_store *store = FILE_STORE(i->store);
+        _cleanup_close_ int fd = -EBADF;
+        _cleanup_free_ char *message = NULL;
+        struct image_record record;
+        int r;
+
+        /* A descriptor of its own, so that the lock ends with it whatever happens. */
+        fd = openat(image->directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        if (flock(fd, LOCK_EX) < 0)
+                return -errno;
+        r = check_is_current(image);
+        if (r < 0)
+                return r;
+        r = image_record_load(fd, image->name, &record, &message);
+        if (message)
+                store->how.complain(image->name, message);
+        if (r < 0)
+                return r == -ENOENT ? -EUCLEAN : r;
+
+        if (change) {
+                r = change(&record.lease, userdata);
+                if (r == 0)
+                        r = image_record_save(fd, &record);
+                if (r < 0)
+                        return r;
+        }
+
+        *ret_lease = record.lease;
+        return r;
+}
+
+/* --- the list --- */
+
+static int compare_names(const void *a, const void *b) {
+        return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+struct names {
+        char **names;
+        size_t n;
+};
+
+static void names_done(struct names *names) {
+        for (size_t i = 0; i < names->n; i++)
+                free(names->names[i]);
+        free(names->names);
+}
+
+static int collect_names(
+        struct file_store *store, const char *after, store_filter_t filter, void *userdata, struct names *names) {
+        struct dirent *entry;
+        DIR *directory;
+        int fd, r = 0;
+
+        fd = openat(store->images_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        directory = fdopendir(fd);
+        if (!directory) {
+                r = -errno;
+                safe_close(fd);
+                return r;
+        }
+
+        while ((entry = readdir(directory))) {
+                char **grown;
+
+                if (!image_store_name_is_valid(entry->d_name) || (after && strcmp(entry->d_name, after) <= 0) ||
+                        (filter && !filter(entry->d_name, userdata)))
+                        continue;
+
+                grown = reallocarray(names->names, names->n + 1, sizeof(char *));
+                if (!grown) {
+                        r = -ENOMEM;
+                        break;
+                }
+                names->names = grown;
+                grown[names->n] = strdup(entry->d_name);
+                if (!grown[names->n]) {
+                        r = -ENOMEM;
+                        break;
+                }
+                names->n++;
+        }
+
+        closedir(directory);
+        if (names->n > 0)
+                qsort(names->names, names->n, sizeof(char *), compare_names);
+        return r;
+}
+
+/* Returns 1 when ret was filled, 0 for what is no (whole) image: damage of one must not hide the others. */
+static int describe(struct file_store *store, const char *name, struct store_listed *ret) {
+        _cleanup_close_ int fd = -EBADF;
+        struct image_record record;
+        struct stat st;
+
+        fd = openat(store->images_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0 || load_locked(store, fd, name, &record) < 0 || fstatat(fd, "data", &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return 0;
+
+        *ret = (struct store_listed){
+                .uuid = record.uuid,
+                .size = record.size,
+                .used = (uint64_t) st.st_blocks * 512U,
+                .leased = record.lease.live,
+        };
+        strcpy(ret->name, name);
+        return 1;
+}
+
+static int file_list(struct store *s, const char *after, store_filter_t filter, void *userdata, size_t max,
+        struct store_listed **ret, size_t *ret_n, bool *ret_more) {
+        struct file_store *store = FILE_STORE(s);
+        struct store_listed *listed;
+        struct names names = {};
+        size_t n = 0, i;
+        int r;
+
+        listed = calloc(max, sizeof(*listed));
+        if (!listed)
+                return -ENOMEM;
+
+        r = collect_names(store, after, filter, userdata, &names);
+        if (r < 0) {
+                names_done(&names);
+                free(listed);
+                return r;
+        }
+
+        for (i = 0; i < names.n && n < max; i++)
+                n += (size_t) describe(store, names.names[i], listed + n);
+
+        *ret = listed;
+        *ret_n = n;
+        *ret_more = i < names.n;
+        names_done(&names);
+        return 0;
+}
+
+static void file_get_identity(const struct store *s, struct store_identity *ret) {
+        const struct file_store *store = (const struct file_store *) s;
+
+        *ret = (struct store_identity){
+                .uuid = store->uuid,
+                .mount_instance = store->mount_instance,
+                .error_epoch = store->error_epoch,
+        };
+}
+
+static int file_get_capacity(const struct store *s, uint64_t *ret_total, uint64_t *ret_free) {
+        const struct file_store *store = (const struct file_store *) s;
+        struct statvfs fs;
+
+        if (fstatvfs(store->fd, &fs) < 0)
+                return -errno;
+
+        *ret_total = (uint64_t) fs.f_blocks * fs.f_frsize;
+        *ret_free = (uint64_t) fs.f_bavail * fs.f_frsize;
+        return 0;
+}
+
+const struct store_ops store_file_ops = {
+        .type = "file",
+        .open = file_open,
+        .close = file_close,
+        .list = file_list,
+        .create = store_file_create,
+        .remove = store_file_remove,
+        .open_image = file_open_image,
+        .change_lease = file_change_lease,
+        .close_image = file_close_image,
+        .submit = store_file_submit,
+        .get_identity = file_get_identity,
+        .get_capacity = file_get_capacity,
+};

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What the files of the file store share; nobody else includes this. */
+
+#include "store-file-record.h"
+#include "store.h"
+
+struct file_store {
+        struct store store;
+        struct store_how how;
+        char *path;
+        int fd, images_fd;
+        sd_id128_t uuid;
+        uint64_t mount_instance;
+        uint64_t error_epoch;
+
+        /* Raising the error epoch, see store-file-io.c. */
+        struct job epoch_job;
+        bool raising;                         /* the job is under way */
+        bool epoch_unrecorded;                /* the last try could not be stored */
+        int epoch_result;                     /* of the job */
+        uint64_t epoch_raised;                /* to what */
+        struct store_io_list failing, failed; /* answered by the job at work; by the next one */
+};
+
+struct file_image {
+        struct store_image image;
+        char *name;
+        int directory_fd, data_fd;
+
+        struct ring_op sync_op;
+        struct store_io_list syncing, to_sync; /* covered by the fdatasync() under way; by the next one */
+        bool sync_running;
+        bool sync_doubtful; /* a durable write failed while an fdatasync() was under way */
+};
+
+static inline struct file_store *FILE_STORE(struct store *store) {
+        return (struct file_store *) store;
+}
+
+static inline struct file_image *FILE_IMAGE(struct store_image *image) {
+        return (struct file_image *) image;
+}
+
+void store_file_io_init(struct file_store *store);
+void store_file_image_io_init(struct file_image *image);
+void store_file_submit(struct store_io *io);
+
+/* store-file-create.c: what changes the directory of images. */
+int store_file_create(struct store *store, const char *name, uint64_t size, sd_id128_t *ret_uuid);
+int store_file_remove(struct store *store, const char *name, sd_id128_t uuid);
+/* Removes what a crash left behind. */
+int store_file_sweep(struct file_store *store);
