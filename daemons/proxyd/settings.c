@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include <libgen.h>
+#include <string.h>
+
+#include "config.h"
+#include "settings.h"
+
+#define DEFAULT_STORE_PATH "/var/lib/blockstore-proxy/store"
+#define DEFAULT_USERS_PATH "users.json"
+
+#define MSEC_USEC          UINT64_C(1000)
+#define SEC_USEC           UINT64_C(1000000)
+#define MIB                (UINT64_C(1024) * 1024)
+
+struct string_list {
+        char ***strings;
+        size_t *n;
+};
+
+static int append(struct string_list *list, const char *text) {
+        char **grown;
+
+        grown = reallocarray(*list->strings, *list->n + 1, sizeof(char *));
+        if (!grown)
+                return -ENOMEM;
+        *list->strings = grown;
+        grown[*list->n] = strdup(text);
+        if (!grown[*list->n])
+                return -ENOMEM;
+        (*list->n)++;
+        return 0;
+}
+
+static int handle_address(struct config_context *context, struct json_object *value, void *userdata) {
+        _cleanup_free_ char *address = NULL;
+        int r;
+
+        if (!json_object_is_type(value, json_type_string))
+                return config_refuse(context, value, "an address, such as \"10.0.0.1:11417\" or \"[fd00::1]:11417\"");
+        r = address_normalise(json_object_get_string(value), &address);
+        if (r == -EINVAL)
+                return config_refuse(context, value, "an address, such as \"10.0.0.1:11417\" or \"[fd00::1]:11417\"");
+        if (r < 0)
+                return r;
+        return append(userdata, address);
+}
+
+/* As an address, but port 0 asks the kernel for a free one. */
+static int handle_listen_address(struct config_context *context, struct json_object *value, void *userdata) {
+        const char *text = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
+        size_t n = strlen(text);
+
+        if (n > 2 && strcmp(text + n - 2, ":0") == 0 && text[n - 3] != ':')
+                return append(userdata, text);
+        return handle_address(context, value, userdata);
+}
+
+static int handle_listen(struct config_context *context, struct json_object *value, void *userdata) {
+        struct settings *settings = userdata;
+        struct string_list list = { &settings->listen, &settings->n_listen };
+
+        return config_apply_array(context, value, SETTINGS_LISTEN_MAX, handle_listen_address, &list);
+}
+
+static int handle_advertise(struct config_context *context, struct json_object *value, void *userdata) {
+        struct settings *settings = userdata;
+        struct string_list list = { &settings->advertise, &settings->n_advertise };
+
+        return config_apply_array(context, value, SETTINGS_LISTEN_MAX, handle_address, &list);
+}
+
+static int handle_peers(struct config_context *context, struct json_object *value, void *userdata) {
+        struct settings *settings = userdata;
+        struct string_list list = { &settings->peers, &settings->n_peers };
+
+        return config_apply_array(context, value, SETTINGS_PEERS_MAX - SETTINGS_LISTEN_MAX, handle_address, &list);
+}
+
+static int handle_store_type(struct config_context *context, struct json_object *value, void *userdata) {
+        struct settings *settings = userdata;
+
+        if (!json_object_is_type(value, json_type_string) ||
+                strcmp(json_object_get_string(value), store_file_ops.type) != 0)
+                return config_refuse(context, value, "\"%s\"", store_file_ops.type);
+
+        settings->store_ops = &store_file_ops;
+        return 0;
+}
+
+static int handle_store(struct config_context *context, struct json_object *value, void *userdata) {
+        static const struct config_key keys[] = {
+                { "type", handle_store_type, 0, false },
+                { "path", config_handle_string, offsetof(struct settings, store_path), false },
+                {},
+        };
+
+        return config_apply_object(context, value, keys, userdata);
+}
+
+/* A time that a timer can be set to. */
+static int handle_limit(struct config_context *context, struct json_object *value, void *userdata) {
+        uint64_t usec = 0;
+        int r;
+
+        r = config_handle_time(context, value, &usec);
+        if (r < 0)
+                return r;
+        if (usec < MSEC_USEC || (usec > 24 * 3600 * SEC_USEC && usec != UINT64_MAX))
+                return config_refuse(context, value, "a time from 1ms to 24h, or \"infinity\"");
+
+        *(uint64_t *) userdata = usec;
+        return 0;
+}
+
+static int handle_finite_limit(struct config_context *context, struct json_object *value, void *userdata) {
+        uint64_t usec = 0;
+        int r;
+
+        r = handle_limit(context, value, &usec);
+        if (r < 0)
+                return r;
+        if (usec == UINT64_MAX)
+                return config_refuse(context, value, "a time from 1ms to 24h");
+
+        *(uint64_t *) userdata = usec;
+        return 0;
+}
+
+/* Room for the largest request at least. */
+static int handle_memory(struct config_context *context, struct json_object *value, void *userdata) {
+        uint64_t size = 0;
+        int r;
+
+        r = config_handle_size(context, value, &size);
+        if (r < 0)
+                return r;
+        if (size < 2 * (uint64_t) IVBS_DATA_MAX || size > 1024 * 1024 * MIB)
+                return config_refuse(context, value, "a size from 64M to 1T");
+
+        *(uint64_t *) userdata = size;
+        return 0;
+}
+
+static int handle_clients(struct config_context *context, struct json_object *value, void *userdata) {
+        unsigned n = 0;
+        int r;
+
+        r = config_handle_unsigned(context, value, &n);
+        if (r < 0)
+                return r;
+        if (n < 1 || n > 65536)
+                return config_refuse(context, value, "a number from 1 to 65536");
+
+        *(unsigned *) userdata = n;
+        return 0;
+}
+
+static const struct config_key settings_keys[] = {
+        { "listen", handle_listen, 0, false },
+        { "advertise", handle_advertise, 0, false },
+        { "peers", handle_peers, 0, false },
+        { "store", handle_store, 0, false },
+        { "users", config_handle_string, offsetof(struct settings, users_path), false },
+        { "idle-limit", handle_limit, offsetof(struct settings, idle_limit_usec), false },
+        { "login-limit", handle_finite_limit, offsetof(struct settings, login_limit_usec), false },
+        { "proxies-interval", handle_finite_limit, offsetof(struct settings, proxies_interval_usec), false },
+        { "drain-limit", handle_finite_limit, offsetof(struct settings, drain_limit_usec), false },
+        { "memory", handle_memory, offsetof(struct settings, memory), false },
+        { "client-memory", handle_memory, offsetof(struct settings, client_memory), false },
+        { "clients-max", handle_clients, offsetof(struct settings, clients_max), false },
+        {},
+};
+
+static int resolve(const char *config_path, const char *fallback, char **path) {
+        _cleanup_free_ char *copy = NULL, *absolute = NULL;
+
+        if (*path && (*path)[0] == '/')
+                return 0;
+
+        copy = strdup(config_path);
+        if (!copy || asprintf(&absolute, "%s/%s", dirname(copy), *path ? *path : fallback) < 0) {
+                absolute = NULL;
+                return -ENOMEM;
+        }
+
+        free(*path);
+        *path = TAKE_PTR(absolute);
+        return 0;
+}
+
+static int complete(struct settings *settings, const char *config_path) {
+        static const char *const everywhere[] = { "0.0.0.0:11417", "[::]:11417" };
+        int r = 0;
+
+        for (size_t i = 0; settings->n_listen < i + 1 && i < ELEMENTSOF(everywhere) && r >= 0; i++)
+                r = append(&(struct string_list){ &settings->listen, &settings->n_listen }, everywhere[i]);
+        if (r < 0)
+                return r;
+
+        if (!settings->store_path)
+                settings->store_path = strdup(DEFAULT_STORE_PATH);
+        if (!settings->store_path)
+                return -ENOMEM;
+        r = resolve(config_path, DEFAULT_STORE_PATH, &settings->store_path);
+        if (r < 0)
+                return r;
+        return resolve(config_path, DEFAULT_USERS_PATH, &settings->users_path);
+}
+
+int settings_load(const char *path, struct settings **ret, char **ret_message) {
+        _cleanup_(settings_freep) struct settings *settings = NULL;
+        _cleanup_(config_file_freep) struct config_file *file = NULL;
+        int r;
+
+        settings = calloc(1, sizeof(*settings));
+        if (!settings)
+                return -ENOMEM;
+        *settings = (struct settings){
+                .store_ops = &store_file_ops,
+                .idle_limit_usec = 30 * SEC_USEC,
+                .login_limit_usec = 10 * SEC_USEC,
+                .proxies_interval_usec = 60 * SEC_USEC,
+                .drain_limit_usec = 2 * SEC_USEC,
+                .memory = 256 * MIB,
+                .client_memory = 64 * MIB,
+                .clients_max = 1024,
+        };
+
+        r = config_file_open(path, &file, ret_message);
+        if (r < 0)
+                return r;
+        r = config_apply(file, settings_keys, settings, ret_message);
+        if (r < 0)
+                return r;
+        r = complete(settings, path);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(settings);
+        return 0;
+}
+
+static void free_strings(char **strings, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                free(strings[i]);
+        free(strings);
+}
+
+struct settings *settings_free(struct settings *settings) {
+        if (!settings)
+                return NULL;
+
+        free_strings(settings->listen, settings->n_listen);
+        free_strings(settings->advertise, settings->n_advertise);
+        free_strings(settings->peers, settings->n_peers);
+        free(settings->store_path);
+        free(settings->users_path);
+        free(settings);
+        return NULL;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A proxy's configuration file, /etc/blockstore/proxyd/NAME.json. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cleanup.h"
+#include "store.h"
+
+#define SETTINGS_DIRECTORY  "/etc/blockstore/proxyd"
+#define SETTINGS_LISTEN_MAX 16U
+#define SETTINGS_PEERS_MAX  63U
+
+struct settings {
+        char **listen; /* "HOST:PORT", numeric hosts; port 0: any free one */
+        size_t n_listen;
+        char **advertise; /* what LIST_PROXIES calls this proxy; none: the address by which the client has reached it
+                           */
+        size_t n_advertise;
+        char **peers; /* the other proxies of the store, preferred ones first */
+        size_t n_peers;
+        const struct store_ops *store_ops;
+        char *store_path;
+        char *users_path;
+        uint64_t idle_limit_usec;       /* UINT64_MAX: infinity */
+        uint64_t login_limit_usec;      /* from the connection to the login */
+        uint64_t proxies_interval_usec; /* between two LIST_PROXIES */
+        uint64_t drain_limit_usec;      /* a stop waits so long for requests and clients */
+        uint64_t memory;                /* bytes of requests' data in flight, in all */
+        uint64_t client_memory;         /* ... of one client */
+        unsigned clients_max;
+};
+
+/* Returns 0, or a negative errno with *ret_message a sentence that names file, line and what was expected. Relative
+ * paths in the file are relative to its directory. */
+int settings_load(const char *path, struct settings **ret, char **ret_message);
+struct settings *settings_free(struct settings *settings);
+DEFINE_CLEANUP(struct settings *, settings_free);

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include <fnmatch.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include "users.h"
+
+struct users {
+        unsigned n_ref;
+        char *path;
+        struct users_file *file;
+        char *decoy; /* the hash that an unknown user's password is held against */
+        struct stat st;
+};
+
+static int make_decoy(struct users *users) {
+        char password[IVBS_PASSWORD_SIZE];
+        uint8_t random[IVBS_PASSWORD_SIZE / 2];
+
+        /* One of the file's own hashes costs what the others cost, whatever method made them. */
+        if (users->file->n_users > 0) {
+                users->decoy = strdup(users->file->users[0].hash);
+                return users->decoy ? 0 : -ENOMEM;
+        }
+
+        if (getrandom(random, sizeof(random), 0) != (ssize_t) sizeof(random))
+                return -EIO;
+        for (size_t i = 0; i < sizeof(password); i++)
+                password[i] = "0123456789abcdef"[(random[i / 2] >> (i % 2 * 4)) & 15];
+        return users_file_hash(password, &users->decoy);
+}
+
+int users_load(const char *path, struct users **ret, char **ret_message) {
+        _cleanup_(users_unrefp) struct users *users = NULL;
+        int r;
+
+        users = calloc(1, sizeof(*users));
+        if (!users)
+                return -ENOMEM;
+        users->n_ref = 1;
+        users->path = strdup(path);
+        if (!users->path)
+                return -ENOMEM;
+
+        /* Before it is read: what changes meanwhile is noticed the next time. */
+        if (stat(path, &users->st) < 0)
+                users->st = (struct stat){};
+        r = users_file_load(path, &users->file, ret_message);
+        if (r == -ENOENT) {
+                free(*ret_message);
+                if (asprintf(ret_message,
+                            "There is no users file %s. Make one with: blockstorectl user add --file %s NAME", path,
+                            path) < 0)
+                        *ret_message = NULL;
+        }
+        if (r < 0)
+                return r;
+        r = make_decoy(users);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(users);
+        return 0;
+}
+
+struct users *users_ref(struct users *users) {
+        users->n_ref++;
+        return users;
+}
+
+struct users *users_unref(struct users *users) {
+        if (!users || --users->n_ref > 0)
+                return NULL;
+
+        users_file_free(users->file);
+        free(users->decoy);
+        free(users->path);
+        free(users);
+        return NULL;
+}
+
+bool users_are_outdated(const struct users *users) {
+        struct stat st;
+
+        /* A file that is gone for a moment is no reason to lock everybody out. */
+        if (stat(users->path, &st) < 0)
+                return false;
+
+        return st.st_ino != users->st.st_ino || st.st_dev != users->st.st_dev || st.st_size != users->st.st_size ||
+               st.st_mtim.tv_sec != users->st.st_mtim.tv_sec || st.st_mtim.tv_nsec != users->st.st_mtim.tv_nsec;
+}
+
+int users_check(const struct users *users, const char *name, const char password[static IVBS_PASSWORD_SIZE]) {
+        const struct users_file_user *user = users_file_find(users->file, name);
+        int r;
+
+        r = users_file_verify(user ? user->hash : users->decoy, password);
+        return user ? r : 0;
+}
+
+bool users_exists(const struct users *users, const char *name) {
+        return users_file_find(users->file, name);
+}
+
+bool users_is_admin(const struct users *users, const char *name) {
+        const struct users_file_user *user = users_file_find(users->file, name);
+
+        return user && user->admin;
+}
+
+static bool match_any(char **patterns, size_t n, const char *image) {
+        for (size_t i = 0; i < n; i++)
+                if (fnmatch(patterns[i], image, 0) == 0)
+                        return true;
+        return false;
+}
+
+bool users_may_write(const struct users *users, const char *name, const char *image) {
+        const struct users_file_user *user = users_file_find(users->file, name);
+
+        return user && match_any(user->write, user->n_write, image);
+}
+
+bool users_may_read(const struct users *users, const char *name, const char *image) {
+        const struct users_file_user *user = users_file_find(users->file, name);
+
+        return user && (match_any(user->read, user->n_read, image) || match_any(user->write, user->n_write, image));
+}
