@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The rule that this file keeps: nobody is told that he has an image before the last write of those who had it is
+ * over. Expiring comes first, so that the number of those writes can only fall. */
+
+#include <assert.h>
+#include <string.h>
+
+#include "attachment.h"
+
+struct images {
+        struct store *store;
+        unsigned n;
+        TAILQ_HEAD(, image) images;
+};
+
+int images_new(struct images **ret, struct store *store) {
+        struct images *images;
+
+        images = calloc(1, sizeof(*images));
+        if (!images)
+                return -ENOMEM;
+
+        images->store = store;
+        TAILQ_INIT(&images->images);
+        *ret = images;
+        return 0;
+}
+
+struct images *images_free(struct images *images) {
+        if (!images)
+                return NULL;
+
+        assert(images->n == 0);
+        free(images);
+        return NULL;
+}
+
+unsigned images_count(const struct images *images) {
+        return images->n;
+}
+
+struct image *images_find(struct images *images, const char *name) {
+        struct image *image;
+
+        TAILQ_FOREACH(image, &images->images, entry)
+                if (strcmp(image->name, name) == 0)
+                        return image;
+        return NULL;
+}
+
+struct image *images_acquire(struct images *images, const char *name) {
+        struct image *image;
+
+        image = images_find(images, name);
+        if (!image) {
+                image = calloc(1, sizeof(*image));
+                if (!image)
+                        return NULL;
+                image->images = images;
+                strcpy(image->name, name);
+                TAILQ_INIT(&image->attachments);
+                TAILQ_INIT(&image->waiters);
+                TAILQ_INSERT_TAIL(&images->images, image, entry);
+                image->listed = true;
+                images->n++;
+        }
+
+        image->n_ref++;
+        return image;
+}
+
+struct image *image_ref(struct image *image) {
+        image->n_ref++;
+        return image;
+}
+
+void image_forget(struct image *image) {
+        if (!image->listed)
+                return;
+
+        TAILQ_REMOVE(&image->images->images, image, entry);
+        image->listed = false;
+}
+
+struct image *image_release(struct image *image) {
+        if (!image || --image->n_ref > 0)
+                return NULL;
+
+        assert(TAILQ_EMPTY(&image->attachments) && TAILQ_EMPTY(&image->waiters));
+        image_forget(image);
+        image->images->n--;
+        image->images->store->ops->close_image(image->handle);
+        free(image);
+        return NULL;
+}
+
+bool image_is_attached(const struct image *image) {
+        const struct attachment *a;
+
+        TAILQ_FOREACH(a, &image->attachments, entry)
+                if (!a->ended)
+                        return true;
+        return false;
+}
+
+static bool is_settled(const struct image *image) {
+        const struct attachment *a;
+
+        TAILQ_FOREACH(a, &image->attachments, entry)
+                if ((a->expired || a->ended) && a->n_changes > 0)
+                        return false;
+        return true;
+}
+
+static void wake(struct image *image) {
+        struct image_waiter *waiter;
+
+        if (!is_settled(image))
+                return;
+
+        /* A waiter may release the image, but only one of several. */
+        image->n_ref++;
+        while ((waiter = TAILQ_FIRST(&image->waiters))) {
+                TAILQ_REMOVE(&image->waiters, waiter, entry);
+                waiter->settled(waiter);
+        }
+        image_release(image);
+}
+
+void image_settle(struct image *image, struct image_waiter *waiter) {
+        TAILQ_INSERT_TAIL(&image->waiters, waiter, entry);
+        wake(image);
+}
+
+void attachment_start(struct attachment *a, struct image *image) {
+        assert(!a->image);
+
+        a->image = image;
+        a->ended = false;
+        a->expired = false;
+        a->n_ios = a->n_changes = 0;
+        image->n_ref++;
+        TAILQ_INSERT_TAIL(&image->attachments, a, entry);
+}
+
+static void forget(struct attachment *a) {
+        struct image *image = a->image;
+
+        TAILQ_REMOVE(&image->attachments, a, entry);
+        a->image = NULL;
+        wake(image);
+        image_release(image);
+}
+
+void attachment_end(struct attachment *a) {
+        if (!a->image || a->ended)
+                return;
+
+        a->ended = true;
+        if (a->writes && !a->leased)
+                a->image->n_unleased_writers--;
+        if (a->n_ios == 0)
+                forget(a);
+}
+
+void attachment_make_read_only(struct attachment *a) {
+        if (a->image && !a->ended && a->writes && !a->leased)
+                a->image->n_unleased_writers--;
+        a->writes = false;
+}
+
+void attachment_io_started(struct attachment *a, bool change) {
+        a->n_ios++;
+        a->n_changes += change;
+}
+
+void attachment_io_done(struct attachment *a, bool change) {
+        struct image *image = a->image;
+
+        assert(a->n_ios > 0);
+        a->n_ios--;
+        a->n_changes -= change;
+
+        if (a->ended && a->n_ios == 0)
+                forget(a);
+        else if (change && a->n_changes == 0 && (a->ended || a->expired))
+                wake(image);
+}
+
+void image_lease_is(struct image *image, const struct lease *lease) {
+        struct attachment *a;
+
+        image->generation = lease->generation;
+        image->lease_live = lease->live;
+
+        TAILQ_FOREACH(a, &image->attachments, entry)
+                if (a->writes && (a->generation != lease->generation || (a->leased && !lease->live)))
+                        a->expired = true;
+}

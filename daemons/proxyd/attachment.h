@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Which session holds which image, as this proxy knows it. An image is here while somebody is attached to it or about
+ * to be; sessions share its open file. An attachment is one session's hold: its rights, its generation, and how many
+ * changes it has in hand. */
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "store.h"
+
+struct image;
+struct images;
+
+struct attachment {
+        struct image *image; /* NULL: none */
+        bool writes;         /* the right and the wish */
+        bool leased;         /* writes under a lease, of generation and token */
+        bool expired; /* somebody else writes now, or the lease was given back: nothing more is done for this one */
+        bool ended;   /* its session is gone; what it still has in hand will finish */
+        uint64_t generation;
+        uint8_t token[LEASE_TOKEN_SIZE];
+        unsigned n_ios;     /* in hand at the store */
+        unsigned n_changes; /* ... of which change the image */
+        TAILQ_ENTRY(attachment) entry;
+};
+
+/* Waits until what came before is over. */
+struct image_waiter {
+        void (*settled)(struct image_waiter *waiter);
+        TAILQ_ENTRY(image_waiter) entry;
+};
+
+struct image {
+        struct images *images;
+        char name[IVBS_IMAGE_NAME_SIZE];
+        struct store_image *handle; /* set by the first who gets it open, on the store's thread */
+        /* Sessions that write without a lease. Counted up on the store's thread, where the decision falls, and down on
+         * the ring's. */
+        atomic_uint n_unleased_writers;
+        uint64_t generation; /* the last that this proxy knows of */
+        bool lease_live;
+
+        /* private */
+        unsigned n_ref;
+        bool listed;
+        TAILQ_HEAD(, attachment) attachments;
+        TAILQ_HEAD(, image_waiter) waiters;
+        TAILQ_ENTRY(image) entry;
+};
+
+int images_new(struct images **ret, struct store *store);
+struct images *images_free(struct images *images);
+DEFINE_CLEANUP(struct images *, images_free);
+unsigned images_count(const struct images *images);
+
+/* NULL when nobody is attached or about to be. Borrowed. */
+struct image *images_find(struct images *images, const char *name);
+/* Finds or makes it; NULL when out of memory. */
+struct image *images_acquire(struct images *images, const char *name);
+struct image *image_ref(struct image *image);
+/* The last one closes it. NULL is fine. */
+struct image *image_release(struct image *image);
+/* The name belongs to another image now: whoever is attached stays, whoever comes gets a new one. */
+void image_forget(struct image *image);
+
+/* Whether a session is attached to it. */
+bool image_is_attached(const struct image *image);
+
+/* attachment->image takes a reference. */
+void attachment_start(struct attachment *attachment, struct image *image);
+/* The session is gone, or detaches: what is in hand goes on, the reference is dropped when it is over. */
+void attachment_end(struct attachment *attachment);
+/* The right to write is gone; what is in hand goes on. */
+void attachment_make_read_only(struct attachment *attachment);
+/* Whether it may be forgotten. */
+static inline bool attachment_is_over(const struct attachment *attachment) {
+        return !attachment->image;
+}
+
+/* change: whether it changes the image. */
+void attachment_io_started(struct attachment *attachment, bool change);
+void attachment_io_done(struct attachment *attachment, bool change);
+
+/* What the record says now. Attachments of another generation are expired from here on. */
+void image_lease_is(struct image *image, const struct lease *lease);
+
+/* Calls settled(), perhaps at once, when no change of an attachment that has ended or expired is in hand any more. */
+void image_settle(struct image *image, struct image_waiter *waiter);

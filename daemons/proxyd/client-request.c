@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The hot path: a packet becomes a request, the request an operation of the store, its end an answer. A request comes
+ * from a list of free ones and its data from the proxy's buffers; a write's payload is received straight into the
+ * buffer, a read's is sent straight from it. No system call is made here: all of it goes through the ring.
+ *
+ * Three bounds, and all of them work by not looking at more input: so many requests of a client, so many bytes of a
+ * client, so many bytes in all. Who finds no buffer waits in a line, so that a client with large requests is not
+ * overtaken for ever by those with small ones. A packet that was put off is parsed anew. */
+
+#include <assert.h>
+#include <string.h>
+
+#include "client.h"
+#include "log.h"
+
+#define SMALL_SIZE 272U /* the largest fixed payload of an answer: ATTACH_TO_IMAGE's */
+
+struct request {
+        struct stream_out out;
+        struct store_io io;
+        struct client *client;
+        SLIST_ENTRY(request) entry;
+        uint32_t op, sequence;
+        void *buffer; /* of the proxy's buffers, size bytes */
+        size_t size;
+        void *taken; /* of the heap */
+        bool change; /* it changes the image */
+        bool last;   /* close behind it */
+        uint8_t header[IVBS_HEADER_SIZE];
+        uint8_t small[SMALL_SIZE];
+};
+
+/* --- buffers --- */
+
+static void leave_line(struct client *client) {
+        if (!client->waits_for_memory)
+                return;
+
+        TAILQ_REMOVE(&client->proxy->memory_waiters, client, memory_entry);
+        client->waits_for_memory = false;
+}
+
+static void wake_first(struct proxy *proxy) {
+        struct client *first = TAILQ_FIRST(&proxy->memory_waiters);
+
+        if (first)
+                client_resume(first, PAUSE_MEMORY);
+}
+
+/* Returns a buffer; or NULL, with the client in the line or, when nothing is in use that could be waited for, not. */
+static void *get_buffer(struct client *client, size_t size) {
+        struct proxy *proxy = client->proxy;
+        struct client *first = TAILQ_FIRST(&proxy->memory_waiters);
+        void *buffer = NULL;
+
+        if (!first || first == client)
+                buffer = buffers_get(proxy->buffers, size);
+        if (buffer) {
+                leave_line(client);
+                wake_first(proxy);
+                return buffer;
+        }
+
+        if (buffers_in_use(proxy->buffers) > 0) {
+                if (!client->waits_for_memory)
+                        TAILQ_INSERT_TAIL(&proxy->memory_waiters, client, memory_entry);
+                client->waits_for_memory = true;
+                client_pause(client, PAUSE_MEMORY);
+        } else
+                leave_line(client);
+        return NULL;
+}
+
+/* --- requests --- */
+
+static struct request *request_new(struct client *client, uint32_t op, uint32_t sequence) {
+        struct proxy *proxy = client->proxy;
+        struct request *request = SLIST_FIRST(&proxy->free_requests);
+
+        if (request)
+                SLIST_REMOVE_HEAD(&proxy->free_requests, entry);
+        else {
+                request = malloc(sizeof(*request));
+                if (!request)
+                        return NULL;
+        }
+
+        request->client = client;
+        request->op = op;
+        request->sequence = sequence;
+        request->buffer = request->taken = NULL;
+        request->size = 0;
+        request->change = request->last = false;
+        client->n_requests++;
+        return request;
+}
+
+static void request_release(struct request *request) {
+        struct client *client = request->client;
+        struct proxy *proxy = client->proxy;
+
+        client->n_requests--;
+        free(request->taken);
+        if (request->buffer) {
+                client->bytes_in_flight -= request->size;
+                buffers_put(proxy->buffers, request->buffer, request->size);
+                wake_first(proxy);
+        }
+        SLIST_INSERT_HEAD(&proxy->free_requests, request, entry);
+
+        client_resume(client, PAUSE_FULL);
+        client_settle(client);
+}
+
+void proxy_requests_free(struct proxy *proxy) {
+        struct request *request;
+
+        while ((request = SLIST_FIRST(&proxy->free_requests))) {
+                SLIST_REMOVE_HEAD(&proxy->free_requests, entry);
+                free(request);
+        }
+}
+
+/* --- answers --- */
+
+static void sent(struct stream_out *out, int error) {
+        struct request *request = (struct request *) ((char *) out - offsetof(struct request, out));
+
+        if (request->last)
+                client_close(request->client, 0);
+        request_release(request);
+}
+
+/* Takes the request. n bytes of payload follow the header. */
+static void answer(struct request *request, enum ivbs_status status, void *payload, size_t n) {
+        struct client *client = request->client;
+        struct ivbs_header header = {
+                .op = request->op,
+                .status = status,
+                .length = (uint32_t) n,
+                .sequence = request->sequence,
+        };
+
+        /* What a classic client has never heard of. */
+        if (client->caps == 0) {
+                if (status == IVBS_STATUS_HELD || status == IVBS_STATUS_IN_USE)
+                        header.status = IVBS_STATUS_NOT_READY;
+                else if (status == IVBS_STATUS_NO_SPACE)
+                        header.status = IVBS_STATUS_PERMANENT_ERROR;
+        }
+
+        memcpy(header.session_id, client->session_id, IVBS_SESSION_ID_SIZE);
+        ivbs_header_encode(&header, request->header);
+        request->out.iov[0] = (struct iovec){ .iov_base = request->header, .iov_len = IVBS_HEADER_SIZE };
+        request->out.iov[1] = (struct iovec){ .iov_base = payload, .iov_len = n };
+        request->out.n_iov = n > 0 ? 2 : 1;
+        request->out.done = sent;
+        stream_send(&client->stream, &request->out);
+}
+
+/* For answers that need nothing from the store. Without memory for one the client would wait for ever: it has to go.
+ */
+static struct request *answer_new(struct client *client, uint32_t op, uint32_t sequence) {
+        struct request *request = request_new(client, op, sequence);
+
+        if (!request)
+                client_close(client, -ENOMEM);
+        return request;
+}
+
+void client_answer(struct client *client, uint32_t op, uint32_t sequence, enum ivbs_status status) {
+        struct request *request = answer_new(client, op, sequence);
+
+        if (request)
+                answer(request, status, NULL, 0);
+}
+
+void client_answer_last(struct client *client, uint32_t op, uint32_t sequence, enum ivbs_status status) {
+        struct request *request = answer_new(client, op, sequence);
+
+        client->state = CLIENT_CLOSING;
+        if (request) {
+                request->last = true;
+                answer(request, status, NULL, 0);
+        }
+}
+
+void client_answer_copy(struct client *client, uint32_t op, uint32_t sequence, enum ivbs_status status,
+        const void *payload, size_t n) {
+        struct request *request = answer_new(client, op, sequence);
+
+        assert(n <= SMALL_SIZE);
+        if (!request)
+                return;
+        memcpy(request->small, payload, n);
+        answer(request, status, request->small, n);
+}
+
+void client_answer_take(
+        struct client *client, uint32_t op, uint32_t sequence, enum ivbs_status status, void *payload, size_t n) {
+        struct request *request = answer_new(client, op, sequence);
+
+        if (!request) {
+                free(payload);
+                return;
+        }
+        request->taken = payload;
+        answer(request, status, payload, n);
+}
+
+/* --- I/O --- */
+
+static enum ivbs_status status_of_error(int error) {
+        if (error >= 0)
+                return IVBS_STATUS_OK;
+        return error == -ENOSPC ? IVBS_STATUS_NO_SPACE : IVBS_STATUS_PERMANENT_ERROR;
+}
+
+static void io_done(struct store_io *io, int error) {
+        struct request *request = (struct request *) ((char *) io - offsetof(struct request, io));
+        struct client *client = request->client;
+        bool idle;
+
+        if (error < 0 && error != -ENOSPC)
+                log_event(LOG_ERR, CLIENT_FIELDS(client), "%s of %ju bytes at %ju of %s failed: %s",
+                        ivbs_op_to_string(request->op), (uintmax_t) io->length, (uintmax_t) io->offset,
+                        client->attachment.image->name, strerror(-error));
+
+        attachment_io_done(&client->attachment, request->change);
+        /* A busy control keeps the client alive beyond the answer. */
+        idle = client->control.busy && client->attachment.n_ios == 0;
+
+        if (error >= 0 && io->kind == STORE_READ)
+                answer(request, IVBS_STATUS_OK, request->buffer, io->length);
+        else
+                answer(request, status_of_error(error), NULL, 0);
+
+        if (idle)
+                client_io_idle(client);
+}
+
+/* Checked when the packet is taken, and again when its payload is there: a large write can take its time. */
+static enum ivbs_status check_rights(const struct client *client, bool change) {
+        if (client->attachment.expired)
+                return IVBS_STATUS_EXPIRED;
+        if (change && !client->attachment.writes)
+                return IVBS_STATUS_READ_ONLY;
+        return IVBS_STATUS_OK;
+}
+
+static void submit(struct request *request) {
+        struct client *client = request->client;
+        enum ivbs_status status;
+
+        status = check_rights(client, request->change);
+        if (status != IVBS_STATUS_OK) {
+                answer(request, status, NULL, 0);
+                return;
+        }
+
+        attachment_io_started(&client->attachment, request->change);
+        client->proxy->store->ops->submit(&request->io);
+}
+
+/* What a packet asks for; prefix: the payload's bytes that are parameters. */
+struct wish {
+        struct store_io io;
+        bool change, data_in, data_out;
+        size_t prefix;
+};
+
+/* Returns 0, or -EAGAIN when more bytes are needed to know. */
+static int decode(const struct ivbs_header *header, const uint8_t *payload, size_t n, struct wish *ret) {
+        struct wish wish = { .change = true };
+        struct ivbs_zeroes zeroes;
+
+        switch (header->op) {
+        case IVBS_OP_WRITE:
+        case IVBS_OP_WRITE_FUA:
+                wish.prefix = IVBS_WRITE_PREFIX_SIZE;
+                wish.data_in = true;
+                wish.io.kind = STORE_WRITE;
+                wish.io.durable = header->op == IVBS_OP_WRITE_FUA;
+                break;
+
+        case IVBS_OP_READ:
+                wish.prefix = header->length;
+                wish.data_out = true;
+                wish.change = false;
+                wish.io.kind = STORE_READ;
+                break;
+
+        case IVBS_OP_TRIM:
+                wish.prefix = header->length;
+                wish.io.kind = STORE_TRIM;
+                break;
+
+        case IVBS_OP_WRITE_ZEROES:
+                wish.prefix = header->length;
+                wish.io.kind = STORE_WRITE_ZEROES;
+                break;
+
+        case IVBS_OP_FLUSH:
+        default:
+                wish.prefix = header->length;
+                wish.change = false;
+                wish.io.kind = STORE_FLUSH;
+                break;
+        }
+
+        if (n < wish.prefix)
+                return -EAGAIN;
+
+        switch (wish.io.kind) {
+        case STORE_WRITE:
+                wish.io.offset = ivbs_offset_decode(payload);
+                wish.io.length = header->length - IVBS_WRITE_PREFIX_SIZE;
+                break;
+
+        case STORE_READ:
+        case STORE_TRIM:
+                ivbs_range_decode(payload, &wish.io.offset, &wish.io.length);
+                break;
+
+        case STORE_WRITE_ZEROES:
+                if (ivbs_zeroes_decode(payload, wish.prefix, &zeroes) < 0)
+                        break; /* length 0 is refused later */
+                wish.io.offset = zeroes.offset;
+                wish.io.length = zeroes.length;
+                wish.io.durable = zeroes.flags & IVBS_ZEROES_FUA;
+                wish.io.no_hole = zeroes.flags & IVBS_ZEROES_NO_HOLE;
+                break;
+
+        case STORE_FLUSH:
+        default:
+                break;
+        }
+
+        *ret = wish;
+        return 0;
+}
+
+static enum ivbs_status check_wish(const struct client *client, const struct wish *wish) {
+        if (wish->io.kind != STORE_FLUSH &&
+                !ivbs_range_is_valid(wish->io.offset, wish->io.length, client->attachment.image->handle->size))
+                return IVBS_STATUS_INVALID_REQUEST;
+        if (wish->data_out && wish->io.length > IVBS_DATA_MAX)
+                return IVBS_STATUS_INVALID_REQUEST;
+        return check_rights(client, wish->change);
+}
+
+/* The wish is refused: its answer, and its data to be passed over. */
+static ssize_t refuse(
+        struct client *client, const struct ivbs_header *header, const struct wish *wish, enum ivbs_status status) {
+        leave_line(client);
+        client->skip = header->length - wish->prefix;
+        client_answer(client, header->op, header->sequence, status);
+        return (ssize_t) (IVBS_HEADER_SIZE + wish->prefix);
+}
+
+ssize_t client_request(struct client *client, const struct ivbs_header *header, const uint8_t *data, size_t n) {
+        struct request *request;
+        enum ivbs_status status;
+        void *buffer = NULL;
+        struct wish wish;
+        size_t size;
+
+        if (decode(header, data + IVBS_HEADER_SIZE, n - IVBS_HEADER_SIZE, &wish) < 0)
+                return 0;
+        status = check_wish(client, &wish);
+        if (status != IVBS_STATUS_OK)
+                return refuse(client, header, &wish, status);
+
+        size = wish.data_in || wish.data_out ? (size_t) wish.io.length : 0;
+        if (size > 0) {
+                if (client->bytes_in_flight > 0 &&
+                        client->bytes_in_flight + size > client->proxy->settings->client_memory) {
+                        leave_line(client);
+                        client_pause(client, PAUSE_FULL);
+                        return 0;
+                }
+                buffer = get_buffer(client, size);
+                if (!buffer && client->waits_for_memory)
+                        return 0;
+                if (!buffer)
+                        return refuse(client, header, &wish, IVBS_STATUS_TEMPORARY_ERROR);
+        }
+
+        request = request_new(client, header->op, header->sequence);
+        if (!request) {
+                buffers_put(client->proxy->buffers, buffer, size);
+                return -ENOMEM;
+        }
+        request->buffer = buffer;
+        request->size = size;
+        request->change = wish.change;
+        client->bytes_in_flight += size;
+        request->io = wish.io;
+        request->io.image = client->attachment.image->handle;
+        request->io.buffer = buffer;
+        request->io.done = io_done;
+
+        if (wish.data_in) {
+                client->receiving = request;
+                stream_receive_into(&client->stream, buffer, size);
+        } else
+                submit(request);
+        return (ssize_t) (IVBS_HEADER_SIZE + wish.prefix);
+}
+
+int client_payload(struct client *client) {
+        struct request *request = client->receiving;
+
+        client->receiving = NULL;
+        /* Refused or cut off while it came in. */
+        if (client->state != CLIENT_ATTACHED) {
+                answer(request,
+                        client->state == CLIENT_DRAINING ? IVBS_STATUS_USE_ANOTHER_PROXY : IVBS_STATUS_INVALID_REQUEST,
+                        NULL, 0);
+                return 0;
+        }
+
+        submit(request);
+        return 0;
+}
+
+void client_request_closing(struct client *client) {
+        leave_line(client);
+        wake_first(client->proxy);
+}
+
+void client_request_abandon(struct client *client) {
+        struct request *request = client->receiving;
+
+        if (!request)
+                return;
+        client->receiving = NULL;
+        request_release(request);
+}

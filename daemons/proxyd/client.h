@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* One connection: who it is, what it has attached, what it has in flight. Its parts: client.c (life, states, the table
+ * of ops), client-request.c (I/O and answers), client-control.c (one slow operation at a time), client-login.c,
+ * client-attach.c, client-images.c. */
+
+#include <netinet/in.h>
+#include <sys/queue.h>
+
+#include "proxy.h"
+#include "stream.h"
+
+#define CLIENT_REQUESTS_MAX 512U /* that have not been answered, or whose answer has not been sent */
+
+enum client_state {
+        CLIENT_GREETED,    /* connected, nothing heard yet */
+        CLIENT_INTRODUCED, /* said HELLO */
+        CLIENT_LOGGED_IN,
+        CLIENT_ATTACHED,
+        CLIENT_DRAINING, /* the proxy stops: what is under way is finished, all else is sent elsewhere */
+        CLIENT_CLOSING,  /* nothing that comes is looked at any more */
+        _CLIENT_STATE_MAX,
+};
+
+/* Why the input is not looked at; as bits. */
+enum {
+        PAUSE_CONTROL = 1 << 0, /* a slow operation is under way */
+        PAUSE_FULL = 1 << 1,    /* too much in flight */
+        PAUSE_MEMORY = 1 << 2,  /* no buffer */
+};
+
+/* The slow operation: off the ring's thread, or waiting for what is in flight. */
+struct control {
+        bool busy;
+        struct job job;
+        struct image_waiter waiter;
+        void (*finish)(struct client *client); /* on the ring's thread, after job */
+        struct jobs *jobs;
+        uint32_t op, sequence;
+        enum ivbs_status status; /* what run() came to */
+        bool stale;              /* the open image is not what its name says any more */
+        bool retried;
+
+        /* in and out, by op */
+        char name[IVBS_IMAGE_NAME_SIZE];
+        struct image *image;
+        struct lease lease;
+        struct lease_holder holder;
+        uint32_t flags, limit;
+        uint64_t generation, size;
+        uint8_t token[LEASE_TOKEN_SIZE];
+        sd_id128_t uuid;
+        bool writes;
+        struct users *users, *new_users;
+        char password[IVBS_PASSWORD_SIZE];
+        char *message;
+        struct store_listed *listed;
+        size_t n_listed;
+        bool more;
+};
+
+struct client {
+        struct proxy *proxy;
+        struct stream stream;
+        struct ring_timer timer;
+        enum client_state state;
+        uint64_t caps;
+        uint32_t max_length; /* largest header length that the client takes */
+        struct lease_holder holder;
+        uint8_t session_id[IVBS_SESSION_ID_SIZE];
+        char address[INET6_ADDRSTRLEN + 16];       /* of the client, for people */
+        char local_address[INET6_ADDRSTRLEN + 16]; /* by which it has reached us, "HOST:PORT" */
+        char user[IVBS_USER_SIZE + 1];
+        unsigned n_failed_logins;
+        struct attachment attachment;
+        struct control control;
+
+        unsigned n_requests;
+        uint64_t bytes_in_flight;
+        unsigned pauses;
+        bool waits_for_memory;
+        struct request *receiving; /* whose payload comes in at present */
+        uint64_t skip;             /* bytes of a refused payload that are still to come */
+        bool over;                 /* the stream has called closed() */
+        struct ring_deferred farewell;
+        uint64_t accepted_usec;
+
+        TAILQ_ENTRY(client) entry, memory_entry;
+};
+
+const char *client_state_to_string(enum client_state state);
+
+/* --- for the server --- */
+
+/* Greets a connection. Takes fd. Returns 0 or a negative errno. */
+int client_new(struct client **ret, struct proxy *proxy, int fd, const struct sockaddr *peer);
+/* Ends it; client_gone() comes later. error: 0 or a negative errno, for the log. */
+void client_close(struct client *client, int error);
+/* The proxy stops. */
+void client_drain(struct client *client);
+/* Pushes LIST_PROXIES to an attached client that is keeping up. */
+void client_push_proxies(struct client *client);
+/* The users file is another one. */
+void client_rights_changed(struct client *client);
+
+/* --- among its parts --- */
+
+/* Moves on, but never back from DRAINING and CLOSING. */
+void client_set_state(struct client *client, enum client_state state);
+/* Frees it when nothing holds it any more. */
+void client_settle(struct client *client);
+void client_pause(struct client *client, unsigned why);
+void client_resume(struct client *client, unsigned why);
+
+/* Sends an answer without payload, or with a copy of one, or with one that it takes and frees. */
+void client_answer(struct client *client, uint32_t op, uint32_t sequence, enum ivbs_status status);
+void client_answer_copy(
+        struct client *client, uint32_t op, uint32_t sequence, enum ivbs_status status, const void *payload, size_t n);
+void client_answer_take(
+        struct client *client, uint32_t op, uint32_t sequence, enum ivbs_status status, void *payload, size_t n);
+/* ... and closes when it is sent. */
+void client_answer_last(struct client *client, uint32_t op, uint32_t sequence, enum ivbs_status status);
+
+/* READ, WRITE, FLUSH ...: data[0..n) begins with the packet's header. Returns as stream_ops.input(). */
+ssize_t client_request(struct client *client, const struct ivbs_header *header, const uint8_t *data, size_t n);
+int client_payload(struct client *client);
+/* The stream closes: no answer, no buffer is waited for any more. */
+void client_request_closing(struct client *client);
+/* The stream is over: what was coming in will not come. */
+void client_request_abandon(struct client *client);
+void proxy_requests_free(struct proxy *proxy);
+
+/* A slow operation: jobs NULL calls finish() from where it is. */
+void client_control_start(struct client *client, const struct ivbs_header *header);
+void client_control_run(
+        struct client *client, struct jobs *jobs, void (*run)(struct job *job), void (*finish)(struct client *client));
+void client_control_end(struct client *client, enum ivbs_status status, const void *payload, size_t n);
+/* ... and closes when the answer is sent. */
+void client_control_end_last(struct client *client, enum ivbs_status status);
+void client_control_end_take(struct client *client, enum ivbs_status status, void *payload, size_t n);
+/* The last of the client's requests is answered by the store. */
+void client_io_idle(struct client *client);
+static inline struct client *CLIENT_OF_JOB(struct job *job) {
+        return (struct client *) ((char *) job - offsetof(struct client, control.job));
+}
+
+/* Handlers: the whole payload is there. */
+typedef void (*client_handler_t)(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_hello(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_login(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_attach(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_attach_lease(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_resume_lease(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_detach(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_list_images(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_create_image(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_remove_image(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_list_proxies(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+
+/* The fields of every log line about it. */
+#define CLIENT_FIELDS(client)                                                                                         \
+        LOG_FIELDS({ "CLIENT", (client)->address }, { "USER", (client)->user[0] ? (client)->user : NULL },            \
+                { "IMAGE", (client)->attachment.image ? (client)->attachment.image->name : NULL },                    \
+                { "STATE", client_state_to_string((client)->state) })

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What all sessions of a proxy share. The server owns it; a session takes from it and reports through its callbacks.
+ */
+
+#include <stdbool.h>
+#include <sys/queue.h>
+
+#include "attachment.h"
+#include "buffers.h"
+#include "ivbs-hello.h"
+#include "jobs.h"
+#include "ring.h"
+#include "settings.h"
+#include "store.h"
+#include "users.h"
+
+/* What HELLO can be granted. Not FENCE and DURABILITY: those are promises that need more than one proxy's word. */
+#define PROXY_CAPS                                                                                                    \
+        (IVBS_CAP_FLUSH | IVBS_CAP_FUA | IVBS_CAP_TRIM | IVBS_CAP_WRITE_ZEROES | IVBS_CAP_IMAGES | IVBS_CAP_LEASE |   \
+                IVBS_CAP_NOTICE)
+
+struct client;
+struct request;
+
+struct proxy {
+        const struct settings *settings;
+        struct ring *ring;
+        struct store *store;
+        struct images *images;
+        struct users *users;
+        struct jobs *store_jobs; /* the store's thread */
+        struct jobs *login_jobs; /* slow hashes keep only each other waiting */
+        struct buffers *buffers;
+        sd_id128_t boot_id, instance_id;
+        bool draining;
+        TAILQ_HEAD(, client) clients;
+
+        /* Requests that nobody uses, see client-request.c. */
+        SLIST_HEAD(, request) free_requests;
+        /* Who waits for a buffer, first come first served. */
+        TAILQ_HEAD(, client) memory_waiters;
+
+        /* A client is gone and its memory freed. */
+        void (*client_gone)(struct proxy *proxy);
+        /* The users file has changed. Takes users. */
+        void (*users_changed)(struct proxy *proxy, struct users *users);
+};
