@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include <getopt.h>
+#include <string.h>
+
+#include <systemd/sd-daemon.h>
+
+#include "log.h"
+#include "server.h"
+#include "settings.h"
+
+static const char usage[] = "blockstore-proxyd [--check-config] NAME | --config=FILE\n\n"
+                            "Serves the images of a store. NAME stands for " SETTINGS_DIRECTORY "/NAME.json.\n\n"
+                            "     --config=FILE   the configuration file\n"
+                            "     --check-config  say whether the configuration can be used, and exit\n"
+                            "  -h --help          show this\n"
+                            "     --version       show the version\n";
+
+static int complain(enum failure failure, const char *message) {
+        if (!message)
+                message = "Out of memory";
+        log_event(LOG_ERR, NULL, "%s", message);
+        (void) sd_notifyf(0, "STATUS=%s\nERRNO=0", message);
+        return (int) failure;
+}
+
+int main(int argc, char **argv) {
+        static const struct option options[] = { { "config", required_argument, NULL, 'c' },
+                { "check-config", no_argument, NULL, 'k' }, { "help", no_argument, NULL, 'h' },
+                { "version", no_argument, NULL, 'v' }, {} };
+        _cleanup_(server_freep) struct server *server = NULL;
+        _cleanup_free_ char *path = NULL, *message = NULL;
+        enum failure failure = FAILURE_INTERNAL;
+        bool check = false;
+        int c, r;
+
+        while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0)
+                if (c == 'h' || c == 'v')
+                        return fputs(c == 'h' ? usage : BLOCKSTORE_VERSION "\n", stdout) < 0;
+                else if (c == 'k')
+                        check = true;
+                else if (c != 'c' || !(path = strdup(optarg)))
+                        return FAILURE_USAGE;
+        if ((optind < argc) == !!path || argc - optind > 1)
+                return fputs(usage, stderr) < 0 ? FAILURE_INTERNAL : FAILURE_USAGE;
+        if (!path && asprintf(&path, SETTINGS_DIRECTORY "/%s.json", argv[optind]) < 0)
+                return FAILURE_INTERNAL;
+
+        r = check ? server_check_config(path, &failure, &message) : server_new(&server, path, &failure, &message);
+        if (r < 0)
+                return complain(failure, message);
+        if (!check && server_run(server) < 0)
+                return complain(FAILURE_INTERNAL, "The ring has failed");
+        return FAILURE_NONE;
+}

@@ -1,0 +1,536 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* One thread runs the ring and with it every client; two others do what blocks (see jobs.h). The end is in two steps: nobody is let in and the clients are sent
+ * elsewhere; when the last is gone, or the time is up, the ring stops. What the kernel may still write to is freed after the ring. */
+
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+
+#include <systemd/sd-daemon.h>
+
+#include "client.h"
+#include "listen.h"
+#include "log.h"
+#include "server.h"
+
+#define RING_ENTRIES                 512U
+#define LOGINS_WAITING               64U
+#define STORE_JOBS_MAX               1024U
+#define STATUS_USEC                  500000U
+#define RETRY_USEC                   200000U
+#define LISTENERS_MAX                (LISTEN_SYSTEMD_MAX > SETTINGS_LISTEN_MAX ? LISTEN_SYSTEMD_MAX : SETTINGS_LISTEN_MAX)
+#define CONTAINER(ptr, type, member) ((type *) ((char *) (ptr) -offsetof(type, member)))
+
+struct listener {
+        struct server *server;
+        struct ring_op op;
+        struct ring_timer retry;
+        struct sockaddr_storage peer;
+        socklen_t peer_size;
+        char *address;
+        int fd;
+};
+
+struct server {
+        struct proxy proxy;
+        struct settings *settings;
+        struct listener listeners[LISTENERS_MAX];
+        unsigned n_listeners, n_clients;
+
+        int signal_fd;
+        struct signalfd_siginfo signal;
+        struct ring_op signal_op;
+
+        struct ring_timer push_timer, status_timer, drain_timer, watchdog_timer;
+        uint64_t watchdog_usec;
+        bool full_was_logged;
+
+        struct job reload_job;
+        struct users *reload_users;
+        char *reload_message;
+        bool reloading;
+};
+
+/* --- what systemd sees --- */
+
+static void notify_status(struct server *server, const char *first) {
+        (void) sd_notifyf(0, "%sSTATUS=%s%u client%s, %u image%s, listening on %s%s", first,
+                server->proxy.draining ? "stopping: " : "", server->n_clients, server->n_clients == 1 ? "" : "s",
+                images_count(server->proxy.images), images_count(server->proxy.images) == 1 ? "" : "s",
+                server->listeners[0].address, server->n_listeners > 1 ? " and others" : "");
+}
+
+static void status_due(struct ring_timer *timer) {
+        notify_status(CONTAINER(timer, struct server, status_timer), "");
+}
+
+static void status_changed(struct server *server) {
+        if (!server->status_timer.armed)
+                ring_timer_set(&server->status_timer, STATUS_USEC);
+}
+
+static void watchdog_due(struct ring_timer *timer) {
+        struct server *server = CONTAINER(timer, struct server, watchdog_timer);
+
+        (void) sd_notify(0, "WATCHDOG=1");
+        ring_timer_set(timer, server->watchdog_usec / 2);
+}
+
+/* --- clients --- */
+
+static void accept_next(struct listener *listener) {
+        struct io_uring_sqe *sqe = ring_get_sqe(listener->server->proxy.ring);
+
+        listener->peer = (struct sockaddr_storage){};
+        listener->peer_size = sizeof(listener->peer);
+        io_uring_prep_accept(
+                sqe, listener->fd, (struct sockaddr *) &listener->peer, &listener->peer_size, SOCK_CLOEXEC);
+        ring_sqe_set_op(sqe, &listener->op);
+}
+
+static void retry_due(struct ring_timer *timer) {
+        struct listener *listener = CONTAINER(timer, struct listener, retry);
+
+        if (!listener->server->proxy.draining)
+                accept_next(listener);
+}
+
+static void welcome(struct server *server, int fd, const struct sockaddr *peer) {
+        struct client *client;
+        int r;
+
+        if (server->n_clients >= server->settings->clients_max) {
+                safe_close(fd);
+                if (!server->full_was_logged)
+                        log_event(LOG_WARNING, NULL,
+                                "There are %u clients, as many as clients-max allows: further ones are turned away",
+                                server->n_clients);
+                server->full_was_logged = true;
+                return;
+        }
+
+        r = client_new(&client, &server->proxy, fd, peer);
+        if (r < 0) {
+                log_event(LOG_ERR, NULL, "Cannot serve a new client: %s", strerror(-r));
+                return;
+        }
+        server->n_clients++;
+        status_changed(server);
+}
+
+static void accepted(struct ring_op *op, int32_t res, uint32_t flags) {
+        struct listener *listener = CONTAINER(op, struct listener, op);
+        struct server *server = listener->server;
+
+        if (server->proxy.draining) {
+                if (res >= 0)
+                        safe_close(res);
+                return;
+        }
+
+        if (res >= 0)
+                welcome(server, res, (const struct sockaddr *) &listener->peer);
+        else if (res != -ECONNABORTED && res != -EINTR) {
+                /* Out of descriptors or memory: others have to end first. */
+                log_event(LOG_WARNING, NULL, "Cannot take a connection on %s: %s", listener->address, strerror(-res));
+                ring_timer_set(&listener->retry, RETRY_USEC);
+                return;
+        }
+        accept_next(listener);
+}
+
+static void client_gone(struct proxy *proxy) {
+        struct server *server = CONTAINER(proxy, struct server, proxy);
+
+        server->n_clients--;
+        server->full_was_logged = false;
+        if (proxy->draining && server->n_clients == 0)
+                ring_stop(proxy->ring);
+        else
+                status_changed(server);
+}
+
+static void push_due(struct ring_timer *timer) {
+        struct server *server = CONTAINER(timer, struct server, push_timer);
+        struct client *client;
+
+        TAILQ_FOREACH(client, &server->proxy.clients, entry)
+                client_push_proxies(client);
+        ring_timer_set(timer, server->settings->proxies_interval_usec);
+}
+
+static void users_changed(struct proxy *proxy, struct users *users) {
+        struct client *client, *next;
+
+        users_unref(proxy->users);
+        proxy->users = users;
+        log_event(LOG_INFO, NULL, "The users were read anew from %s", proxy->settings->users_path);
+
+        for (client = TAILQ_FIRST(&proxy->clients); client; client = next) {
+                next = TAILQ_NEXT(client, entry);
+                client_rights_changed(client);
+        }
+}
+
+/* --- signals --- */
+
+static void drain_over(struct ring_timer *timer) {
+        struct server *server = CONTAINER(timer, struct server, drain_timer);
+        struct client *client;
+
+        log_event(LOG_NOTICE, NULL, "%u client%s had not gone when the time was over", server->n_clients,
+                server->n_clients == 1 ? "" : "s");
+        TAILQ_FOREACH(client, &server->proxy.clients, entry)
+                client_close(client, -ESHUTDOWN);
+}
+
+static void drain(struct server *server) {
+        struct client *client, *next;
+
+        if (server->proxy.draining)
+                return;
+        server->proxy.draining = true;
+        notify_status(server, "STOPPING=1\n");
+
+        for (unsigned i = 0; i < server->n_listeners; i++) {
+                ring_cancel(server->proxy.ring, &server->listeners[i].op);
+                ring_timer_unset(&server->listeners[i].retry);
+        }
+        for (client = TAILQ_FIRST(&server->proxy.clients); client; client = next) {
+                next = TAILQ_NEXT(client, entry);
+                client_drain(client);
+        }
+
+        if (server->n_clients == 0)
+                ring_stop(server->proxy.ring);
+        else
+                ring_timer_set(&server->drain_timer, server->settings->drain_limit_usec);
+}
+
+static void reload_run(struct job *job) {
+        struct server *server = CONTAINER(job, struct server, reload_job);
+
+        (void) users_load(server->settings->users_path, &server->reload_users, &server->reload_message);
+}
+
+static void reload_done(struct job *job) {
+        struct server *server = CONTAINER(job, struct server, reload_job);
+
+        if (server->reload_users)
+                users_changed(&server->proxy, TAKE_PTR(server->reload_users));
+        else
+                log_event(LOG_ERR, NULL, "The users stay as they were: %s",
+                        server->reload_message ? server->reload_message : "out of memory");
+        free(server->reload_message);
+        server->reload_message = NULL;
+        server->reloading = false;
+        (void) sd_notify(0, "READY=1");
+}
+
+static void reload(struct server *server) {
+        if (server->reloading || server->proxy.draining)
+                return;
+
+        (void) sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%ju", (uintmax_t) ring_now_usec(server->proxy.ring));
+        server->reloading = true;
+        server->reload_job = (struct job){ .run = reload_run, .done = reload_done };
+        jobs_submit_reserved(server->proxy.login_jobs, &server->reload_job);
+}
+
+static void await_signal(struct server *server) {
+        struct io_uring_sqe *sqe = ring_get_sqe(server->proxy.ring);
+
+        io_uring_prep_read(sqe, server->signal_fd, &server->signal, sizeof(server->signal), 0);
+        ring_sqe_set_op(sqe, &server->signal_op);
+}
+
+static void signalled(struct ring_op *op, int32_t res, uint32_t flags) {
+        struct server *server = CONTAINER(op, struct server, signal_op);
+
+        if (res == (int32_t) sizeof(server->signal)) {
+                if (server->signal.ssi_signo == SIGHUP)
+                        reload(server);
+                else
+                        drain(server);
+        }
+        await_signal(server);
+}
+
+/* --- start --- */
+
+static _printf_(4, 5) int refuse(
+        enum failure *ret_failure, enum failure failure, char **ret_message, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        if (vasprintf(ret_message, format, ap) < 0)
+                *ret_message = NULL;
+        va_end(ap);
+        *ret_failure = failure;
+        return 0;
+}
+
+static void complain(const char *image, const char *message) {
+        log_event(LOG_ERR, LOG_FIELDS({ "IMAGE", image }), "%s", message);
+}
+
+static int block_signals(int *ret_fd) {
+        sigset_t set;
+        int fd;
+
+        sigemptyset(&set);
+        sigaddset(&set, SIGTERM);
+        sigaddset(&set, SIGINT);
+        sigaddset(&set, SIGHUP);
+        /* A limit on file sizes is an answer to a write, not a reason to die. */
+        (void) signal(SIGXFSZ, SIG_IGN);
+        (void) signal(SIGPIPE, SIG_IGN);
+        if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+                return -errno;
+        fd = signalfd(-1, &set, SFD_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+
+        *ret_fd = fd;
+        return 0;
+}
+
+static int start_ring(struct server *server, enum failure *ret_failure, char **ret_message) {
+        struct proxy *proxy = &server->proxy;
+        int r;
+
+        r = ring_new(&proxy->ring, RING_ENTRIES);
+        if (r < 0) {
+                (void) refuse(ret_failure, FAILURE_SYSTEM, ret_message,
+                        r == -EPERM || r == -ENOSYS
+                                ? "io_uring is not allowed here (%s). Set sysctl kernel.io_uring_disabled=0, and let "
+                                  "the unit's system call filter pass @io-event"
+                                : "Cannot set up io_uring: %s",
+                        strerror(-r));
+                return r;
+        }
+
+        r = jobs_new(&proxy->store_jobs, proxy->ring, "store", STORE_JOBS_MAX);
+        if (r >= 0)
+                r = jobs_new(&proxy->login_jobs, proxy->ring, "login", LOGINS_WAITING);
+        if (r >= 0)
+                r = buffers_new(&proxy->buffers, server->settings->memory);
+        if (r < 0)
+                (void) refuse(ret_failure, FAILURE_INTERNAL, ret_message, "Cannot start a thread: %s", strerror(-r));
+        return r;
+}
+
+static int add_listener(struct server *server, int fd) {
+        struct listener *listener = server->listeners + server->n_listeners;
+
+        *listener = (struct listener){ .server = server, .op.done = accepted, .fd = fd };
+        listener->address = listen_describe(fd);
+        ring_timer_init(&listener->retry, server->proxy.ring, retry_due);
+        server->n_listeners++;
+        return listener->address ? 0 : -ENOMEM;
+}
+
+static int start_listening(struct server *server, enum failure *ret_failure, char **ret_message) {
+        int fds[LISTEN_SYSTEMD_MAX], n, r = 0;
+
+        *ret_failure = FAILURE_SYSTEM;
+        n = listen_take_from_systemd(fds, ret_message);
+        if (n < 0)
+                return n;
+        for (int i = 0; i < n && r >= 0; i++)
+                r = add_listener(server, fds[i]);
+        if (n > 0)
+                return r;
+
+        for (size_t i = 0; i < server->settings->n_listen; i++) {
+                int fd;
+
+                r = listen_open(server->settings->listen[i], &fd, ret_message);
+                if (r == -EAFNOSUPPORT && server->settings->n_listen > 1) {
+                        /* A kernel without IPv6 (or IPv4) serves the other. */
+                        log_event(LOG_WARNING, NULL, "%s", *ret_message);
+                        free(TAKE_PTR(*ret_message));
+                        continue;
+                }
+                if (r < 0)
+                        return r;
+                r = add_listener(server, fd);
+                if (r < 0)
+                        return r;
+        }
+
+        if (server->n_listeners == 0)
+                return refuse(ret_failure, FAILURE_SYSTEM, ret_message, "There is no address to listen on"),
+                       -EAFNOSUPPORT;
+        return 0;
+}
+
+static int open_store(struct server *server, enum failure *ret_failure, char **ret_message) {
+        struct proxy *proxy = &server->proxy;
+        const struct store_how how = {
+                .path = server->settings->store_path,
+                .ring = proxy->ring,
+                .jobs = proxy->store_jobs,
+                .complain = complain,
+        };
+        int r;
+
+        *ret_failure = FAILURE_IO;
+        r = server->settings->store_ops->open(&how, &proxy->store, ret_message);
+        if (r < 0)
+                return r;
+
+        *ret_failure = FAILURE_INTERNAL;
+        return images_new(&proxy->images, proxy->store);
+}
+
+static void start_serving(struct server *server) {
+        uint64_t total, available;
+
+        for (unsigned i = 0; i < server->n_listeners; i++) {
+                log_event(LOG_INFO, NULL, "Listening on %s", server->listeners[i].address);
+                accept_next(server->listeners + i);
+        }
+        await_signal(server);
+        ring_timer_set(&server->push_timer, server->settings->proxies_interval_usec);
+        if (sd_watchdog_enabled(0, &server->watchdog_usec) > 0)
+                ring_timer_set(&server->watchdog_timer, server->watchdog_usec / 2);
+
+        if (server->proxy.store->ops->get_capacity(server->proxy.store, &total, &available) >= 0)
+                log_event(LOG_INFO, NULL, "Serving the store %s, %ju of %ju MiB free", server->settings->store_path,
+                        (uintmax_t) (available >> 20), (uintmax_t) (total >> 20));
+        notify_status(server, "READY=1\n");
+}
+
+/* One descriptor a client and two an image, besides our own. */
+static void raise_limits(const struct settings *settings) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) >= 0) {
+                limit.rlim_cur = limit.rlim_max;
+                (void) setrlimit(RLIMIT_NOFILE, &limit);
+                if (limit.rlim_cur < (rlim_t) settings->clients_max * 3 + 64)
+                        log_event(LOG_WARNING, NULL,
+                                "The limit of %ju open files is low for clients-max %u: raise LimitNOFILE= of the "
+                                "unit",
+                                (uintmax_t) limit.rlim_cur, settings->clients_max);
+        }
+
+#ifdef PR_SET_IO_FLUSHER
+        /* A worker on this machine may need us to write back memory: we must not wait for that ourselves. Needs a capability; without it, it is unlikely to matter. */
+        (void) prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+#endif
+}
+
+static int load(const char *config_path, struct settings **ret_settings, struct users **ret_users,
+        enum failure *ret_failure, char **ret_message) {
+        _cleanup_(settings_freep) struct settings *settings = NULL;
+        int r;
+
+        *ret_failure = FAILURE_CONFIGURATION;
+        r = settings_load(config_path, &settings, ret_message);
+        if (r < 0)
+                return r;
+        r = users_load(settings->users_path, ret_users, ret_message);
+        if (r < 0)
+                return r;
+
+        *ret_settings = TAKE_PTR(settings);
+        return 0;
+}
+
+int server_check_config(const char *config_path, enum failure *ret_failure, char **ret_message) {
+        _cleanup_(settings_freep) struct settings *settings = NULL;
+        _cleanup_(users_unrefp) struct users *users = NULL;
+
+        return load(config_path, &settings, &users, ret_failure, ret_message);
+}
+
+int server_new(struct server **ret, const char *config_path, enum failure *ret_failure, char **ret_message) {
+        _cleanup_(server_freep) struct server *server = NULL;
+        struct proxy *proxy;
+        int r;
+
+        *ret_failure = FAILURE_INTERNAL;
+        server = calloc(1, sizeof(*server));
+        if (!server)
+                return -ENOMEM;
+        server->signal_fd = -EBADF;
+        server->signal_op.done = signalled;
+        proxy = &server->proxy;
+        TAILQ_INIT(&proxy->clients);
+        TAILQ_INIT(&proxy->memory_waiters);
+        SLIST_INIT(&proxy->free_requests);
+        proxy->client_gone = client_gone;
+        proxy->users_changed = users_changed;
+
+        umask(0077);
+        r = block_signals(&server->signal_fd);
+        if (r < 0)
+                return r;
+        r = load(config_path, &server->settings, &proxy->users, ret_failure, ret_message);
+        if (r < 0)
+                return r;
+        proxy->settings = server->settings;
+        raise_limits(server->settings);
+
+        *ret_failure = FAILURE_SYSTEM;
+        r = sd_id128_get_boot(&proxy->boot_id);
+        if (r >= 0)
+                r = sd_id128_randomize(&proxy->instance_id);
+        if (r < 0)
+                return r;
+        r = start_ring(server, ret_failure, ret_message);
+        if (r < 0)
+                return r;
+        ring_timer_init(&server->push_timer, proxy->ring, push_due);
+        ring_timer_init(&server->status_timer, proxy->ring, status_due);
+        ring_timer_init(&server->drain_timer, proxy->ring, drain_over);
+        ring_timer_init(&server->watchdog_timer, proxy->ring, watchdog_due);
+        r = open_store(server, ret_failure, ret_message);
+        if (r < 0)
+                return r;
+        r = start_listening(server, ret_failure, ret_message);
+        if (r < 0)
+                return r;
+
+        start_serving(server);
+        *ret = TAKE_PTR(server);
+        return 0;
+}
+
+int server_run(struct server *server) {
+        return ring_run(server->proxy.ring);
+}
+
+struct server *server_free(struct server *server) {
+        struct proxy *proxy;
+
+        if (!server)
+                return NULL;
+        proxy = &server->proxy;
+
+        ring_free(proxy->ring);
+        jobs_free(proxy->store_jobs);
+        jobs_free(proxy->login_jobs);
+        proxy_requests_free(proxy);
+        buffers_free(proxy->buffers);
+        images_free(proxy->images);
+        if (proxy->store)
+                proxy->store->ops->close(proxy->store);
+        users_unref(server->reload_users);
+        free(server->reload_message);
+        users_unref(proxy->users);
+        for (unsigned i = 0; i < server->n_listeners; i++) {
+                safe_close(server->listeners[i].fd);
+                free(server->listeners[i].address);
+        }
+        safe_close(server->signal_fd);
+        settings_free(server->settings);
+        free(server);
+        return NULL;
+}
