@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A test class with a proxy of its own, which must stop cleanly and have nothing open at the end that it had not at the start."""
+
+import unittest
+
+from proxy import Proxy
+
+
+class Case(unittest.TestCase):
+    settings = {"peers": ["10.9.8.7", "[fd00::1]:11418"], "proxies-interval": "300ms", "memory": "64M",
+                "client-memory": "64M", "login-limit": "20s"}
+    preexec = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.proxy = Proxy(preexec=cls.preexec, **cls.settings).start()
+        cls.descriptors = cls.proxy.descriptors()
+
+    @classmethod
+    def tearDownClass(cls):
+        left = cls.proxy.wait_descriptors(cls.descriptors)
+        status = cls.proxy.stop()
+        log = cls.proxy.log()
+        cls.proxy.remove()
+        assert left == cls.descriptors, f"open at the end {left}, at the start {cls.descriptors}"
+        assert status == 0, f"exit status {status}:\n{log[-4000:]}"
+
+    def assertStatus(self, reply, status):
+        self.assertEqual(reply.status, status, repr(reply))

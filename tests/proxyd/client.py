@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""An IVBS client for tests, classic and modern, written from docs/protocol.md and not from the
+tree's codec: what both get wrong in the same way would not be found otherwise.
+
+Everything is blocking and bounded by a time-out. Packets that nobody asked for (LIST_PROXIES, NOTICE)
+are kept in `pushed`.
+"""
+
+import hashlib
+import socket
+import struct
+
+OPS = {
+    "GREETING": 1, "KEEPALIVE": 2, "LOGIN": 100, "ATTACH_TO_IMAGE": 200, "LIST_PROXIES": 211,
+    "READ": 300, "WRITE": 301, "HELLO": 1001, "NOTICE": 1002, "ATTACH_LEASE": 1200, "RESUME": 1201,
+    "FENCE": 1202, "DETACH": 1203, "LIST_IMAGES": 1210, "CREATE_IMAGE": 1211, "REMOVE_IMAGE": 1212,
+    "FLUSH": 1300, "TRIM": 1301, "WRITE_ZEROES": 1302, "WRITE_FUA": 1303,
+}
+STATUSES = {
+    0: "OK", 1: "NOT_FOUND", 2: "ALREADY_EXISTS", 3: "NOT_LOGGEDIN", 4: "PERMISSION_DENIED",
+    5: "READ_ONLY", 6: "NOT_READY", 10: "TEMPORARY_ERROR", 11: "PERMANENT_ERROR",
+    12: "USE_ANOTHER_PROXY", 13: "INVALID_REQUEST", 14: "EXPIRED", 100: "HELD", 101: "NO_SPACE",
+    102: "IN_USE",
+}
+CAP_FLUSH, CAP_FUA, CAP_TRIM, CAP_WRITE_ZEROES = 1, 2, 4, 8
+CAP_IMAGES, CAP_LEASE, CAP_FENCE, CAP_DURABILITY, CAP_NOTICE = 16, 32, 64, 128, 256
+ALL_CAPS = 0x1FF
+DATA_MAX = 32 << 20
+LENGTH_MAX = DATA_MAX + 8
+
+
+class Closed(Exception):
+    """The proxy has closed the connection."""
+
+
+class Reply:
+    def __init__(self, op, status, payload, sequence, session):
+        self.op, self.payload, self.sequence, self.session = op, payload, sequence, session
+        self.status = STATUSES.get(status, status)
+
+    def __repr__(self):
+        return f"<op {self.op} {self.status} #{self.sequence} {len(self.payload)} bytes>"
+
+
+def padded(text, size):
+    data = text if isinstance(text, bytes) else text.encode()
+    return data[:size].ljust(size, b"\0")
+
+
+def password_hex(password):
+    return hashlib.sha512(password.encode()).hexdigest().encode()
+
+
+def number(op):
+    return OPS[op] if isinstance(op, str) else op
+
+
+class Client:
+    def __init__(self, address, timeout=20):
+        self.socket = socket.create_connection(address, timeout)
+        self.sequence = 0
+        self.pushed = []
+        self.unmatched = {}
+        self.session = b"\0" * 32
+        self.greeting = self.receive()
+        assert self.greeting.op == OPS["GREETING"], self.greeting
+        self.session = self.greeting.session
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.socket.close()
+
+    # --- bytes
+
+    def receive_exactly(self, n):
+        data = bytearray()
+        while len(data) < n:
+            try:
+                part = self.socket.recv(n - len(data))
+            except (ConnectionResetError, BrokenPipeError):
+                part = b""
+            if not part:
+                raise Closed(f"after {len(data)} of {n} bytes")
+            data += part
+        return bytes(data)
+
+    def receive(self):
+        header = self.receive_exactly(48)
+        op, status, length, sequence = struct.unpack(">IIII", header[32:])
+        assert length <= LENGTH_MAX, f"a reply claims {length} bytes"
+        return Reply(op, status, self.receive_exactly(length), sequence, header[:32])
+
+    def packet(self, op, payload=b"", length=None, sequence=None, session=None, status=0):
+        if sequence is None:
+            self.sequence += 1
+            sequence = self.sequence
+        length = len(payload) if length is None else length
+        session = self.session if session is None else session
+        return session + struct.pack(">IIII", number(op), status, length, sequence) + payload
+
+    def send_raw(self, data):
+        self.socket.sendall(data)
+
+    def send(self, op, payload=b"", **how):
+        """Sends without waiting; returns the sequence."""
+        self.send_raw(self.packet(op, payload, **how))
+        return how.get("sequence") or self.sequence
+
+    def wait(self, sequence):
+        """The reply of a sequence, in whatever order replies come."""
+        while sequence not in self.unmatched:
+            reply = self.receive()
+            if reply.sequence == 0:
+                self.pushed.append(reply)
+            else:
+                assert reply.session == self.session, "a reply carries another session's id"
+                assert reply.sequence not in self.unmatched, f"two replies with {reply.sequence}"
+                self.unmatched[reply.sequence] = reply
+        return self.unmatched.pop(sequence)
+
+    def call(self, op, payload=b"", **how):
+        reply = self.wait(self.send(op, payload, **how))
+        assert reply.op == number(op), reply
+        return reply
+
+    def wait_pushed(self, op):
+        while not any(p.op == number(op) for p in self.pushed):
+            reply = self.receive()
+            assert reply.sequence == 0, reply
+            self.pushed.append(reply)
+        found = next(p for p in self.pushed if p.op == number(op))
+        self.pushed.remove(found)
+        return found
+
+    def wait_closed(self):
+        """Passes over what still comes; fails with a time-out when the connection stays."""
+        try:
+            while True:
+                self.receive()
+        except Closed:
+            return
+
+    # --- classic
+
+    def login(self, user="alice", password="secret"):
+        return self.call("LOGIN", padded(user, 32) + password_hex(password))
+
+    def attach(self, image):
+        return self.call("ATTACH_TO_IMAGE", padded(image, 256))
+
+    def read(self, offset, length):
+        return self.call("READ", struct.pack(">QQ", offset, length))
+
+    def write(self, offset, data, fua=False):
+        return self.call("WRITE_FUA" if fua else "WRITE", struct.pack(">Q", offset) + data)
+
+    # --- modern
+
+    def hello(self, caps=ALL_CAPS, machine=b"m" * 16, host="host", max_length=LENGTH_MAX):
+        payload = struct.pack(">QII", caps, max_length, 0) + machine + b"b" * 16 + padded(host, 32)
+        return self.call("HELLO", payload)
+
+    def attach_lease(self, image, read_only=False, steal=False):
+        return self.call("ATTACH_LEASE", struct.pack(">II", read_only | steal << 1, 0) + padded(image, 256))
+
+    def resume(self, image, token, generation, read_only=False):
+        return self.call("RESUME", struct.pack(">II", int(read_only), 0) + token + struct.pack(">QQ", generation, 0) +
+                         padded(image, 256))
+
+    def detach(self):
+        return self.call("DETACH")
+
+    def create(self, image, size):
+        return self.call("CREATE_IMAGE", struct.pack(">QII", size, 0, 0) + padded(image, 256))
+
+    def remove(self, image, uuid=b"\0" * 16):
+        return self.call("REMOVE_IMAGE", struct.pack(">II", 0, 0) + uuid + padded(image, 256))
+
+    def flush(self):
+        return self.call("FLUSH")
+
+    def trim(self, offset, length):
+        return self.call("TRIM", struct.pack(">QQ", offset, length))
+
+    def write_zeroes(self, offset, length, fua=False, no_hole=False):
+        return self.call("WRITE_ZEROES", struct.pack(">QQII", offset, length, fua | no_hole << 1, 0))
+
+    def list_page(self, after="", limit=256):
+        reply = self.call("LIST_IMAGES", struct.pack(">II", limit, 0) + padded(after, 256))
+        assert reply.status == "OK", reply
+        count, more = struct.unpack(">II", reply.payload[:8])
+        images, at = [], 8
+        for _ in range(count):
+            uuid = reply.payload[at:at + 16]
+            size, used, flags, n, _ = struct.unpack(">QQIHH", reply.payload[at + 16:at + 40])
+            name = reply.payload[at + 40:at + 40 + n].decode()
+            images.append({"name": name, "uuid": uuid, "size": size, "used": used, "attached": bool(flags & 1)})
+            at += 40 + n
+        assert at == len(reply.payload), "bytes behind the last image"
+        return images, bool(more)
+
+    def list(self):
+        images, more = self.list_page()
+        while more:
+            page, more = self.list_page(images[-1]["name"])
+            images += page
+        return {image["name"]: image for image in images}
+
+
+class Lease:
+    """The reply to ATTACH_LEASE and RESUME."""
+
+    def __init__(self, payload):
+        self.size, self.flags, self.block_size = struct.unpack(">QII", payload[:16])
+        self.uuid, self.token = payload[16:32], payload[32:48]
+        self.generation, = struct.unpack(">Q", payload[48:56])
+        self.boot_id, self.store_uuid = payload[64:80], payload[80:96]
+        self.mount_instance, self.error_epoch = struct.unpack(">QQ", payload[96:112])
+        self.read_only = bool(self.flags & 1)
+
+
+def proxies(payload):
+    """The addresses of a LIST_PROXIES payload."""
+    assert payload[:8] == b"IVBSPRX1", payload[:8]
+    count, = struct.unpack(">I", payload[8:12])
+    found, at = [], 16
+    for _ in range(count):
+        n, priority, _ = struct.unpack(">HHI", payload[at:at + 8])
+        found.append((priority, payload[at + 8:at + 8 + n].decode()))
+        at += 8 + n
+    assert at == len(payload)
+    return found

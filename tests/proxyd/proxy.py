@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Runs the proxy for a test: a store of its own, a port that the kernel chooses, readiness and status by
+the notification socket as systemd would hear them."""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+from client import Client, padded, password_hex
+
+BINARY = os.environ.get("PROXYD", "")
+DEADLINE = 60  # seconds; only a defect comes near it
+REFUSED = {0x6969, 0x65735546, 0x794C7630}  # file systems that no store may lie on
+USERS = {
+    "alice": {"password": "secret", "read": ["*"], "write": ["*"], "admin": True},
+    "writer": {"password": "w", "read": ["open*"], "write": ["vm-*"], "admin": False},
+    "reader": {"password": "r", "read": ["open*"], "write": [], "admin": False},
+}
+
+
+def file_system_type(path):
+    """statfs() has no place in the standard library."""
+    text = subprocess.run(["stat", "-f", "-c", "%t", path], check=True, stdout=subprocess.PIPE).stdout
+    return int(text, 16)
+
+
+def work_directory():
+    for base in (os.environ.get("TMPDIR", "/tmp"), "/var/tmp", "/dev/shm"):
+        if os.path.isdir(base) and file_system_type(base) not in REFUSED:
+            return tempfile.mkdtemp(prefix="proxyd-test-", dir=base)
+    raise RuntimeError("no local file system to put a store on")
+
+
+def slow_hash(password):
+    """As blockstorectl makes them, but cheap: a test logs in a hundred times."""
+    libcrypt = ctypes.CDLL("libcrypt.so.1")
+    libcrypt.crypt.restype = ctypes.c_char_p
+    return libcrypt.crypt(password_hex(password), b"$6$rounds=1000$saltsalt").decode()
+
+
+def users_json(users):
+    return json.dumps({"users": [
+        {"name": name, "hash": slow_hash(u["password"]), "read": u["read"], "write": u["write"], "admin": u["admin"]}
+        for name, u in users.items()]})
+
+
+class Proxy:
+    def __init__(self, store=None, preexec=None, **settings):
+        self.directory = work_directory()
+        self.store = store or os.path.join(self.directory, "store")
+        self.users_path = os.path.join(self.directory, "users.json")
+        self.config_path = os.path.join(self.directory, "proxy.json")
+        self.preexec = preexec
+        self.process = None
+        self.write_users(USERS)
+        config = {"listen": ["127.0.0.1:0"], "store": {"type": "file", "path": self.store}, "users": "users.json"}
+        config.update(settings)
+        with open(self.config_path, "w", encoding="utf-8") as file:
+            json.dump(config, file)
+
+    def write_users(self, users):
+        with open(self.users_path + ".new", "w", encoding="utf-8") as file:
+            file.write(users_json(users))
+        os.rename(self.users_path + ".new", self.users_path)
+
+    def start(self):
+        path = os.path.join(self.directory, "notify")
+        if os.path.exists(path):
+            os.unlink(path)
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self.notify.bind(path)
+        self.notify.settimeout(DEADLINE)
+        environment = dict(os.environ, NOTIFY_SOCKET=path)
+        environment.pop("JOURNAL_STREAM", None)
+        self.log_path = os.path.join(self.directory, "log")
+        with open(self.log_path, "a", encoding="utf-8") as log:
+            self.process = subprocess.Popen([BINARY, "--config", self.config_path], stdout=log, stderr=log,
+                                            env=environment, preexec_fn=self.preexec)
+        status = self.wait_notified("READY=1")
+        host, port = status.split("listening on ")[1].split()[0].rsplit(":", 1)
+        self.address = (host.strip("[]"), int(port))
+        return self
+
+    def wait_notified(self, what):
+        """Waits for a notification with that line; returns its STATUS=."""
+        self.notify.settimeout(0.2)
+        end = time.monotonic() + DEADLINE
+        while time.monotonic() < end:
+            try:
+                lines = self.notify.recv(65536).decode().split("\n")
+            except socket.timeout:
+                if self.process.poll() is not None:
+                    raise RuntimeError(f"the proxy has exited with {self.process.returncode}:\n{self.log()}") from None
+                continue
+            if any(line.startswith(what) for line in lines):
+                return next((line[7:] for line in lines if line.startswith("STATUS=")), "")
+        raise RuntimeError(f"no {what} came:\n{self.log()}")
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def descriptors(self):
+        """What it has open, by kind and target; numbers are left out."""
+        base = f"/proc/{self.process.pid}/fd"
+        found = []
+        for fd in os.listdir(base):
+            try:
+                found.append(os.readlink(f"{base}/{fd}").split("[")[0])
+            except FileNotFoundError:
+                pass
+        return sorted(found)
+
+    def wait_descriptors(self, expected):
+        """Until it has as much open as before: closing takes its time, and leaks stay."""
+        end = time.monotonic() + DEADLINE
+        while self.descriptors() != expected and time.monotonic() < end:
+            time.sleep(0.02)
+        return self.descriptors()
+
+    def wait_clients(self, n):
+        """Until the proxy says that it has n clients."""
+        text = "1 client," if n == 1 else f"{n} clients,"
+        end = time.monotonic() + DEADLINE
+        while time.monotonic() < end:
+            if self.wait_notified("STATUS=").startswith(text):
+                return
+        raise RuntimeError(f"never had {n} clients")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        """A clean stop; returns the exit status."""
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(DEADLINE)
+        self.notify.close()
+        return self.process.returncode
+
+    def remove(self):
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    # --- clients
+
+    def connect(self):
+        return Client(self.address)
+
+    def logged_in(self, user="alice", password=None):
+        client = self.connect()
+        reply = client.login(user, USERS[user]["password"] if password is None else password)
+        assert reply.status == "OK", reply
+        return client
+
+    def modern(self, user="alice", **hello):
+        client = self.connect()
+        assert client.hello(**hello).status == "OK"
+        reply = client.login(user, USERS[user]["password"])
+        assert reply.status == "OK", reply
+        return client
+
+    def create(self, name, size=1 << 20):
+        with self.modern() as client:
+            reply = client.create(name, size)
+            assert reply.status == "OK", reply
+        return name
+
+    def leased(self, name, **hello):
+        client = self.modern(**hello)
+        reply = client.attach_lease(name)
+        assert reply.status == "OK", reply
+        return client
+
+    def data_path(self, name):
+        return os.path.join(self.store, "images", name, "data")
+
+    def record(self, name):
+        with open(os.path.join(self.store, "images", name, "record.json"), encoding="utf-8") as file:
+            return json.load(file)
+
+
+__all__ = ["Proxy", "USERS", "BINARY", "padded", "work_directory"]
