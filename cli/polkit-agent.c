@@ -22,9 +22,13 @@ static pid_t agent = 0;
 /* In the child, which has one thread and leaves by exec or not at all. */
 static _Noreturn void agent_exec(int ready) {
         char number[16];
+        sigset_t none;
 
+        /* What the caller has blocked would stay so: SIGTERM has to end the agent. */
+        sigemptyset(&none);
         snprintf(number, sizeof number, "%d", ready);
-        if (prctl(PR_SET_PDEATHSIG, SIGTERM) == 0 && fcntl(ready, F_SETFD, 0) == 0)
+        if (sigprocmask(SIG_SETMASK, &none, NULL) == 0 && prctl(PR_SET_PDEATHSIG, SIGTERM) == 0 &&
+                fcntl(ready, F_SETFD, 0) == 0)
                 execl(PKTTYAGENT, "pkttyagent", "--notify-fd", number, "--fallback", (char *) NULL);
         _exit(EXIT_FAILURE);
 }
