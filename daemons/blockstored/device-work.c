@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What is done in the child. A device is disconnected only under an exclusive open of its node, which the kernel refuses while it is mounted, swapped on or stacked upon,
+ * and which keeps anybody from mounting it in between. Descriptors of processes do not stand in the way of such an open, so they are looked for by name as well. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <time.h>
+
+#include "cleanup.h"
+#include "device-sysfs.h"
+#include "device-work.h"
+#include "holders.h"
+
+#define SYSFS              "/sys"
+#define IO_TIMEOUT_MSEC    500U /* the longest stall after a lost connection, and how often a slow request is logged */
+#define UDEV_PATIENCE_MSEC 2000U
+#define UDEV_STEP_MSEC     20U
+
+static void fail(struct device_result *result, int error, const char *text) {
+        result->error = error;
+        (void) snprintf(result->text, sizeof(result->text), "%s", text);
+}
+
+void device_work_connect(const void *argument, struct device_result *result) {
+        const struct device_work *work = argument;
+        int r;
+
+        r = device_nbd_connect(&work->setup, &result->index);
+        if (r < 0) {
+                fail(result, r, "the kernel refused to connect a device");
+                return;
+        }
+
+        r = device_sysfs_set_io_timeout(SYSFS, result->index, IO_TIMEOUT_MSEC);
+        if (r < 0) {
+                fail(result, r, "the device's io_timeout could not be set");
+                return;
+        }
+
+        r = device_sysfs_trigger(SYSFS, result->index, work->trigger);
+        if (r < 0)
+                fail(result, r, "the device could not be announced to udev");
+}
+
+/* Somebody else may have taken the number since. */
+static int check_identity(const struct device_work *work) {
+        struct device_found *found = NULL;
+        int r, match = -ENODEV;
+        size_t n = 0;
+
+        r = device_sysfs_list(SYSFS, &found, &n);
+        if (r < 0)
+                return r;
+
+        for (size_t i = 0; i < n; i++) {
+                char identity[DEVICE_NBD_IDENTITY_MAX];
+
+                (void) snprintf(identity, sizeof(identity), "%s/%s", found[i].name, found[i].uuid);
+                if (found[i].index == work->index && strcmp(identity, work->setup.identity) == 0)
+                        match = 0;
+        }
+
+        device_found_free_many(found, n);
+        return match;
+}
+
+void device_work_reconfigure(const void *argument, struct device_result *result) {
+        const struct device_work *work = argument;
+        int r;
+
+        result->index = work->index;
+
+        r = check_identity(work);
+        if (r >= 0)
+                r = device_nbd_reconfigure(work->index, &work->setup);
+        if (r < 0)
+                fail(result, r, "the kernel refused the new connection");
+}
+
+/* Opens exclusively, and only if nobody else has it open. Returns the descriptor, or -EBUSY with result->text. */
+static int open_unheld(const struct device_work *work, struct device_result *result) {
+        static const struct holders_roots roots = { .proc = "/proc", .sys = SYSFS };
+        char node[32];
+
+        (void) snprintf(node, sizeof(node), "/dev/nbd%u", work->index);
+
+        for (unsigned waited = 0;; waited += UDEV_STEP_MSEC) {
+                _cleanup_close_ int fd = -EBADF;
+                bool only_udev = false;
+                int n, error = 0;
+
+                fd = open(node, O_RDONLY | O_EXCL | O_CLOEXEC);
+                if (fd < 0) {
+                        error = -errno;
+                        if (error != -EBUSY)
+                                return error;
+                }
+
+                n = holders_find(&roots, work->index, work->name, result->text, sizeof(result->text), &only_udev);
+                if (n < 0)
+                        return n;
+                if (n > 0)
+                        return -EBUSY;
+                if (fd >= 0 && !only_udev)
+                        return TAKE_FD(fd);
+
+                /* udev looks at each device that changes, and goes away by itself. */
+                if (waited >= UDEV_PATIENCE_MSEC) {
+                        if (fd >= 0)
+                                return TAKE_FD(fd);
+                        fail(result, -EBUSY, "used in another mount namespace, or by the kernel");
+                        return -EBUSY;
+                }
+                safe_close(TAKE_FD(fd));
+                (void) nanosleep(&(struct timespec){ .tv_nsec = UDEV_STEP_MSEC * 1000L * 1000L }, NULL);
+        }
+}
+
+void device_work_check(const void *argument, struct device_result *result) {
+        const struct device_work *work = argument;
+        int r;
+
+        result->index = work->index;
+
+        r = check_identity(work);
+        if (r >= 0)
+                r = open_unheld(work, result);
+        if (r < 0) {
+                result->error = r;
+                return;
+        }
+
+        safe_close(r);
+}
+
+void device_work_disconnect(const void *argument, struct device_result *result) {
+        const struct device_work *work = argument;
+        _cleanup_close_ int fd = -EBADF;
+        int r;
+
+        result->index = work->index;
+
+        r = check_identity(work);
+        if (r < 0) {
+                result->error = r;
+                return;
+        }
+
+        r = fd = open_unheld(work, result);
+        if (r < 0) {
+                result->error = r;
+                return;
+        }
+
+        if (work->flush && fsync(fd) < 0) {
+                fail(result, -errno, "flushing the device failed");
+                return;
+        }
+
+        r = device_nbd_disconnect(work->index);
+        if (r < 0) {
+                fail(result, r, "the kernel refused to disconnect the device");
+                return;
+        }
+
+        /* The device keeps its identity until the last descriptor is closed. */
+        fd = safe_close(fd);
+
+        r = device_sysfs_trigger(SYSFS, work->index, work->trigger);
+        if (r < 0)
+                fail(result, r, "the change could not be announced to udev");
+}

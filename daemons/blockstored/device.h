@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The kernel device of one image: connected, given a new connection, disconnected; each a sequence of steps in children and waits for udev, none of which blocks the loop. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <systemd/sd-event.h>
+
+#include "cleanup.h"
+#include "error-table.h"
+
+struct device;
+
+struct device_parameters {
+        uint64_t size;       /* bytes, a multiple of block_size, below 2^63 */
+        uint32_t block_size; /* bytes, a power of two, 512-4096 */
+        uint32_t flags;      /* NBD transmission flags */
+        char uuid[37];
+};
+
+/* The end of an operation, from the loop. failure FAILURE_NONE: it is done; else message is a sentence for a user. The device may be freed from here. */
+typedef void (*device_done_t)(enum failure failure, const char *message, void *userdata);
+
+int device_new(sd_event *event, const char *name, struct device **ret);
+/* Forgets what is under way; the kernel's device stays as it is. */
+struct device *device_free(struct device *device);
+DEFINE_CLEANUP(struct device *, device_free);
+
+/* Looks whether the kernel has a device with this image's name, and remembers its index. Returns 1 or 0, or a negative errno. */
+int device_discover(struct device *device);
+bool device_exists(const struct device *device);
+bool device_is_busy(const struct device *device); /* an operation is under way */
+uint32_t device_index(const struct device *device);
+const char *device_uuid(const struct device *device); /* NULL without a device */
+const char *device_phase(const struct device *device); /* printable */
+
+/* What is wrong with the parameters, or NULL. */
+const char *device_parameters_check(const struct device_parameters *parameters);
+
+/* Connects, or replaces the connection of the device that is there. Takes socket, also on failure. -EBUSY while an operation is under way. */
+int device_connect(struct device *device, const struct device_parameters *parameters, int socket, device_done_t done,
+        void *userdata);
+
+/* Disconnects if nobody holds the device. flush: send out what is cached; needs a living worker. -ENODEV without a device, -EBUSY as above. */
+int device_disconnect(struct device *device, bool flush, device_done_t done, void *userdata);
+
+/* FAILURE_BUSY with the holders, or FAILURE_NONE. Errors as device_disconnect(). */
+int device_check_unheld(struct device *device, device_done_t done, void *userdata);

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The state of an image comes from two sources: the worker says how I/O goes, and the supervisor sees what happens to unit, link and device. The table below is for the
+ * second; the first applies as it comes while a worker is linked, but for two things: a worker cannot make itself inactive, and while the image is being
+ * detached its status no longer tells otherwise.
+ *
+ * Every setter compares before it announces, so that PropertiesChanged carries exactly what has changed. */
+
+#include <string.h>
+
+#include "device-sysfs.h"
+#include "host-config.h"
+#include "image.h"
+
+static const char *const state_names[_IMAGE_STATE_MAX] = {
+        [IMAGE_INACTIVE] = "inactive",
+        [IMAGE_ATTACHING] = "attaching",
+        [IMAGE_ATTACHED] = "attached",
+        [IMAGE_RECONNECTING] = "reconnecting",
+        [IMAGE_PARKED] = "parked",
+        [IMAGE_DETACHING] = "detaching",
+        [IMAGE_FAILED] = "failed",
+};
+
+#define STAY (-1)
+
+/* Rows: where the image is. Columns: what happens. */
+static const signed char transitions[_IMAGE_STATE_MAX][_IMAGE_EVENT_MAX] = {
+        /*                       START            LINKED           LINK_LOST           DEVICE_FOUND        STOP             STOP_REFUSED        UNIT_STARTED     UNIT_GONE       UNIT_FAILED */
+        [IMAGE_INACTIVE]     = { IMAGE_ATTACHING, IMAGE_ATTACHING, STAY,               IMAGE_RECONNECTING, STAY,            STAY,               IMAGE_ATTACHING, STAY,           IMAGE_FAILED },
+        [IMAGE_ATTACHING]    = { STAY,            STAY,            STAY,               STAY,               IMAGE_DETACHING, STAY,               STAY,            IMAGE_INACTIVE, IMAGE_FAILED },
+        [IMAGE_ATTACHED]     = { STAY,            STAY,            IMAGE_RECONNECTING, STAY,               IMAGE_DETACHING, STAY,               STAY,            IMAGE_INACTIVE, IMAGE_FAILED },
+        [IMAGE_RECONNECTING] = { STAY,            STAY,            STAY,               STAY,               IMAGE_DETACHING, STAY,               STAY,            IMAGE_INACTIVE, IMAGE_FAILED },
+        [IMAGE_PARKED]       = { STAY,            STAY,            IMAGE_RECONNECTING, STAY,               IMAGE_DETACHING, STAY,               STAY,            IMAGE_INACTIVE, IMAGE_FAILED },
+        [IMAGE_DETACHING]    = { IMAGE_ATTACHING, IMAGE_ATTACHING, STAY,               STAY,               STAY,            IMAGE_ATTACHED,     STAY,            IMAGE_INACTIVE, IMAGE_FAILED },
+        [IMAGE_FAILED]       = { IMAGE_ATTACHING, IMAGE_ATTACHING, STAY,               STAY,               STAY,            STAY,               IMAGE_ATTACHING, IMAGE_INACTIVE, STAY },
+};
+
+const char *image_state_to_string(enum image_state state) {
+        if (state < 0 || state >= _IMAGE_STATE_MAX)
+                return NULL;
+        return state_names[state];
+}
+
+enum image_state image_state_from_string(const char *text) {
+        for (int i = 0; text && i < _IMAGE_STATE_MAX; i++)
+                if (strcmp(state_names[i], text) == 0)
+                        return i;
+        return _IMAGE_STATE_INVALID;
+}
+
+static void proxies_free(struct image_proxy *proxies, size_t n) {
+        for (size_t i = 0; proxies && i < n; i++) {
+                free(proxies[i].address);
+                free(proxies[i].state);
+                free(proxies[i].origin);
+        }
+        free(proxies);
+}
+
+static int proxies_copy(const struct image_proxy *from, size_t n, struct image_proxy **ret) {
+        struct image_proxy *copy = calloc(n > 0 ? n : 1, sizeof(*copy));
+
+        if (!copy)
+                return -ENOMEM;
+
+        for (size_t i = 0; i < n; i++) {
+                copy[i] = (struct image_proxy){
+                        .address = strdup(from[i].address),
+                        .state = strdup(from[i].state),
+                        .origin = strdup(from[i].origin),
+                        .priority = from[i].priority,
+                        .round_trip_usec = from[i].round_trip_usec,
+                };
+                if (!copy[i].address || !copy[i].state || !copy[i].origin) {
+                        proxies_free(copy, i + 1);
+                        return -ENOMEM;
+                }
+        }
+
+        *ret = copy;
+        return 0;
+}
+
+static bool proxies_equal(const struct image_proxy *a, size_t n_a, const struct image_proxy *b, size_t n_b) {
+        if (n_a != n_b)
+                return false;
+
+        for (size_t i = 0; i < n_a; i++)
+                if (strcmp(a[i].address, b[i].address) != 0 || strcmp(a[i].state, b[i].state) != 0 ||
+                        strcmp(a[i].origin, b[i].origin) != 0 || a[i].priority != b[i].priority ||
+                        a[i].round_trip_usec != b[i].round_trip_usec)
+                        return false;
+        return true;
+}
+
+int image_new(const char *name, struct image **ret) {
+        _cleanup_(image_freep) struct image *image = calloc(1, sizeof(*image));
+
+        if (!image)
+                return -ENOMEM;
+
+        image->name = strdup(name);
+        image->image_name = strdup(name);
+        image->uuid = strdup("");
+        image->state_reason = strdup("");
+        image->device = strdup("");
+        image->active_proxy = strdup("");
+        if (!image->name || !image->image_name || !image->uuid || !image->state_reason || !image->device ||
+                !image->active_proxy)
+                return -ENOMEM;
+
+        *ret = TAKE_PTR(image);
+        return 0;
+}
+
+struct image *image_free(struct image *image) {
+        if (!image)
+                return NULL;
+
+        proxies_free(image->proxies, image->n_proxies);
+        free(image->name);
+        free(image->image_name);
+        free(image->uuid);
+        free(image->state_reason);
+        free(image->device);
+        free(image->active_proxy);
+        free(image);
+        return NULL;
+}
+
+static void announce(struct image *image, uint32_t mask) {
+        if (mask && image->changed)
+                image->changed(image, mask);
+}
+
+/* Replaces a string if it differs. Returns 0 or -ENOMEM; sets bit in *mask when it has changed. */
+static int set_string(char **field, const char *value, uint32_t bit, uint32_t *mask) {
+        char *copy;
+
+        if (strcmp(*field, value) == 0)
+                return 0;
+
+        copy = strdup(value);
+        if (!copy)
+                return -ENOMEM;
+
+        free(*field);
+        *field = copy;
+        *mask |= bit;
+        return 0;
+}
+
+bool image_handle_event(struct image *image, enum image_event event, const char *reason) {
+        signed char next = transitions[image->state][event];
+        uint32_t mask = 0;
+
+        if (next != STAY) {
+                image->state = next;
+                mask |= IMAGE_STATE;
+        }
+        /* A reason belongs to a state; out of memory is none to keep the state back. */
+        if (next != STAY || reason)
+                (void) set_string(&image->state_reason, reason ? reason : "", IMAGE_STATE_REASON, &mask);
+
+        announce(image, mask);
+        return next != STAY;
+}
+
+static bool string_is_valid(const char *text) {
+        return !text || strlen(text) <= IMAGE_STRING_MAX;
+}
+
+static bool status_is_valid(const struct image_status *status) {
+        if (!string_is_valid(status->state_reason) || !string_is_valid(status->image_name) ||
+                !string_is_valid(status->active_proxy))
+                return false;
+        if (status->uuid && *status->uuid && !device_uuid_is_valid(status->uuid))
+                return false;
+        if (status->n_proxies > IMAGE_PROXIES_MAX)
+                return false;
+        for (size_t i = 0; i < status->n_proxies; i++)
+                if (!string_is_valid(status->proxies[i].address) || !string_is_valid(status->proxies[i].state) ||
+                        !string_is_valid(status->proxies[i].origin))
+                        return false;
+        return true;
+}
+
+static bool worker_may_say(const struct image *image, enum image_state state) {
+        if (state < 0 || state >= _IMAGE_STATE_MAX || state == IMAGE_INACTIVE)
+                return false;
+        return image->state != IMAGE_DETACHING || state == IMAGE_DETACHING || state == IMAGE_FAILED;
+}
+
+int image_apply_status(struct image *image, const struct image_status *status) {
+        uint32_t mask = 0;
+        int r = 0;
+
+        if (!status_is_valid(status))
+                return -EINVAL;
+
+        if ((status->mask & IMAGE_PROXIES) &&
+                !proxies_equal(image->proxies, image->n_proxies, status->proxies, status->n_proxies)) {
+                struct image_proxy *copy;
+
+                r = proxies_copy(status->proxies, status->n_proxies, &copy);
+                if (r < 0)
+                        return r;
+                proxies_free(image->proxies, image->n_proxies);
+                image->proxies = copy;
+                image->n_proxies = status->n_proxies;
+                mask |= IMAGE_PROXIES;
+        }
+
+        if (worker_may_say(image, status->state) && image->state != status->state) {
+                image->state = status->state;
+                mask |= IMAGE_STATE;
+                if (!status->state_reason)
+                        r = set_string(&image->state_reason, "", IMAGE_STATE_REASON, &mask);
+        }
+        if (r >= 0 && status->state_reason)
+                r = set_string(&image->state_reason, status->state_reason, IMAGE_STATE_REASON, &mask);
+        if (r >= 0 && status->image_name)
+                r = set_string(&image->image_name, status->image_name, IMAGE_IMAGE_NAME, &mask);
+        if (r >= 0 && status->uuid)
+                r = set_string(&image->uuid, status->uuid, IMAGE_UUID, &mask);
+        if (r >= 0 && status->active_proxy)
+                r = set_string(&image->active_proxy, status->active_proxy, IMAGE_ACTIVE_PROXY, &mask);
+
+        if ((status->mask & IMAGE_SIZE) && image->size != status->size) {
+                image->size = status->size;
+                mask |= IMAGE_SIZE;
+        }
+        if ((status->mask & IMAGE_READ_ONLY) && image->read_only != status->read_only) {
+                image->read_only = status->read_only;
+                mask |= IMAGE_READ_ONLY;
+        }
+        if ((status->mask & IMAGE_FAILOVERS) && image->failovers != status->failovers) {
+                image->failovers = status->failovers;
+                mask |= IMAGE_FAILOVERS;
+        }
+        if (status->failure != FAILURE_NONE)
+                image->failure = status->failure;
+        image->counters = status->counters;
+
+        announce(image, mask);
+        return r < 0 ? r : 0;
+}
+
+int image_set_device(struct image *image, const char *device) {
+        uint32_t mask = 0;
+        int r = set_string(&image->device, device, IMAGE_DEVICE, &mask);
+
+        announce(image, mask);
+        return r;
+}
+
+int image_set_reason(struct image *image, const char *reason) {
+        uint32_t mask = 0;
+        int r = set_string(&image->state_reason, reason, IMAGE_STATE_REASON, &mask);
+
+        announce(image, mask);
+        return r;
+}
+
+int image_set_configuration(struct image *image, bool configured, const char *image_name, bool read_only) {
+        uint32_t mask = 0;
+        int r = 0;
+
+        if (image->configured != configured) {
+                image->configured = configured;
+                mask |= IMAGE_CONFIGURED;
+        }
+
+        /* While a worker serves the image, it is what the worker says, whatever the file says by now. */
+        if (!image->linked && (image->state == IMAGE_INACTIVE || image->state == IMAGE_FAILED)) {
+                if (image_name)
+                        r = set_string(&image->image_name, image_name, IMAGE_IMAGE_NAME, &mask);
+                if (image->read_only != read_only) {
+                        image->read_only = read_only;
+                        mask |= IMAGE_READ_ONLY;
+                }
+        }
+
+        announce(image, mask);
+        return r;
+}
+
+void image_forget_worker(struct image *image) {
+        uint32_t mask = 0;
+
+        if (image->n_proxies > 0) {
+                proxies_free(image->proxies, image->n_proxies);
+                image->proxies = NULL;
+                image->n_proxies = 0;
+                mask |= IMAGE_PROXIES;
+        }
+        if (image->size != 0) {
+                image->size = 0;
+                mask |= IMAGE_SIZE;
+        }
+        if (image->failovers != 0) {
+                image->failovers = 0;
+                mask |= IMAGE_FAILOVERS;
+        }
+        if (*image->active_proxy) {
+                *image->active_proxy = 0;
+                mask |= IMAGE_ACTIVE_PROXY;
+        }
+        if (*image->uuid) {
+                *image->uuid = 0;
+                mask |= IMAGE_UUID;
+        }
+        image->counters = (struct image_counters){};
+
+        announce(image, mask);
+}
+
+bool image_is_forgettable(const struct image *image) {
+        return image->state == IMAGE_INACTIVE && !image->configured && !image->linked && !*image->device;
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What a worker calls, for its image. A device does one thing at a time: a worker's call that meets another operation (a look at who holds it, or the end of a device
+ * that had lost its worker) waits for its turn instead of failing. */
+
+#include <errno.h>
+#include <string.h>
+
+#include "image-log.h"
+#include "manager.h"
+#include "peer-bus.h"
+#include "peer-unit.h"
+
+static void on_device_connected(enum failure failure, const char *message, void *userdata) {
+        struct managed *managed = userdata;
+        struct worker_link *caller = managed->device_caller;
+        char node[32] = "";
+
+        managed->device_caller = NULL;
+
+        if (failure == FAILURE_NONE) {
+                (void) snprintf(node, sizeof(node), "/dev/nbd%u", device_index(managed->device));
+                (void) image_set_device(managed->image, node);
+                log_image(LOG_INFO, managed->image->name, "%s is connected", node);
+        } else {
+                log_image(LOG_ERR, managed->image->name, "%s", message);
+                if (!device_exists(managed->device))
+                        (void) image_set_device(managed->image, "");
+        }
+
+        if (caller)
+                worker_link_answer_device(caller, failure, message, node);
+        managed_device_free_again(managed);
+        managed_consider_gone(managed);
+}
+
+static void on_device_disconnected(enum failure failure, const char *message, void *userdata) {
+        struct managed *managed = userdata;
+        struct worker_link *caller = managed->device_caller;
+
+        managed->device_caller = NULL;
+
+        if (failure == FAILURE_NONE || failure == FAILURE_NOT_ATTACHED) {
+                log_image(LOG_INFO, managed->image->name, "%s is disconnected", managed->image->device);
+                (void) image_set_device(managed->image, "");
+        } else
+                log_image(LOG_WARNING, managed->image->name, "%s", message);
+
+        if (caller)
+                worker_link_answer_device(caller, failure, message, NULL);
+        managed_device_free_again(managed);
+        managed_consider_gone(managed);
+}
+
+static int begin_connect(struct managed *managed, struct worker_link *link, const struct device_parameters *parameters,
+        int socket) {
+        int r;
+
+        r = device_connect(managed->device, parameters, socket, on_device_connected, managed);
+        if (r >= 0)
+                managed->device_caller = link;
+        return r;
+}
+
+static int begin_disconnect(struct managed *managed, struct worker_link *link) {
+        int r;
+
+        r = device_disconnect(managed->device, true, on_device_disconnected, managed);
+        if (r >= 0)
+                managed->device_caller = link;
+        return r;
+}
+
+void managed_device_free_again(struct managed *managed) {
+        struct worker_link *link = managed->link;
+        int r;
+
+        if (!managed->device_queued || device_is_busy(managed->device))
+                return;
+
+        managed->device_queued = false;
+        if (!link) {
+                managed->device_socket = safe_close(managed->device_socket);
+                return;
+        }
+
+        r = managed->device_queued_connect
+                ? begin_connect(managed, link, &managed->device_wanted, TAKE_FD(managed->device_socket))
+                : begin_disconnect(managed, link);
+        if (r < 0)
+                worker_link_answer_device(link, r == -ENODEV ? FAILURE_NOT_ATTACHED : FAILURE_INTERNAL, strerror(-r), NULL);
+}
+
+/* Keeps the call for managed_device_free_again(). Takes socket. */
+static void queue(struct managed *managed, const struct device_parameters *parameters, int socket) {
+        managed->device_queued = true;
+        managed->device_queued_connect = !!parameters;
+        if (parameters)
+                managed->device_wanted = *parameters;
+        safe_close(managed->device_socket);
+        managed->device_socket = socket;
+}
+
+static int worker_hello(struct worker_link *link, void *userdata) {
+        struct manager *manager = userdata;
+        struct managed *managed;
+        int r;
+
+        r = manager_get(manager, link->name, &managed);
+        if (r < 0)
+                return r;
+
+        managed->link = link;
+        managed->image->linked = true;
+        managed->image->failure = FAILURE_NONE;
+        managed->image->counters = link->counters;
+        link->owner = managed;
+        managed_discover_device(managed);
+        (void) image_handle_event(managed->image, IMAGE_EVENT_LINKED, NULL);
+        log_image(LOG_INFO, link->name, "Worker %d has called in", (int) link->pid);
+        manager_check_idle(manager);
+        return 0;
+}
+
+static void worker_lost(struct worker_link *link, void *userdata) {
+        struct manager *manager = userdata;
+        struct managed *managed = link->owner;
+
+        if (managed->device_caller == link)
+                managed->device_caller = NULL;
+        if (managed->link != link)
+                return; /* a newer one has taken its place */
+
+        managed->link = NULL;
+        managed->image->linked = false;
+        (void) image_handle_event(managed->image, IMAGE_EVENT_LINK_LOST,
+                managed->image->state == IMAGE_ATTACHED || managed->image->state == IMAGE_PARKED
+                        ? "The worker has ended its connection; it is expected back"
+                        : NULL);
+        /* What the unit came to was perhaps seen before its worker's link ended. */
+        if (managed->unit_known && managed->work == MANAGED_IDLE) {
+                if (unit_state_is_failed(&managed->unit)) {
+                        char message[1024];
+
+                        (void) unit_state_failure(&managed->unit, managed->service, message, sizeof(message));
+                        (void) image_handle_event(managed->image, IMAGE_EVENT_UNIT_FAILED, message);
+                } else if (unit_state_is_gone(&managed->unit)) {
+                        (void) image_handle_event(managed->image, IMAGE_EVENT_UNIT_GONE, NULL);
+                        image_forget_worker(managed->image);
+                        (void) options_remove(managed->image->name);
+                        attach_options_done(&managed->options);
+                }
+        }
+        managed_consider_gone(managed);
+        (void) managed_collect(managed);
+        manager_check_idle(manager);
+}
+
+static int worker_connect_device(struct worker_link *link, const struct device_parameters *parameters, int socket,
+        sd_bus_error *error) {
+        struct managed *managed = link->owner;
+        int r;
+
+        if (device_is_busy(managed->device)) {
+                queue(managed, parameters, socket);
+                return 0;
+        }
+
+        r = begin_connect(managed, link, parameters, socket);
+        if (r < 0)
+                return peer_bus_error_set(error, r == -EAGAIN ? FAILURE_BUSY : FAILURE_INTERNAL,
+                        "The device of %s cannot be connected: %s", link->name,
+                        r == -EAGAIN ? "too many device operations are stuck in the kernel" : strerror(-r));
+        return 0;
+}
+
+static int worker_disconnect_device(struct worker_link *link, sd_bus_error *error) {
+        struct managed *managed = link->owner;
+        int r;
+
+        if (device_is_busy(managed->device)) {
+                queue(managed, NULL, -EBADF);
+                return 0;
+        }
+
+        r = begin_disconnect(managed, link);
+        if (r == -ENODEV)
+                return peer_bus_error_set(error, FAILURE_NOT_ATTACHED, "Image %s has no device", link->name);
+        if (r < 0)
+                return peer_bus_error_set(error, FAILURE_INTERNAL, "The device of %s cannot be disconnected: %s", link->name,
+                        strerror(-r));
+        return 0;
+}
+
+static int worker_update(struct worker_link *link, const struct image_status *status) {
+        struct managed *managed = link->owner;
+        enum image_state before = managed->image->state;
+        int r;
+
+        r = image_apply_status(managed->image, status);
+        if (r < 0)
+                return r;
+
+        if (managed->image->state == IMAGE_ATTACHED && before != IMAGE_ATTACHED) {
+                managed->options.steal = false;
+                (void) options_spend_steal(managed->image->name);
+        }
+        return 0;
+}
+
+const struct worker_link_ops managed_worker_ops = {
+        .identify = peer_unit_identify,
+        .hello = worker_hello,
+        .lost = worker_lost,
+        .connect_device = worker_connect_device,
+        .disconnect_device = worker_disconnect_device,
+        .update = worker_update,
+};

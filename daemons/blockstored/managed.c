@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* An image comes to be managed when it is configured, when a caller or a worker names it, or when the kernel has its device; and it stays until none of that is so. Its unit is
+ * watched all the time: a start by `systemctl` that fails before the worker has called in shows on the bus as well.
+ *
+ * A device outlives its worker: requests wait for the next one. Only when the unit is gone for good, inactive or failed without a job, is there nobody to wait for; then the
+ * device is disconnected if nobody holds it. If somebody does, it stays, and every so often it is looked again. */
+
+#include <errno.h>
+#include <string.h>
+
+#include "image-log.h"
+#include "manager.h"
+
+#define GONE_RETRY_USEC (10U * 1000U * 1000U)
+
+static void on_image_changed(struct image *image, uint32_t mask) {
+        struct managed *managed = image->owner;
+
+        if (mask & IMAGE_STATE)
+                log_event(LOG_INFO, LOG_FIELDS({ "IMAGE", image->name }, { "STATE", image_state_to_string(image->state) }),
+                        "%s: %s%s%s", image->name, image_state_to_string(image->state), *image->state_reason ? ": " : "",
+                        image->state_reason);
+
+        managed->announce |= mask;
+        (void) sd_event_source_set_enabled(managed->manager->announce_source, SD_EVENT_ONESHOT);
+}
+
+static void on_device_gone(enum failure failure, const char *message, void *userdata) {
+        struct managed *managed = userdata;
+
+        if (failure == FAILURE_NONE || failure == FAILURE_NOT_ATTACHED) {
+                log_image(LOG_NOTICE, managed->image->name, "%s, which had no worker any more, is disconnected",
+                        *managed->image->device ? managed->image->device : "Its device");
+                (void) image_set_device(managed->image, "");
+                managed_device_free_again(managed);
+                (void) managed_collect(managed);
+                return;
+        }
+
+        if (strcmp(managed->image->state_reason, message) != 0 && managed->image->state != IMAGE_FAILED) {
+                log_image(LOG_WARNING, managed->image->name, "No worker serves it any more, but %s", message);
+                (void) image_set_reason(managed->image, message);
+        }
+        (void) sd_event_source_set_time_relative(managed->gone_timer, GONE_RETRY_USEC);
+        (void) sd_event_source_set_enabled(managed->gone_timer, SD_EVENT_ONESHOT);
+        managed_device_free_again(managed);
+}
+
+void managed_consider_gone(struct managed *managed) {
+        bool gone = managed->unit_known && (unit_state_is_gone(&managed->unit) || unit_state_is_failed(&managed->unit));
+
+        if (!gone || managed->link || managed->work != MANAGED_IDLE || !device_exists(managed->device) ||
+                device_is_busy(managed->device))
+                return;
+
+        /* Without a worker nothing can be flushed; what nobody holds has nothing to flush either. */
+        if (device_disconnect(managed->device, false, on_device_gone, managed) == -ENODEV)
+                (void) image_set_device(managed->image, "");
+}
+
+static int on_gone_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        managed_consider_gone(userdata);
+        return 0;
+}
+
+static void on_unit(const struct unit_state *state, void *userdata) {
+        struct managed *managed = userdata;
+        char message[1024];
+
+        managed->unit = *state;
+        managed->unit_known = true;
+
+        if (unit_state_is_failed(state)) {
+                (void) unit_state_failure(state, managed->service, message, sizeof(message));
+                if (!managed->link)
+                        (void) image_handle_event(managed->image, IMAGE_EVENT_UNIT_FAILED, message);
+        } else if (unit_state_is_gone(state)) {
+                if (!managed->link && managed->work == MANAGED_IDLE) {
+                        if (image_handle_event(managed->image, IMAGE_EVENT_UNIT_GONE, NULL)) {
+                                image_forget_worker(managed->image);
+                                /* Stopped by somebody else: what AttachImage was given went with it. */
+                                (void) options_remove(managed->image->name);
+                                attach_options_done(&managed->options);
+                        }
+                }
+        } else if (strcmp(state->active_state, "deactivating") == 0)
+                (void) image_handle_event(managed->image, IMAGE_EVENT_STOP, NULL);
+        else if (!managed->link)
+                (void) image_handle_event(managed->image, IMAGE_EVENT_UNIT_STARTED, NULL);
+
+        managed_consider_gone(managed);
+        (void) managed_collect(managed);
+}
+
+void managed_discover_device(struct managed *managed) {
+        char node[32];
+
+        if (device_is_busy(managed->device) || device_discover(managed->device) <= 0)
+                return;
+
+        (void) snprintf(node, sizeof(node), "/dev/nbd%u", device_index(managed->device));
+        (void) image_set_device(managed->image, node);
+        (void) image_handle_event(managed->image, IMAGE_EVENT_DEVICE_FOUND, NULL);
+}
+
+static int compare_names(const struct managed *a, const struct managed *b) {
+        return strcmp(a->image->name, b->image->name);
+}
+
+int managed_new(struct manager *manager, const char *name, struct managed **ret) {
+        struct managed *managed;
+        int r;
+
+        if (HASH_COUNT(manager->images) >= IMAGES_MAX)
+                return -E2BIG;
+
+        managed = calloc(1, sizeof(*managed));
+        if (!managed)
+                return -ENOMEM;
+        managed->manager = manager;
+        managed->device_socket = -EBADF;
+        managed->options.read_only = -1;
+        LIST_INIT(&managed->operations);
+
+        r = image_new(name, &managed->image);
+        if (r >= 0)
+                r = device_new(manager->event, name, &managed->device);
+        if (r >= 0)
+                r = sd_bus_path_encode(IMAGE_PATH, name, &managed->path);
+        if (r >= 0 &&
+                (asprintf(&managed->service, "image@%s.service", name) < 0 ||
+                        asprintf(&managed->socket, "image@%s.socket", name) < 0 ||
+                        asprintf(&managed->target, "image@%s.target", name) < 0))
+                r = -ENOMEM;
+        if (r >= 0)
+                r = sd_event_add_time(manager->event, &managed->gone_timer, CLOCK_MONOTONIC, 0, 0, on_gone_timer, managed);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(managed->gone_timer, SD_EVENT_OFF);
+        if (r >= 0)
+                r = units_watch(manager->units, managed->service, on_unit, managed, &managed->watch);
+        if (r < 0) {
+                managed_free(managed);
+                return r;
+        }
+
+        managed->image->owner = managed;
+        managed->image->changed = on_image_changed;
+        HASH_ADD_KEYPTR(hh, manager->images, managed->image->name, strlen(managed->image->name), managed);
+        HASH_SORT(manager->images, compare_names);
+        managed_discover_device(managed);
+        image_bus_announce_added(managed);
+
+        *ret = managed;
+        return 0;
+}
+
+struct managed *managed_free(struct managed *managed) {
+        if (!managed)
+                return NULL;
+
+        if (managed->image && managed->image->owner) {
+                image_bus_announce_removed(managed);
+                HASH_DEL(managed->manager->images, managed);
+        }
+        operations_fail(&managed->operations, FAILURE_INTERNAL, "The supervisor is stopping");
+        units_call_free(managed->call);
+        units_call_free(managed->stray_call);
+        units_watch_free(managed->watch);
+        sd_event_source_disable_unref(managed->gone_timer);
+        safe_close(managed->device_socket);
+        device_free(managed->device);
+        attach_options_done(&managed->options);
+        image_free(managed->image);
+        free(managed->path);
+        free(managed->service);
+        free(managed->socket);
+        free(managed->target);
+        free(managed);
+        return NULL;
+}
+
+bool managed_collect(struct managed *managed) {
+        struct manager *manager = managed->manager;
+
+        if (!image_is_forgettable(managed->image) || managed->work != MANAGED_IDLE || !LIST_EMPTY(&managed->operations) ||
+                !managed->unit_known || device_is_busy(managed->device))
+                return false;
+
+        managed_free(managed);
+        manager_check_idle(manager);
+        return true;
+}

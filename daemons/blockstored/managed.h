@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* An image with all that the supervisor runs for it: its device, its worker's link, the watch on its unit, and what callers asked for. */
+
+#include <uthash.h>
+
+#include "device.h"
+#include "image.h"
+#include "operation.h"
+#include "options.h"
+#include "units.h"
+#include "worker-link.h"
+
+struct manager;
+
+/* What is being done with the units on behalf of callers. */
+enum managed_work {
+        MANAGED_IDLE,
+        MANAGED_STARTING,
+        MANAGED_STOPPING,
+};
+
+struct managed {
+        UT_hash_handle hh;
+        struct manager *manager;
+        struct image *image;
+        char *path; /* on the bus */
+        char *service, *socket, *target;
+        uint32_t announce; /* properties whose change is to be told */
+        bool announced;    /* InterfacesAdded has been sent */
+
+        struct units_watch *watch;
+        struct unit_state unit; /* as last seen */
+        bool unit_known;
+
+        struct worker_link *link; /* greeted */
+        struct device *device;
+        struct worker_link *device_caller; /* whose call the device's operation answers */
+        bool device_queued, device_queued_connect; /* a call that waits for the device to be free */
+        struct device_parameters device_wanted;
+        int device_socket;
+        sd_event_source *gone_timer; /* when to look again whether a device without a worker is let go */
+
+        enum managed_work work;
+        struct units_call *call, *stray_call;
+        bool socket_was_active;
+        struct attach_options options;
+        struct operation_list operations;
+};
+
+/* Adds an image to the manager. Returns 0; -E2BIG when there are too many; or a negative errno. */
+int managed_new(struct manager *manager, const char *name, struct managed **ret);
+/* Announces the end and frees. */
+struct managed *managed_free(struct managed *managed);
+/* Frees it when nothing on this host knows of it any more. Returns whether it did. */
+bool managed_collect(struct managed *managed);
+
+/* Looks for the kernel's device of this image. */
+void managed_discover_device(struct managed *managed);
+/* The device is free again: what waited for it begins. */
+void managed_device_free_again(struct managed *managed);
+/* If neither unit nor worker is there any more: disconnects the device, unless somebody holds it. */
+void managed_consider_gone(struct managed *managed);
+
+/* managed-worker.c: what workers call. */
+extern const struct worker_link_ops managed_worker_ops;
+
+/* managed-attach.c and managed-detach.c: callers on the bus. Take over the answer when they return 0; else error is set. options is taken (emptied). */
+int managed_attach(struct managed *managed, struct attach_options *options, sd_bus_message *message, sd_bus_error *error);
+int managed_detach(struct managed *managed, sd_bus_message *message, sd_bus_error *error);

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The supervisor as a whole. */
+
+#include <stdbool.h>
+
+#include <systemd/sd-bus.h>
+#include <systemd/sd-event.h>
+
+#include "bouncer.h"
+#include "cleanup.h"
+#include "config-watch.h"
+#include "managed.h"
+#include "query.h"
+#include "units.h"
+#include "worker-link.h"
+
+#define BUS_NAME          "org.blockstore"
+#define MANAGER_PATH      "/org/blockstore"
+#define MANAGER_INTERFACE "org.blockstore.Manager"
+#define IMAGE_PATH        "/org/blockstore/image"
+#define IMAGE_INTERFACE   "org.blockstore.Image"
+#define IMAGES_MAX        4096U
+
+struct manager {
+        sd_event *event;
+        bool activated; /* by a socket of systemd, which brings us back: we may leave when idle */
+        uint64_t idle_usec;
+
+        sd_bus *bus;
+        bool bus_connected, listed; /* ... and the units have been listed, so that what the bus is told is complete */
+        sd_event_source *bus_retry, *announce_source, *idle_timer;
+
+        struct units *units;
+        struct units_call *list_call;
+        struct worker_links *links;
+        struct bouncer *bouncer;
+        struct config_watch *config_watch;
+        struct managed *images; /* hash by name */
+        unsigned n_operations;
+        LIST_HEAD(, query) queries;
+};
+
+int manager_new(struct manager **ret);
+struct manager *manager_free(struct manager *manager);
+DEFINE_CLEANUP(struct manager *, manager_free);
+/* Everything that the rest of the system may rely on when this returns: the socket is listened on, devices are known. */
+int manager_startup(struct manager *manager);
+int manager_run(struct manager *manager);
+
+struct managed *manager_find(struct manager *manager, const char *name);
+/* The same, made if need be. */
+int manager_get(struct manager *manager, const char *name, struct managed **ret);
+/* To be called when something that keeps the supervisor here has come or gone. */
+void manager_check_idle(struct manager *manager);
+
+/* manager-bus.c */
+int manager_bus_connect(struct manager *manager);
+void manager_bus_request_name(struct manager *manager);
+/* Gives the name back and looks whether a call has come meanwhile. Returns whether it is safe to leave. */
+bool manager_bus_release(struct manager *manager);
+void manager_bus_close(struct manager *manager);
+
+/* image-bus.c */
+int image_bus_add(struct manager *manager);
+void image_bus_announce(struct managed *managed);      /* PropertiesChanged of what has changed */
+void image_bus_announce_added(struct managed *managed);
+void image_bus_announce_removed(struct managed *managed);

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A worker says why it gives up in two ways that outlive it: its exit status, of the table, and the last STATUS= it sent, a sentence for a user. Both are what `systemctl
+ * status` shows, so a caller on the bus is told just the same. */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "unit-state.h"
+
+/* systemd's own exit statuses, of systemd.exec(5): from 200 on, of which 243 is about credentials. */
+#define SYSTEMD_EXIT_FIRST       200
+#define SYSTEMD_EXIT_CREDENTIALS 243
+
+bool unit_state_is_gone(const struct unit_state *state) {
+        return strcmp(state->active_state, "inactive") == 0 && state->job == 0;
+}
+
+bool unit_state_is_failed(const struct unit_state *state) {
+        return strcmp(state->active_state, "failed") == 0 && state->job == 0;
+}
+
+static bool in_table(int32_t status) {
+        for (unsigned i = 0; i < failure_table_size; i++)
+                if ((int32_t) failure_table[i].failure == status)
+                        return true;
+        return false;
+}
+
+static enum failure classify(const struct unit_state *state, const char **ret_cause) {
+        *ret_cause = NULL;
+
+        if (strcmp(state->load_state, "not-found") == 0) {
+                *ret_cause = "the unit is not installed";
+                return FAILURE_SYSTEM;
+        }
+        if (strcmp(state->load_state, "masked") == 0) {
+                *ret_cause = "the unit is masked";
+                return FAILURE_SYSTEM;
+        }
+        if (in_table(state->exec_main_status)) {
+                *ret_cause = failure_lookup((enum failure) state->exec_main_status)->description;
+                return (enum failure) state->exec_main_status;
+        }
+        if (state->exec_main_status == SYSTEMD_EXIT_CREDENTIALS) {
+                *ret_cause = "its credentials could not be set up";
+                return FAILURE_CONFIGURATION;
+        }
+        if (strcmp(state->result, "timeout") == 0) {
+                *ret_cause = "it was not ready within its time";
+                return FAILURE_TIMEOUT;
+        }
+        if (strcmp(state->result, "start-limit-hit") == 0) {
+                *ret_cause = "it was started too often in a row; wait, or \"systemctl reset-failed\" it";
+                return FAILURE_BUSY;
+        }
+        if (strcmp(state->result, "resources") == 0 || strcmp(state->result, "exec-condition") == 0 ||
+                strcmp(state->result, "protocol") == 0 || state->exec_main_status >= SYSTEMD_EXIT_FIRST) {
+                *ret_cause = "systemd could not start it";
+                return FAILURE_SYSTEM;
+        }
+        return FAILURE_INTERNAL;
+}
+
+enum failure unit_state_failure(const struct unit_state *state, const char *unit, char *message, size_t size) {
+        const char *cause;
+        enum failure failure = classify(state, &cause);
+
+        if (!message)
+                return failure;
+
+        if (state->status_text[0] && strcmp(state->result, "success") != 0 && strcmp(state->result, "start-limit-hit") != 0)
+                (void) snprintf(message, size, "%s", state->status_text);
+        else if (cause)
+                (void) snprintf(message, size, "%s failed: %s (\"systemctl status %s\" tells more)", unit, cause, unit);
+        else
+                (void) snprintf(message, size, "%s failed (%s, exit status %d; \"systemctl status %s\" tells more)", unit,
+                        state->result[0] ? state->result : state->active_state, (int) state->exec_main_status, unit);
+        return failure;
+}

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* org.blockstore.Supervisor, as dbus/private-org.blockstore.Supervisor.xml describes it: what a worker may call. Arguments are checked here for what they are; what they mean
+ * is decided above. Anything but Hello before Hello is refused. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "image-log.h"
+#include "peer-bus.h"
+#include "worker-link.h"
+
+#define STATUS_KEYS_MAX 128U
+
+static int require_greeting(struct worker_link *link, sd_bus_error *error) {
+        if (link->greeted)
+                return 0;
+        return peer_bus_error_set(error, FAILURE_PROTOCOL, "Say Hello first");
+}
+
+static int method_hello(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        struct worker_link *link = userdata;
+        uint32_t version;
+        int r;
+
+        r = sd_bus_message_read(message, "u", &version);
+        if (r < 0)
+                return r;
+
+        if (version == 0)
+                return peer_bus_error_set(error, FAILURE_PROTOCOL, "There is no link version 0");
+        if (version > SUPERVISOR_LINK_VERSION)
+                version = SUPERVISOR_LINK_VERSION;
+
+        r = worker_link_greet(link);
+        if (r < 0)
+                return peer_bus_error_set(error, r == -E2BIG ? FAILURE_BUSY : FAILURE_INTERNAL,
+                        "The worker of %s cannot be taken on: %s", link->name, strerror(-r));
+
+        return sd_bus_reply_method_return(message, "us", version, link->name);
+}
+
+/* What is wrong with the descriptor, or NULL. It must be the end of a socket pair that the worker's own user made: the kernel is about to write to it. */
+static const char *check_socket(int fd, uid_t uid) {
+        struct ucred maker = {};
+        struct stat st;
+        int value;
+        socklen_t n;
+
+        if (fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode))
+                return "the descriptor is not a socket";
+
+        n = sizeof(value);
+        if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &value, &n) < 0 || value != AF_UNIX)
+                return "the socket is not AF_UNIX";
+
+        n = sizeof(value);
+        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &value, &n) < 0 || value != SOCK_STREAM)
+                return "the socket is not a stream";
+
+        n = sizeof(value);
+        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &n) < 0 || value != 0)
+                return "the socket listens";
+
+        n = sizeof(maker);
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &maker, &n) < 0 || maker.pid == 0)
+                return "the socket is not connected";
+        if (maker.uid != uid)
+                return "the socket's other end belongs to another user";
+
+        return NULL;
+}
+
+static int begin_device_call(struct worker_link *link, sd_bus_message *message, bool connect, sd_bus_error *error) {
+        if (link->pending)
+                return peer_bus_error_set(error, FAILURE_BUSY, "The device of %s is being worked on", link->name);
+
+        link->pending = sd_bus_message_ref(message);
+        link->pending_connect = connect;
+        return 0;
+}
+
+static int method_connect_device(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        struct worker_link *link = userdata;
+        struct device_parameters parameters = {};
+        const char *uuid, *wrong;
+        int fd, copy, r;
+
+        r = require_greeting(link, error);
+        if (r < 0)
+                return r;
+
+        r = sd_bus_message_read(
+                message, "htuus", &fd, &parameters.size, &parameters.block_size, &parameters.flags, &uuid);
+        if (r < 0)
+                return r;
+
+        (void) snprintf(parameters.uuid, sizeof(parameters.uuid), "%s", uuid);
+        wrong = strlen(uuid) >= sizeof(parameters.uuid) ? "the UUID is not one" : NULL;
+        wrong = wrong ?: check_socket(fd, link->uid);
+        wrong = wrong ?: device_parameters_check(&parameters);
+        if (wrong) {
+                log_image(LOG_WARNING, link->name, "The worker wants a device that cannot be: %s", wrong);
+                return peer_bus_error_set(error, FAILURE_USAGE, "No device for %s: %s", link->name, wrong);
+        }
+
+        r = begin_device_call(link, message, true, error);
+        if (r < 0)
+                return r;
+
+        copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        r = copy < 0 ? -errno : worker_link_ops(link)->connect_device(link, &parameters, copy, error);
+        if (r < 0) {
+                link->pending = sd_bus_message_unref(link->pending);
+                return r;
+        }
+        return 1;
+}
+
+static int method_disconnect_device(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        struct worker_link *link = userdata;
+        int r;
+
+        r = require_greeting(link, error);
+        if (r < 0)
+                return r;
+
+        r = begin_device_call(link, message, false, error);
+        if (r < 0)
+                return r;
+
+        r = worker_link_ops(link)->disconnect_device(link, error);
+        if (r < 0) {
+                link->pending = sd_bus_message_unref(link->pending);
+                return r;
+        }
+        return 1;
+}
+
+void worker_link_answer_device(struct worker_link *link, enum failure failure, const char *message, const char *node) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *pending = TAKE_PTR(link->pending);
+        int r;
+
+        if (!pending)
+                return;
+
+        if (failure != FAILURE_NONE)
+                r = sd_bus_reply_method_errorf(pending, failure_lookup(failure)->bus_name, "%s", message);
+        else if (link->pending_connect)
+                r = sd_bus_reply_method_return(pending, "s", node);
+        else
+                r = sd_bus_reply_method_return(pending, NULL);
+        if (r < 0)
+                worker_link_drop(link, "it cannot be answered");
+}
+
+/* One a(susts) of at most IMAGE_PROXIES_MAX; strings point into the message. Returns 0 or a negative errno. */
+static int read_proxies(sd_bus_message *message, struct image_proxy *proxies, size_t *ret_n) {
+        size_t n = 0;
+        int r;
+
+        r = sd_bus_message_enter_container(message, SD_BUS_TYPE_VARIANT, "a(susts)");
+        if (r < 0)
+                return r;
+
+        r = sd_bus_message_enter_container(message, SD_BUS_TYPE_ARRAY, "(susts)");
+        if (r < 0)
+                return r;
+
+        for (;;) {
+                const char *address, *state, *origin;
+                uint64_t round_trip;
+                uint32_t priority;
+
+                r = sd_bus_message_read(message, "(susts)", &address, &priority, &state, &round_trip, &origin);
+                if (r < 0)
+                        return r;
+                if (r == 0)
+                        break;
+                if (n >= IMAGE_PROXIES_MAX)
+                        return -EINVAL;
+                proxies[n++] = (struct image_proxy){
+                        .address = (char *) address,
+                        .state = (char *) state,
+                        .origin = (char *) origin,
+                        .priority = priority,
+                        .round_trip_usec = round_trip,
+                };
+        }
+
+        r = sd_bus_message_exit_container(message);
+        if (r < 0)
+                return r;
+
+        *ret_n = n;
+        return sd_bus_message_exit_container(message);
+}
+
+/* Reads the variant of one key. A key that is not known is passed over, one of another type is refused. */
+static int read_key(sd_bus_message *message, const char *key, struct image_status *status, struct image_proxy *proxies) {
+        struct image_counters *counters = &status->counters;
+        const struct {
+                const char *key, *type;
+                void *value;
+                uint32_t bit;
+        } keys[] = {
+                { "StateReason", "s", &status->state_reason, 0 },
+                { "ImageName", "s", &status->image_name, 0 },
+                { "UUID", "s", &status->uuid, 0 },
+                { "ActiveProxy", "s", &status->active_proxy, 0 },
+                { "Size", "t", &status->size, IMAGE_SIZE },
+                { "Failovers", "t", &status->failovers, IMAGE_FAILOVERS },
+                { "ReadOperations", "t", &counters->read_operations, 0 },
+                { "WriteOperations", "t", &counters->write_operations, 0 },
+                { "FlushOperations", "t", &counters->flush_operations, 0 },
+                { "ReadBytes", "t", &counters->read_bytes, 0 },
+                { "WrittenBytes", "t", &counters->written_bytes, 0 },
+                { "Errors", "t", &counters->errors, 0 },
+                { "LatencyUSec", "t", &counters->latency_usec, 0 },
+                { "InFlight", "u", &counters->in_flight, 0 },
+        };
+        int r;
+
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++)
+                if (strcmp(keys[i].key, key) == 0) {
+                        status->mask |= keys[i].bit;
+                        return sd_bus_message_read(message, "v", keys[i].type, keys[i].value);
+                }
+
+        if (strcmp(key, "State") == 0) {
+                const char *state;
+
+                r = sd_bus_message_read(message, "v", "s", &state);
+                if (r < 0)
+                        return r;
+                status->state = image_state_from_string(state);
+                return status->state < 0 ? -EINVAL : 0;
+        }
+        if (strcmp(key, "ReadOnly") == 0) {
+                int value; /* sd-bus writes an int for "b" */
+
+                r = sd_bus_message_read(message, "v", "b", &value);
+                if (r < 0)
+                        return r;
+                status->read_only = value;
+                status->mask |= IMAGE_READ_ONLY;
+                return 0;
+        }
+        if (strcmp(key, "Failure") == 0) {
+                uint32_t value;
+
+                r = sd_bus_message_read(message, "v", "u", &value);
+                if (r < 0)
+                        return r;
+                status->failure = failure_lookup((enum failure) value)->failure;
+                return 0;
+        }
+        if (strcmp(key, "Proxies") == 0) {
+                status->mask |= IMAGE_PROXIES;
+                status->proxies = proxies;
+                return read_proxies(message, proxies, &status->n_proxies);
+        }
+
+        return sd_bus_message_skip(message, "v");
+}
+
+static int method_update(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        struct worker_link *link = userdata;
+        struct image_status status = { .state = _IMAGE_STATE_INVALID, .counters = link->counters };
+        struct image_proxy proxies[IMAGE_PROXIES_MAX];
+        unsigned n = 0;
+        int r;
+
+        r = require_greeting(link, error);
+        if (r < 0)
+                return r;
+
+        r = sd_bus_message_enter_container(message, SD_BUS_TYPE_ARRAY, "{sv}");
+        while (r >= 0) {
+                const char *key;
+
+                r = sd_bus_message_enter_container(message, SD_BUS_TYPE_DICT_ENTRY, "sv");
+                if (r <= 0)
+                        break;
+
+                r = sd_bus_message_read(message, "s", &key);
+                if (r >= 0)
+                        r = ++n > STATUS_KEYS_MAX ? -EINVAL : read_key(message, key, &status, proxies);
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(message);
+        }
+        if (r >= 0) {
+                link->counters = status.counters;
+                r = worker_link_ops(link)->update(link, &status);
+        }
+        if (r < 0) {
+                /* No reply is expected: without this a worker's mistake would be invisible. */
+                errno = -r;
+                log_image(LOG_WARNING, link->name, "The worker's status was refused: %m");
+                return peer_bus_error_set(error, FAILURE_USAGE, "The status is not valid");
+        }
+
+        return sd_bus_reply_method_return(message, NULL);
+}
+
+static const sd_bus_vtable supervisor_vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        SD_BUS_METHOD_WITH_ARGS("Hello", SD_BUS_ARGS("u", version), SD_BUS_RESULT("u", version, "s", name), method_hello,
+                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ConnectDevice",
+                SD_BUS_ARGS("h", socket, "t", size, "u", block_size, "u", flags, "s", uuid), SD_BUS_RESULT("s", node),
+                method_connect_device, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("DisconnectDevice", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_disconnect_device,
+                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Update", SD_BUS_ARGS("a{sv}", status), SD_BUS_NO_RESULT, method_update,
+                SD_BUS_VTABLE_UNPRIVILEGED | SD_BUS_VTABLE_METHOD_NO_REPLY),
+        SD_BUS_VTABLE_END,
+};
+
+int worker_link_bus_add(struct worker_link *link) {
+        return sd_bus_add_object_vtable(
+                link->bus, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, supervisor_vtable, link);
+}
