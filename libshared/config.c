@@ -7,6 +7,7 @@
  * Values are handed to the table's handlers in the order of the file. A handler may have stored some by the time another refuses: the
  * caller applies to a fresh structure and throws it away on failure. */
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -262,6 +263,7 @@ int config_file_open(const char *path, struct config_file **ret, char **ret_mess
         r = read_all(fd, &text, &n);
         if (r < 0)
                 return fail(ret_message, r, "%s: cannot read: %s", path, strerror(-r));
+        assert(text);
 
         return parse(path, text, n, ret, ret_message);
 }

@@ -6,6 +6,7 @@
  * Ranges are checked where a value is read, for there the line is known. What only makes sense together (a host without any proxy, say) is the
  * business of whoever needs it: a CLI that lists files must not fail on it. */
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -117,9 +118,11 @@ static int handle_proxy(struct config_context *context, struct json_object *valu
                 r = config_refuse(
                         context, value, "an address as a string, or an object with \"address\" and \"priority\"");
 
-        for (size_t i = 0; r >= 0 && i < config->n_proxies; i++)
+        for (size_t i = 0; r >= 0 && i < config->n_proxies; i++) {
+                assert(proxy->address);
                 if (strcmp(config->proxies[i].address, proxy->address) == 0)
                         r = config_refuse(context, value, "each proxy once");
+        }
 
         if (r < 0) {
                 free(proxy->address);

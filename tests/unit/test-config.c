@@ -390,7 +390,7 @@ static void files(void) {
         ASSERT_TRUE(f);
         for (unsigned i = 0; i <= CONFIG_FILE_MAX; i++)
                 fputc(' ', f);
-        ASSERT_EQ(fclose(f), 0);
+        ASSERT_TRUE(fclose(f) == 0);
         ASSERT_ERROR(config_file_open(path, &file, &message), EFBIG);
         snprintf(expected, sizeof(expected), "%s: expected at most 1048576 bytes, found more", path);
         ASSERT_STREQ(message, expected);
@@ -404,7 +404,7 @@ static void files(void) {
         for (unsigned i = 0; i < 10000; i++)
                 fputc('\n', f);
         fputs("\"x\": 1 }", f);
-        ASSERT_EQ(fclose(f), 0);
+        ASSERT_TRUE(fclose(f) == 0);
         ASSERT_OK(config_file_open(path, &file, &message));
         ASSERT_STREQ(config_file_path(file), path);
         {

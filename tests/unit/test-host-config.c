@@ -27,7 +27,7 @@ static void put(const char *name, const char *content) {
         f = fopen(path, "we");
         ASSERT_TRUE(f);
         fputs(content, f);
-        ASSERT_EQ(fclose(f), 0);
+        ASSERT_TRUE(fclose(f) == 0);
 }
 
 static void put_all(const char *host, const char *image, const char *options) {
@@ -210,7 +210,7 @@ static void wrong_values(void) {
 }
 
 static void too_many_proxies(void) {
-        char *text = malloc(65 * 16), *p = text;
+        char *text = malloc(65 * 16), *p;
         struct host_config *config;
 
         ASSERT_TRUE(text);
