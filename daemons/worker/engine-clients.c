@@ -43,21 +43,20 @@ static void fill_export(const struct engine *engine, struct nbd_export *ret) {
 }
 
 /* Who may write. The kernel's page cache would never hear of what a client on the socket writes, so beside a writing kernel device clients only read; otherwise the first
- * client writes and later ones read, unless they are said to know what they are doing. FLUSH reaches the proxy whichever connection it comes on and covers what any of them
- * had acknowledged, hence CAN_MULTI_CONN. */
+ * client writes and later ones read, unless they are said to know what they are doing. A client may use several connections only where they are all alike: where all read,
+ * or all write, since FLUSH reaches the proxy whichever connection it comes on, and covers what any of them had acknowledged. */
 static void frontend_open(void *userdata, struct frontend *frontend, bool use, struct nbd_export *ret) {
         struct engine *engine = userdata;
+        bool exclusive = engine->settings.config->nbd_access == NBD_ACCESS_EXCLUSIVE;
         struct frontend *other;
-        bool taken = false;
 
         fill_export(engine, ret);
-        ret->flags |= NBD_FLAG_CAN_MULTI_CONN;
-
         TAILQ_FOREACH(other, &engine->frontends, entry)
-                if (other != frontend && other->writes && (other->kernel || engine->settings.config->nbd_access == NBD_ACCESS_EXCLUSIVE))
-                        taken = true;
-        if (taken)
-                ret->flags |= NBD_FLAG_READ_ONLY;
+                if (other != frontend && other->writes && (other->kernel || exclusive))
+                        ret->flags |= NBD_FLAG_READ_ONLY;
+
+        if ((ret->flags & NBD_FLAG_READ_ONLY) || !exclusive)
+                ret->flags |= NBD_FLAG_CAN_MULTI_CONN;
 }
 
 static void frontend_submit(void *userdata, struct request *request) {

@@ -252,11 +252,11 @@ static void session_ready(struct session *s) {
         }
 
         pool->state = POOL_ATTACHED;
-        if (first)
-                pool->ops->attached(pool->userdata);
-        else
+        if (!first)
                 pool->failovers++;
         pool->ops->changed(pool->userdata);
+        if (first && pool->ops->attached)
+                pool->ops->attached(pool->userdata);
         pump(pool);
 }
 

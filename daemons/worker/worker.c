@@ -164,9 +164,10 @@ static void on_attached(void *userdata, const struct attachment *attachment) {
 static void on_status(void *userdata, const struct engine_status *status) {
         struct worker *w = userdata;
         enum pool_state before = w->status.state;
+        uint64_t failovers = w->status.failovers;
 
         w->status = *status;
-        if (status->state != before && w->ready && status->state == POOL_ATTACHED)
+        if (status->failovers > failovers && status->state == POOL_ATTACHED)
                 log_worker(w, LOG_NOTICE, "attached", "I/O goes on, through %s.", status->active_proxy);
         else if (status->state != before && status->state == POOL_RECONNECTING)
                 log_worker(w, LOG_WARNING, "reconnecting", "The proxy was lost; I/O waits. %s", status->reason);
