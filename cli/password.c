@@ -4,6 +4,7 @@
  * keep a copy), echo off and on again whatever ends the reading. A signal that would end the process while the
  * terminal is silent is caught, so that the terminal is put right first. */
 
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
@@ -12,24 +13,23 @@
 #include "password.h"
 #include "report.h"
 
-static volatile sig_atomic_t interrupted = 0;
-
 static void on_interrupt(int number) {
-        interrupted = number;
 }
 
-/* One line without its end. Returns its length, -ENODATA when there is none, -E2BIG, -EINTR, -EINVAL for a NUL byte.
- */
-static int read_line(int fd, char buffer[static PASSWORD_MAX]) {
+/* One line without its end. The signals of mask, and no others, may end the wait for it. Returns its length, -ENODATA
+ * when there is none, -E2BIG, -EINTR, -EINVAL for a NUL byte. */
+static int read_line(int fd, const sigset_t *mask, char buffer[static PASSWORD_MAX]) {
+        struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
         size_t n = 0;
 
         for (;;) {
                 char c;
                 ssize_t k;
 
+                /* Only here are signals let through: one that comes a moment before the wait ends it as well. */
+                if (ppoll(&poll_fd, 1, NULL, mask) < 0)
+                        return -errno;
                 k = read(fd, &c, 1);
-                if (k < 0 && errno == EINTR && !interrupted)
-                        continue;
                 if (k < 0)
                         return -errno;
                 if (k == 0 && n == 0)
@@ -52,6 +52,7 @@ static const int caught[] = { SIGINT, SIGTERM, SIGQUIT, SIGHUP };
 static int read_line_silently(const char *prompt, char buffer[static PASSWORD_MAX]) {
         struct sigaction before[ELEMENTSOF(caught)], action = { .sa_handler = on_interrupt };
         struct termios shown, silent;
+        sigset_t blocked, mask;
         int r;
 
         if (tcgetattr(STDIN_FILENO, &shown) < 0)
@@ -60,21 +61,26 @@ static int read_line_silently(const char *prompt, char buffer[static PASSWORD_MA
         silent.c_lflag &= ~(tcflag_t) ECHO;
         silent.c_lflag |= ECHONL;
 
-        /* No SA_RESTART: read() has to come back. */
-        for (unsigned i = 0; i < ELEMENTSOF(caught); i++)
+        sigemptyset(&blocked);
+        for (unsigned i = 0; i < ELEMENTSOF(caught); i++) {
+                sigaddset(&blocked, caught[i]);
                 (void) sigaction(caught[i], &action, before + i);
+        }
+        (void) sigprocmask(SIG_BLOCK, &blocked, &mask);
 
         if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent) < 0)
                 r = -errno;
         else {
                 fputs(prompt, stderr);
                 fflush(stderr);
-                r = read_line(STDIN_FILENO, buffer);
+                r = read_line(STDIN_FILENO, &mask, buffer);
                 (void) tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown);
                 if (r < 0)
                         fputc('\n', stderr);
         }
 
+        /* One that is still pending is taken by our handler, not by what ends the process. */
+        (void) sigprocmask(SIG_SETMASK, &mask, NULL);
         for (unsigned i = 0; i < ELEMENTSOF(caught); i++)
                 (void) sigaction(caught[i], before + i, NULL);
 
@@ -106,7 +112,7 @@ int password_read(const char *user, char password[static PASSWORD_MAX]) {
                 snprintf(prompt, sizeof prompt, "New password of %s: ", user);
                 r = read_line_silently(prompt, password);
         } else
-                r = read_line(STDIN_FILENO, password);
+                r = read_line(STDIN_FILENO, NULL, password);
         if (r < 0)
                 return complain(r);
         if (r == 0)
