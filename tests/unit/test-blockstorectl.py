@@ -419,9 +419,9 @@ class ChangeTest(Base):
 
     def test_create(self):
         self.check(run('create', 'new', '1.5G'), 0, 'new is created: 1.5G, UUID 0a6f3c1e-8f2b-4f6e-9a59-2f4c7d1b8e03.\n')
-        self.check(run('create', 'with/slash', '512', '--json=short'), 0)
+        self.check(run('create', 'with space', '512', '--json=short'), 0)
         self.assertEqual(self.mock.changes(), ['CreateImage new 1610612736 interactive',
-                                               'CreateImage with/slash 512 interactive'])
+                                               'CreateImage with space 512 interactive'])
         image = json.loads(run('create', 'new', '4096', '--json=short').stdout)
         self.assertEqual(image, {'name': 'new', 'size': 4096, 'uuid': '0a6f3c1e-8f2b-4f6e-9a59-2f4c7d1b8e03'})
 
