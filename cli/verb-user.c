@@ -16,10 +16,10 @@ static const char *arg_file = "/etc/blockstore/proxyd/users.json";
 static struct string_list arg_read, arg_write;
 static bool arg_admin;
 
-#define FILE_OPTION                                                                                                   \
-        {                                                                                                             \
-                "file", 0, "FILE", "The file of users (default: /etc/blockstore/proxyd/users.json)", OPTION_STRING,   \
-                        &arg_file                                                                                     \
+#define FILE_OPTION                                                                                                 \
+        {                                                                                                           \
+                "file", 0, "FILE", "The file of users (default: /etc/blockstore/proxyd/users.json)", OPTION_STRING, \
+                        &arg_file                                                                                   \
         }
 
 static const struct option_entry add_options[] = {
