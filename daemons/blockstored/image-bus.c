@@ -46,6 +46,13 @@ DEFINE_NUMBER_GETTER(get_errors, "t", IMAGE_OF(userdata)->counters.errors);
 DEFINE_NUMBER_GETTER(get_latency, "t", IMAGE_OF(userdata)->counters.latency_usec);
 DEFINE_NUMBER_GETTER(get_in_flight, "u", IMAGE_OF(userdata)->counters.in_flight);
 
+static int get_failure(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
+        void *userdata, sd_bus_error *error) {
+        enum failure failure = image_shown_failure(IMAGE_OF(userdata));
+
+        return sd_bus_message_append(reply, "s", failure == FAILURE_NONE ? "" : failure_lookup(failure)->bus_name);
+}
+
 static int get_proxies(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
         void *userdata, sd_bus_error *error) {
         const struct image *image = IMAGE_OF(userdata);
@@ -136,6 +143,7 @@ static const sd_bus_vtable image_vtable[] = {
         SD_BUS_PROPERTY("ReadOnly", "b", get_read_only, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("State", "s", get_state, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("StateReason", "s", get_state_reason, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("Failure", "s", get_failure, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Device", "s", get_device, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Unit", "s", get_unit, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("ActiveProxy", "s", get_active_proxy, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
@@ -235,6 +243,7 @@ void image_bus_announce(struct managed *managed) {
                 { IMAGE_READ_ONLY, "ReadOnly" },
                 { IMAGE_STATE, "State" },
                 { IMAGE_STATE_REASON, "StateReason" },
+                { IMAGE_FAILURE, "Failure" },
                 { IMAGE_DEVICE, "Device" },
                 { IMAGE_ACTIVE_PROXY, "ActiveProxy" },
                 { IMAGE_PROXIES, "Proxies" },

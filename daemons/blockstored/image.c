@@ -129,7 +129,17 @@ struct image *image_free(struct image *image) {
         return NULL;
 }
 
+enum failure image_shown_failure(const struct image *image) {
+        if (image->state != IMAGE_FAILED)
+                return FAILURE_NONE;
+        return image->failure != FAILURE_NONE ? image->failure : FAILURE_INTERNAL;
+}
+
 static void announce(struct image *image, uint32_t mask) {
+        if (image_shown_failure(image) != image->told_failure) {
+                image->told_failure = image_shown_failure(image);
+                mask |= IMAGE_FAILURE;
+        }
         if (mask && image->changed)
                 image->changed(image, mask);
 }
@@ -165,6 +175,11 @@ bool image_handle_event(struct image *image, enum image_event event, const char 
 
         announce(image, mask);
         return next != STAY;
+}
+
+bool image_fail(struct image *image, enum failure failure, const char *reason) {
+        image->failure = failure;
+        return image_handle_event(image, IMAGE_EVENT_UNIT_FAILED, reason);
 }
 
 static bool string_is_valid(const char *text) {

@@ -52,6 +52,7 @@ enum image_property {
         IMAGE_PROXIES = 1U << 8,
         IMAGE_CONFIGURED = 1U << 9,
         IMAGE_FAILOVERS = 1U << 10,
+        IMAGE_FAILURE = 1U << 11,
 };
 
 struct image_proxy {
@@ -87,7 +88,7 @@ struct image {
         struct image_proxy *proxies;
         size_t n_proxies;
         struct image_counters counters;
-        enum failure failure; /* why the worker said that it gives up */
+        enum failure failure, told_failure; /* why it has failed, or its worker gives up; what was last announced of it */
 
         /* mask: what has changed since it was last called. May be NULL. */
         void (*changed)(struct image *image, uint32_t mask);
@@ -104,6 +105,12 @@ DEFINE_CLEANUP(struct image *, image_free);
 
 /* Moves to what the table gives for the event; reason (NULL: nothing to say) is shown with the new state. Returns whether the state has changed. */
 bool image_handle_event(struct image *image, enum image_event event, const char *reason);
+
+/* The same for IMAGE_EVENT_UNIT_FAILED, with the kind of failure. */
+bool image_fail(struct image *image, enum failure failure, const char *reason);
+
+/* While State is failed: why; else FAILURE_NONE. */
+enum failure image_shown_failure(const struct image *image);
 
 /* Takes over what a worker said, as far as it has a say. Returns 0, -ENOMEM, or -EINVAL for a string too long, a UUID that is none, or too many proxies; then
  * nothing is taken over. */

@@ -33,7 +33,7 @@ static void on_socket_stopped(const char *result, const char *message, void *use
 static void end_failed(struct managed *managed, enum failure failure, const char *message) {
         managed->work = MANAGED_IDLE;
         log_image(LOG_ERR, managed->image->name, "Attaching failed: %s", message);
-        (void) image_handle_event(managed->image, IMAGE_EVENT_UNIT_FAILED, message);
+        (void) image_fail(managed->image, failure, message);
         (void) options_remove(managed->image->name);
         attach_options_done(&managed->options);
 

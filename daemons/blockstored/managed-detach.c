@@ -77,7 +77,7 @@ static void on_service_known(const struct unit_state *state, int error, void *us
                 /* A caller who wanted it gone and hears why it is not has no use for a failed unit, unless the device is left. */
                 if (device_discover(managed->device) == 0)
                         units_reset_failed(managed->manager->units, managed->service);
-                (void) image_handle_event(managed->image, IMAGE_EVENT_UNIT_FAILED, message);
+                (void) image_fail(managed->image, failure, message);
                 end_failed(managed, failure, message);
                 return;
         }

@@ -141,9 +141,10 @@ static void worker_lost(struct worker_link *link, void *userdata) {
         if (managed->unit_known && managed->work == MANAGED_IDLE) {
                 if (unit_state_is_failed(&managed->unit)) {
                         char message[1024];
+                        enum failure failure;
 
-                        (void) unit_state_failure(&managed->unit, managed->service, message, sizeof(message));
-                        (void) image_handle_event(managed->image, IMAGE_EVENT_UNIT_FAILED, message);
+                        failure = unit_state_failure(&managed->unit, managed->service, message, sizeof(message));
+                        (void) image_fail(managed->image, failure, message);
                 } else if (unit_state_is_gone(&managed->unit)) {
                         (void) image_handle_event(managed->image, IMAGE_EVENT_UNIT_GONE, NULL);
                         image_forget_worker(managed->image);

@@ -72,9 +72,10 @@ static void on_unit(const struct unit_state *state, void *userdata) {
         managed->unit_known = true;
 
         if (unit_state_is_failed(state)) {
-                (void) unit_state_failure(state, managed->service, message, sizeof(message));
+                enum failure failure = unit_state_failure(state, managed->service, message, sizeof(message));
+
                 if (!managed->link)
-                        (void) image_handle_event(managed->image, IMAGE_EVENT_UNIT_FAILED, message);
+                        (void) image_fail(managed->image, failure, message);
         } else if (unit_state_is_gone(state)) {
                 if (!managed->link && managed->work == MANAGED_IDLE) {
                         if (image_handle_event(managed->image, IMAGE_EVENT_UNIT_GONE, NULL)) {
