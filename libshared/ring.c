@@ -160,6 +160,9 @@ int ring_step(struct ring *ring, bool wait) {
         int r;
 
         run_deferred(ring);
+        /* Deferred work may have been the last that was waited for. */
+        if (ring->stopping)
+                wait = false;
 
         r = wait ? io_uring_submit_and_wait(&ring->uring, 1) : io_uring_submit_and_get_events(&ring->uring);
         if (r < 0 && r != -EINTR && r != -EAGAIN && r != -EBUSY)

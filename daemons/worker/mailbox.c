@@ -40,11 +40,24 @@ int mailbox_new(struct mailbox **ret) {
         return 0;
 }
 
+/* Whoever would have taken it is gone: only the memory of each mail is given back. */
+static void drop_undelivered(struct mailbox *mailbox) {
+        int flags = fcntl(mailbox->read_fd, F_GETFL);
+        struct mail *mail;
+
+        if (flags < 0 || fcntl(mailbox->read_fd, F_SETFL, flags | O_NONBLOCK) < 0)
+                return;
+
+        while (read(mailbox->read_fd, &mail, sizeof(mail)) == (ssize_t) sizeof(mail))
+                free(mail);
+}
+
 struct mailbox *mailbox_free(struct mailbox *mailbox) {
         if (!mailbox)
                 return NULL;
 
         sd_event_source_disable_unref(mailbox->source);
+        drop_undelivered(mailbox);
         safe_close(mailbox->read_fd);
         safe_close(mailbox->write_fd);
         free(mailbox);

@@ -7,7 +7,7 @@
 
 #include "ring.h"
 
-/* Embedded in what is sent. deliver() runs on the receiving thread and owns the mail. */
+/* The first member of what is sent, which was allocated. deliver() runs on the receiving thread and owns the mail. */
 struct mail {
         void (*deliver)(struct mail *mail, void *context);
 };
@@ -15,7 +15,7 @@ struct mail {
 struct mailbox;
 
 int mailbox_new(struct mailbox **ret);
-/* Mail that was not delivered is lost: the caller stops both threads first. */
+/* Mail that was not delivered is freed, what it refers to is not: the caller stops both threads first. */
 struct mailbox *mailbox_free(struct mailbox *mailbox);
 DEFINE_CLEANUP(struct mailbox *, mailbox_free);
 
