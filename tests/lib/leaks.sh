@@ -82,12 +82,15 @@ leaks_check() {
     leaks_kernel "$1"
 }
 
-# leaks_clear: by force, so that the next case starts clean.
+# leaks_clear: by force, so that the next case starts clean. What did not stop by itself in a
+# few seconds is killed: the case has failed already.
 leaks_clear() {
-    local d
-    awk '$1 ~ "^/dev/(nbd|blockstore)" { print $2 }' /proc/mounts | tac | xargs -r -n 1 timeout 10 umount -l
-    timeout 20 systemctl stop 'image@*' 'blockstore-query@*' 'blockstore-proxyd@*'
-    timeout 10 systemctl kill -s KILL 'image@*' 'blockstore-proxyd@*' 2>/dev/null
+    local d units=('image@*' 'blockstore-query@*' 'blockstore-proxyd@*')
+    awk '$1 ~ "^/dev/(nbd|blockstore)" || $2 ~ "^/var/lib/blockstore-proxy" { print $2 }' /proc/mounts |
+        tac | xargs -r -n 1 timeout 10 umount -l
+    timeout 5 systemctl stop "${units[@]}"
+    timeout 5 systemctl kill -s KILL "${units[@]}" 2>/dev/null
+    timeout 10 systemctl stop "${units[@]}"
     for d in /sys/block/nbd*; do
         [ ! -e "$d/pid" ] || timeout 10 nbd-client -d "/dev/${d##*/}"
     done
