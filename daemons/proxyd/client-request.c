@@ -66,10 +66,29 @@ static void *get_buffer(struct client *client, size_t size) {
                 if (!client->waits_for_memory)
                         TAILQ_INSERT_TAIL(&proxy->memory_waiters, client, memory_entry);
                 client->waits_for_memory = true;
+                proxy->memory_short(proxy);
                 client_pause(client, PAUSE_MEMORY);
         } else
                 leave_line(client);
         return NULL;
+}
+
+void client_check_progress(struct client *client, unsigned patience) {
+        /* Of what it sends, only a payload is held in a buffer: other packets are no excuse for not taking answers. */
+        uint64_t bytes = client->stream.bytes_out + (client->receiving ? client->stream.bytes_in : 0);
+
+        if (client->bytes_in_flight == 0 || client->attachment.n_ios > 0 || bytes != client->seen_bytes) {
+                client->seen_bytes = bytes;
+                client->n_stalled = 0;
+                return;
+        }
+
+        if (++client->n_stalled < patience)
+                return;
+        log_event(LOG_NOTICE, CLIENT_FIELDS(client),
+                "%s takes no answers, and others wait for the memory that they fill: connection closed",
+                client->address);
+        client_close(client, -EPROTO);
 }
 
 /* --- requests --- */

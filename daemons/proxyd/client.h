@@ -80,6 +80,8 @@ struct client {
         uint64_t bytes_in_flight;
         unsigned pauses;
         bool waits_for_memory;
+        uint64_t seen_bytes; /* see client_check_progress() */
+        unsigned n_stalled;
         struct request *receiving; /* whose payload comes in at present */
         uint64_t skip;             /* bytes of a refused payload that are still to come */
         bool over;                 /* the stream has called closed() */
@@ -99,6 +101,8 @@ int client_new(struct client **ret, struct proxy *proxy, int fd, const struct so
 void client_close(struct client *client, int error);
 /* The proxy stops. */
 void client_drain(struct client *client);
+/* To be called at intervals while others wait for memory: closes a client that holds some, and has moved no byte of it for so many calls. */
+void client_check_progress(struct client *client, unsigned patience);
 /* Pushes LIST_PROXIES to an attached client that is keeping up. */
 void client_push_proxies(struct client *client);
 /* The users file is another one. */
@@ -159,7 +163,7 @@ void client_remove_image(struct client *client, const struct ivbs_header *header
 void client_list_proxies(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 
 /* The fields of every log line about it. */
-#define CLIENT_FIELDS(client)                                                                                         \
-        LOG_FIELDS({ "CLIENT", (client)->address }, { "USER", (client)->user[0] ? (client)->user : NULL },            \
-                { "IMAGE", (client)->attachment.image ? (client)->attachment.image->name : NULL },                    \
+#define CLIENT_FIELDS(client)                                                                              \
+        LOG_FIELDS({ "CLIENT", (client)->address }, { "USER", (client)->user[0] ? (client)->user : NULL }, \
+                { "IMAGE", (client)->attachment.image ? (client)->attachment.image->name : NULL },         \
                 { "STATE", client_state_to_string((client)->state) })

@@ -17,8 +17,8 @@
 #include "users.h"
 
 /* What HELLO can be granted. Not FENCE and DURABILITY: those are promises that need more than one proxy's word. */
-#define PROXY_CAPS                                                                                                    \
-        (IVBS_CAP_FLUSH | IVBS_CAP_FUA | IVBS_CAP_TRIM | IVBS_CAP_WRITE_ZEROES | IVBS_CAP_IMAGES | IVBS_CAP_LEASE |   \
+#define PROXY_CAPS                                                                                                  \
+        (IVBS_CAP_FLUSH | IVBS_CAP_FUA | IVBS_CAP_TRIM | IVBS_CAP_WRITE_ZEROES | IVBS_CAP_IMAGES | IVBS_CAP_LEASE | \
                 IVBS_CAP_NOTICE)
 
 struct client;
@@ -44,6 +44,8 @@ struct proxy {
 
         /* A client is gone and its memory freed. */
         void (*client_gone)(struct proxy *proxy);
+        /* Somebody waits for a buffer. */
+        void (*memory_short)(struct proxy *proxy);
         /* The users file has changed. Takes users. */
         void (*users_changed)(struct proxy *proxy, struct users *users);
 };

@@ -22,6 +22,8 @@
 #define STORE_JOBS_MAX               1024U
 #define STATUS_USEC                  500000U
 #define RETRY_USEC                   200000U
+#define PRESSURE_USEC                1000000U /* how often clients are looked at while memory is short */
+#define PATIENCE                     5U       /* ... and how often one may have stood still */
 #define LISTENERS_MAX                (LISTEN_SYSTEMD_MAX > SETTINGS_LISTEN_MAX ? LISTEN_SYSTEMD_MAX : SETTINGS_LISTEN_MAX)
 #define CONTAINER(ptr, type, member) ((type *) ((char *) (ptr) -offsetof(type, member)))
 
@@ -33,6 +35,7 @@ struct listener {
         socklen_t peer_size;
         char *address;
         int fd;
+        bool systemd_owns; /* the socket outlives us */
 };
 
 struct server {
@@ -45,7 +48,7 @@ struct server {
         struct signalfd_siginfo signal;
         struct ring_op signal_op;
 
-        struct ring_timer push_timer, status_timer, drain_timer, watchdog_timer;
+        struct ring_timer push_timer, status_timer, drain_timer, watchdog_timer, pressure_timer;
         uint64_t watchdog_usec;
         bool full_was_logged;
 
@@ -154,6 +157,23 @@ static void client_gone(struct proxy *proxy) {
                 status_changed(server);
 }
 
+static void pressure_due(struct ring_timer *timer) {
+        struct server *server = CONTAINER(timer, struct server, pressure_timer);
+        struct client *client;
+
+        TAILQ_FOREACH(client, &server->proxy.clients, entry)
+                client_check_progress(client, PATIENCE);
+        if (!TAILQ_EMPTY(&server->proxy.memory_waiters))
+                ring_timer_set(timer, PRESSURE_USEC);
+}
+
+static void memory_short(struct proxy *proxy) {
+        struct server *server = CONTAINER(proxy, struct server, proxy);
+
+        if (!server->pressure_timer.armed)
+                ring_timer_set(&server->pressure_timer, PRESSURE_USEC);
+}
+
 static void push_due(struct ring_timer *timer) {
         struct server *server = CONTAINER(timer, struct server, push_timer);
         struct client *client;
@@ -197,6 +217,9 @@ static void drain(struct server *server) {
         notify_status(server, "STOPPING=1\n");
 
         for (unsigned i = 0; i < server->n_listeners; i++) {
+                /* Refused from now on; but what systemd listens on is kept for our successor. */
+                if (!server->listeners[i].systemd_owns)
+                        (void) shutdown(server->listeners[i].fd, SHUT_RDWR);
                 ring_cancel(server->proxy.ring, &server->listeners[i].op);
                 ring_timer_unset(&server->listeners[i].retry);
         }
@@ -324,10 +347,10 @@ static int start_ring(struct server *server, enum failure *ret_failure, char **r
         return r;
 }
 
-static int add_listener(struct server *server, int fd) {
+static int add_listener(struct server *server, int fd, bool systemd_owns) {
         struct listener *listener = server->listeners + server->n_listeners;
 
-        *listener = (struct listener){ .server = server, .op.done = accepted, .fd = fd };
+        *listener = (struct listener){ .server = server, .op.done = accepted, .fd = fd, .systemd_owns = systemd_owns };
         listener->address = listen_describe(fd);
         ring_timer_init(&listener->retry, server->proxy.ring, retry_due);
         server->n_listeners++;
@@ -342,7 +365,7 @@ static int start_listening(struct server *server, enum failure *ret_failure, cha
         if (n < 0)
                 return n;
         for (int i = 0; i < n && r >= 0; i++)
-                r = add_listener(server, fds[i]);
+                r = add_listener(server, fds[i], true);
         if (n > 0)
                 return r;
 
@@ -358,7 +381,7 @@ static int start_listening(struct server *server, enum failure *ret_failure, cha
                 }
                 if (r < 0)
                         return r;
-                r = add_listener(server, fd);
+                r = add_listener(server, fd, false);
                 if (r < 0)
                         return r;
         }
@@ -467,6 +490,7 @@ int server_new(struct server **ret, const char *config_path, enum failure *ret_f
         SLIST_INIT(&proxy->free_requests);
         proxy->client_gone = client_gone;
         proxy->users_changed = users_changed;
+        proxy->memory_short = memory_short;
 
         umask(0077);
         r = block_signals(&server->signal_fd);
@@ -491,6 +515,7 @@ int server_new(struct server **ret, const char *config_path, enum failure *ret_f
         ring_timer_init(&server->status_timer, proxy->ring, status_due);
         ring_timer_init(&server->drain_timer, proxy->ring, drain_over);
         ring_timer_init(&server->watchdog_timer, proxy->ring, watchdog_due);
+        ring_timer_init(&server->pressure_timer, proxy->ring, pressure_due);
         r = open_store(server, ret_failure, ret_message);
         if (r < 0)
                 return r;
