@@ -66,6 +66,7 @@ static int on_gone_timer(sd_event_source *source, uint64_t usec, void *userdata)
 
 static void on_unit(const struct unit_state *state, void *userdata) {
         struct managed *managed = userdata;
+        bool was_down = !managed->unit_known || unit_state_is_gone(&managed->unit) || unit_state_is_failed(&managed->unit);
         char message[1024];
 
         managed->unit = *state;
@@ -87,7 +88,8 @@ static void on_unit(const struct unit_state *state, void *userdata) {
                 }
         } else if (strcmp(state->active_state, "deactivating") == 0)
                 (void) image_handle_event(managed->image, IMAGE_EVENT_STOP, NULL);
-        else if (!managed->link)
+        else if (!managed->link && was_down)
+                /* Not for one that has been up: its worker has said how it ends before systemd notices. */
                 (void) image_handle_event(managed->image, IMAGE_EVENT_UNIT_STARTED, NULL);
 
         managed_consider_gone(managed);

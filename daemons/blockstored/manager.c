@@ -308,6 +308,7 @@ int manager_startup(struct manager *manager) {
                 log_message(LOG_WARNING, "No system bus can be waited for: %s", strerror(-r));
 
         manager_check_idle(manager);
+        log_message(LOG_INFO, "Serving workers; %u images are known", HASH_COUNT(manager->images));
         (void) sd_notify(false, "READY=1\nSTATUS=Serving workers.");
         return 0;
 }

@@ -12,6 +12,9 @@
 #define SYSTEMD_EXIT_FIRST       200
 #define SYSTEMD_EXIT_CREDENTIALS 243
 
+/* A worker's status line begins with its state. */
+#define FAILED_PREFIX "failed: "
+
 bool unit_state_is_gone(const struct unit_state *state) {
         return strcmp(state->active_state, "inactive") == 0 && state->job == 0;
 }
@@ -62,6 +65,10 @@ static enum failure classify(const struct unit_state *state, const char **ret_ca
         return FAILURE_INTERNAL;
 }
 
+static const char *skip_prefix(const char *text, const char *prefix) {
+        return strncmp(text, prefix, strlen(prefix)) == 0 ? text + strlen(prefix) : text;
+}
+
 enum failure unit_state_failure(const struct unit_state *state, const char *unit, char *message, size_t size) {
         const char *cause;
         enum failure failure = classify(state, &cause);
@@ -70,7 +77,7 @@ enum failure unit_state_failure(const struct unit_state *state, const char *unit
                 return failure;
 
         if (state->status_text[0] && strcmp(state->result, "success") != 0 && strcmp(state->result, "start-limit-hit") != 0)
-                (void) snprintf(message, size, "%s", state->status_text);
+                (void) snprintf(message, size, "%s", skip_prefix(state->status_text, FAILED_PREFIX));
         else if (cause)
                 (void) snprintf(message, size, "%s failed: %s (\"systemctl status %s\" tells more)", unit, cause, unit);
         else

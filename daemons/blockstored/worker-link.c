@@ -19,6 +19,7 @@
 
 #define ACCEPTS_PER_SECOND_MAX 100U
 #define SECOND_USEC            (1000U * 1000U)
+#define COMPLAINTS_EVERY_USEC  (10U * SECOND_USEC)
 
 struct worker_links {
         sd_event *event;
@@ -28,6 +29,8 @@ struct worker_links {
         void *userdata;
         LIST_HEAD(, worker_link) list;
         unsigned n;
+        uint64_t complained_usec; /* when a refusal was last logged */
+        unsigned n_silent;        /* refusals since */
 };
 
 unsigned worker_links_count(const struct worker_links *links) {
@@ -163,6 +166,24 @@ static int link_new(struct worker_links *links, int fd) {
         return 0;
 }
 
+/* One line for many: whoever can connect could else fill the log. */
+static void complain(struct worker_links *links, const char *reason) {
+        uint64_t now = 0;
+
+        (void) sd_event_now(links->event, CLOCK_MONOTONIC, &now);
+        if (links->complained_usec > 0 && now - links->complained_usec < COMPLAINTS_EVERY_USEC) {
+                links->n_silent++;
+                return;
+        }
+
+        if (links->n_silent > 0)
+                log_message(LOG_WARNING, "A connection was refused, and %u before it: %s", links->n_silent, reason);
+        else
+                log_message(LOG_WARNING, "A connection was refused: %s", reason);
+        links->complained_usec = now;
+        links->n_silent = 0;
+}
+
 static int on_connection(sd_event_source *source, int listen_fd, uint32_t revents, void *userdata) {
         struct worker_links *links = userdata;
         _cleanup_close_ int fd = -EBADF;
@@ -171,22 +192,20 @@ static int on_connection(sd_event_source *source, int listen_fd, uint32_t revent
         fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) {
                 if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
-                        log_message(LOG_WARNING, "A worker could not be accepted: %m");
+                        complain(links, strerror(errno));
                 return 0;
         }
 
         if (links->n >= WORKER_LINKS_MAX) {
-                log_message(LOG_WARNING, "A worker was refused: there are %u already", links->n);
+                complain(links, "there are as many workers as can be");
                 return 0;
         }
 
         r = link_new(links, TAKE_FD(fd));
         if (r == -EACCES)
-                log_message(LOG_WARNING, "A connection was refused: it does not come from an image@.service");
-        else if (r < 0) {
-                errno = -r;
-                log_message(LOG_WARNING, "A worker's connection was refused: %m");
-        }
+                complain(links, "it does not come from an image@.service");
+        else if (r < 0)
+                complain(links, strerror(-r));
         return 0;
 }
 
