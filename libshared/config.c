@@ -18,10 +18,10 @@
 
 #include "config-lines.h"
 #include "config.h"
+#include "edit-distance.h"
 
-#define NESTING_MAX      16
-#define VALUE_SHOWN_MAX  60U
-#define KEY_COMPARED_MAX 64U
+#define NESTING_MAX     16
+#define VALUE_SHOWN_MAX 60U
 
 struct config_file {
         char *path;
@@ -266,39 +266,6 @@ int config_file_open(const char *path, struct config_file **ret, char **ret_mess
         assert(text);
 
         return parse(path, text, n, ret, ret_message);
-}
-
-/* How many letters must be changed, added, left out or swapped with their neighbour to make b of a. */
-static unsigned edit_distance(const char *a, const char *b) {
-        unsigned rows[3][KEY_COMPARED_MAX + 1], *before = rows[0], *previous = rows[1], *current = rows[2];
-        size_t n = strnlen(a, KEY_COMPARED_MAX), m = strnlen(b, KEY_COMPARED_MAX);
-
-        memset(rows, 0, sizeof(rows));
-        for (unsigned j = 0; j <= m; j++)
-                previous[j] = j;
-
-        for (unsigned i = 1; i <= n; i++) {
-                unsigned *spare = before;
-
-                current[0] = i;
-                for (unsigned j = 1; j <= m; j++) {
-                        unsigned best = previous[j - 1] + (a[i - 1] != b[j - 1]);
-
-                        if (previous[j] + 1 < best)
-                                best = previous[j] + 1;
-                        if (current[j - 1] + 1 < best)
-                                best = current[j - 1] + 1;
-                        if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < best)
-                                best = before[j - 2] + 1;
-                        current[j] = best;
-                }
-
-                before = previous;
-                previous = current;
-                current = spare;
-        }
-
-        return previous[m];
 }
 
 static const char *nearest_key(const struct config_key *keys, const char *name) {
