@@ -49,6 +49,8 @@ leaks_descriptors() {
         echo "$pid $count" >>$leaks_state
     elif [ "$count" -gt "$before" ]; then
         echo "blockstored holds $count descriptors, $before before"
+        # shellcheck disable=SC2012
+        ls -l "/proc/$pid/fd" | sed -n 's/.* \([0-9]* -> .*\)/  \1/p'
     fi
 }
 
