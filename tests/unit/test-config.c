@@ -305,6 +305,9 @@ static void wrong_values(void) {
                 { "{ \"wait\": 9223372036854775807 }", "FILE:1: wait: expected ", time,
                         ", found 9223372036854775807" },
                 { "{ \"wait\": 18446744073709552 }", "FILE:1: wait: expected ", time, ", found 18446744073709552" },
+                /* json-c clamps what does not fit; nobody meant the number that is left. */
+                { "{ \"size\": 99999999999999999999 }", "FILE:1: size: expected ", size,
+                        ", found 18446744073709551615" },
                 { "{ \"size\": \"10GB\" }", "FILE:1: size: expected ", size, ", found \"10GB\"" },
                 { "{ \"size\": true }", "FILE:1: size: expected ", size, ", found true" },
                 { "{ \"size\": \"99999999T\" }", "FILE:1: size: expected ", size, ", found \"99999999T\"" },

@@ -97,6 +97,8 @@ static void info_requests(void) {
                 "00000000 ffff",                                      /* 65535 of them */
                 "ffffffff 0000",                                      /* a name of 4 GiB */
                 "fffffffa 0000",                                      /* length + 6 wraps around in 32 bits */
+                "00000002 6465",                                      /* the name ends where the count should be */
+                "00000010 64656d6f 0000",                             /* the name is longer than all there is */
                 "00000004 64006d6f 0000",                             /* NUL in the name */
         };
         struct nbd_info_request request;
