@@ -26,7 +26,8 @@ static int refuse(char *ret_reason, size_t n_reason, const char *reason) {
         return -ESTALE;
 }
 
-int attachment_check_modern(const struct attachment *a, uint64_t caps, const struct ivbs_lease_reply *reply, char *ret_reason, size_t n_reason) {
+int attachment_check_modern(const struct attachment *a, uint64_t caps, const struct ivbs_lease_reply *reply,
+        char *ret_reason, size_t n_reason) {
         if (!a->attached)
                 return 0;
         if (!a->modern)
@@ -44,7 +45,8 @@ int attachment_check_classic(const struct attachment *a, uint64_t size, char *re
         if (!a->attached)
                 return 0;
         if (a->modern)
-                return refuse(ret_reason, n_reason, "this is a classic server, which cannot continue an attachment with a lease");
+                return refuse(ret_reason, n_reason,
+                        "this is a classic server, which cannot continue an attachment with a lease");
         if (a->size != size)
                 return refuse(ret_reason, n_reason, "this proxy has the image with another size");
         return 0;
@@ -52,7 +54,8 @@ int attachment_check_classic(const struct attachment *a, uint64_t size, char *re
 
 void attachment_set_modern(struct attachment *a, uint64_t caps, const struct ivbs_lease_reply *reply) {
         if (!a->attached)
-                a->caps = caps & (IVBS_CAP_FLUSH | IVBS_CAP_FUA | IVBS_CAP_TRIM | IVBS_CAP_WRITE_ZEROES | IVBS_CAP_LEASE);
+                a->caps = caps &
+                          (IVBS_CAP_FLUSH | IVBS_CAP_FUA | IVBS_CAP_TRIM | IVBS_CAP_WRITE_ZEROES | IVBS_CAP_LEASE);
         a->attached = a->modern = true;
         a->steal = false;
         a->size = reply->size;
@@ -163,16 +166,19 @@ static int fill(struct attachment *a, struct json_object *object) {
         struct json_object *name, *read_only, *refuses_writes;
         uint64_t block_size;
 
-        if (!json_object_object_get_ex(object, "image", &name) || !json_object_object_get_ex(object, "read-only", &read_only) ||
+        if (!json_object_object_get_ex(object, "image", &name) ||
+                !json_object_object_get_ex(object, "read-only", &read_only) ||
                 !json_object_object_get_ex(object, "refuses-writes", &refuses_writes) ||
                 get_u64(object, "caps", &loaded.caps) < 0 || get_u64(object, "size", &loaded.size) < 0 ||
-                get_u64(object, "block-size", &block_size) < 0 || get_u64(object, "generation", &loaded.generation) < 0 ||
-                get_id(object, "uuid", loaded.uuid) < 0 || get_id(object, "token", loaded.token) < 0)
+                get_u64(object, "block-size", &block_size) < 0 ||
+                get_u64(object, "generation", &loaded.generation) < 0 || get_id(object, "uuid", loaded.uuid) < 0 ||
+                get_id(object, "token", loaded.token) < 0)
                 return 0;
 
         if (!json_object_is_type(name, json_type_string) || strcmp(json_object_get_string(name), a->name) != 0 ||
-                !json_object_is_type(read_only, json_type_boolean) || json_object_get_boolean(read_only) != a->read_only ||
-                loaded.size == 0 || loaded.size > IVBS_IMAGE_SIZE_MAX || block_size < 512 || block_size > 65536)
+                !json_object_is_type(read_only, json_type_boolean) ||
+                json_object_get_boolean(read_only) != a->read_only || loaded.size == 0 ||
+                loaded.size > IVBS_IMAGE_SIZE_MAX || block_size < 512 || block_size > 65536)
                 return 0;
 
         loaded.refuses_writes = json_object_get_boolean(refuses_writes);

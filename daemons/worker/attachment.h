@@ -28,7 +28,8 @@ struct attachment {
 
 /* A greeting's or an attach's facts against what is attached already. 0, or -ESTALE with a sentence in ret_reason when the image behind the name is another one, has
  * another size, or the server is less than the device was promised. */
-int attachment_check_modern(const struct attachment *attachment, uint64_t caps, const struct ivbs_lease_reply *reply, char *ret_reason, size_t n_reason);
+int attachment_check_modern(const struct attachment *attachment, uint64_t caps, const struct ivbs_lease_reply *reply,
+        char *ret_reason, size_t n_reason);
 int attachment_check_classic(const struct attachment *attachment, uint64_t size, char *ret_reason, size_t n_reason);
 
 void attachment_set_modern(struct attachment *attachment, uint64_t caps, const struct ivbs_lease_reply *reply);

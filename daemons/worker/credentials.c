@@ -47,7 +47,8 @@ static ssize_t read_password(const char *directory, const char *name, char ret[s
         return n == (ssize_t) PASSWORD_MAX ? -EFBIG : n;
 }
 
-int credentials_load(const struct host_config *config, const char *image, struct credentials **ret, char **ret_message) {
+int credentials_load(
+        const struct host_config *config, const char *image, struct credentials **ret, char **ret_message) {
         _cleanup_(credentials_freep) struct credentials *credentials = NULL;
         const char *directory = getenv("CREDENTIALS_DIRECTORY");
         char text[PASSWORD_MAX];
@@ -56,9 +57,11 @@ int credentials_load(const struct host_config *config, const char *image, struct
 
         if (!config->user)
                 return fail(ret_message, -EINVAL,
-                        "No user to log in as: set \"user\" in " HOST_CONFIG_DIRECTORY "/blockstore.json or in the image's file.");
+                        "No user to log in as: set \"user\" in " HOST_CONFIG_DIRECTORY
+                        "/blockstore.json or in the image's file.");
         if (strlen(config->user) == 0 || strlen(config->user) > IVBS_USER_SIZE)
-                return fail(ret_message, -EINVAL, "The user name \"%s\" is not of 1-%u bytes.", config->user, IVBS_USER_SIZE);
+                return fail(ret_message, -EINVAL, "The user name \"%s\" is not of 1-%u bytes.", config->user,
+                        IVBS_USER_SIZE);
 
         if (directory) {
                 n = read_password(directory, "password", text);
@@ -67,13 +70,17 @@ int credentials_load(const struct host_config *config, const char *image, struct
         }
         if (n == -ENOENT)
                 return fail(ret_message, -ENOKEY,
-                        "No password for user \"%s\": neither credential blockstore.%s nor blockstore.default was found in systemd's credential "
+                        "No password for user \"%s\": neither credential blockstore.%s nor blockstore.default was "
+                        "found in systemd's credential "
                         "stores. Write the password to /etc/credstore/blockstore.default (mode 0600).",
                         config->user, image ?: "NAME");
         if (n < 0)
-                return fail(ret_message, (int) n, "The credential with the password for user \"%s\" cannot be read: %s.", config->user, strerror((int) -n));
+                return fail(ret_message, (int) n,
+                        "The credential with the password for user \"%s\" cannot be read: %s.", config->user,
+                        strerror((int) -n));
         if (n == 0)
-                return fail(ret_message, -ENOKEY, "The credential with the password for user \"%s\" is empty.", config->user);
+                return fail(ret_message, -ENOKEY, "The credential with the password for user \"%s\" is empty.",
+                        config->user);
 
         credentials = calloc(1, sizeof(*credentials));
         r = credentials ? ivbs_hash_password(text, (size_t) n, credentials->password) : -ENOMEM;

@@ -13,6 +13,7 @@ struct credentials {
 
 /* Looks for "password" (the image's own), then "password-default" in $CREDENTIALS_DIRECTORY; the first line of the file is the password. Returns 0, or a negative errno
  * with *ret_message a sentence that says what is missing, where it was looked for and how to mend it. image: the local name, for the message; NULL for store operations. */
-int credentials_load(const struct host_config *config, const char *image, struct credentials **ret, char **ret_message);
+int credentials_load(
+        const struct host_config *config, const char *image, struct credentials **ret, char **ret_message);
 struct credentials *credentials_free(struct credentials *credentials); /* wipes */
 DEFINE_CLEANUP(struct credentials *, credentials_free);

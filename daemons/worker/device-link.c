@@ -40,8 +40,8 @@ const char *device_state_to_string(enum device_state state) {
         return (unsigned) state < _DEVICE_STATE_MAX ? names[state] : "unknown";
 }
 
-int device_link_new(struct device_link **ret, sd_event *event, struct engine *engine, struct supervisor_link *supervisor,
-        const struct device_link_events *events, void *userdata) {
+int device_link_new(struct device_link **ret, sd_event *event, struct engine *engine,
+        struct supervisor_link *supervisor, const struct device_link_events *events, void *userdata) {
         struct device_link *device;
 
         device = calloc(1, sizeof(*device));
@@ -75,7 +75,8 @@ static int ask(struct device_link *device) {
                 return -errno;
         kernel = fds[1];
 
-        r = supervisor_link_connect_device(device->supervisor, kernel, &device->attachment, engine_nbd_flags(&device->attachment));
+        r = supervisor_link_connect_device(
+                device->supervisor, kernel, &device->attachment, engine_nbd_flags(&device->attachment));
         if (r < 0) {
                 safe_close(fds[0]);
                 return r;
@@ -98,7 +99,8 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
 static void want(struct device_link *device) {
         device->state = DEVICE_WANTED;
         device->timer = sd_event_source_disable_unref(device->timer);
-        (void) sd_event_add_time_relative(device->event, &device->timer, CLOCK_MONOTONIC, RETRY_USEC, 0, on_timer, device);
+        (void) sd_event_add_time_relative(
+                device->event, &device->timer, CLOCK_MONOTONIC, RETRY_USEC, 0, on_timer, device);
 }
 
 void device_link_supervisor_up(struct device_link *device) {
@@ -128,7 +130,8 @@ void device_link_kernel_lost(struct device_link *device) {
                 want(device);
 }
 
-void device_link_answer_connected(struct device_link *device, enum failure failure, const char *message, const char *node) {
+void device_link_answer_connected(
+        struct device_link *device, enum failure failure, const char *message, const char *node) {
         if (device->state != DEVICE_CONNECTING)
                 return;
 
@@ -160,7 +163,8 @@ void device_link_disconnect(struct device_link *device) {
         device->state = DEVICE_DISCONNECTING;
         r = supervisor_link_disconnect_device(device->supervisor);
         if (r < 0)
-                device->events->disconnected(device->userdata, FAILURE_SYSTEM, supervisor_link_reason(device->supervisor));
+                device->events->disconnected(
+                        device->userdata, FAILURE_SYSTEM, supervisor_link_reason(device->supervisor));
 }
 
 void device_link_answer_disconnected(struct device_link *device, enum failure failure, const char *message) {

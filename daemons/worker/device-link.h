@@ -9,8 +9,8 @@
 #include "supervisor-link.h"
 
 enum device_state {
-        DEVICE_ABSENT,     /* none is wanted */
-        DEVICE_WANTED,     /* the supervisor cannot be reached, or has just failed: ask again soon */
+        DEVICE_ABSENT, /* none is wanted */
+        DEVICE_WANTED, /* the supervisor cannot be reached, or has just failed: ask again soon */
         DEVICE_CONNECTING,
         DEVICE_CONNECTED,
         DEVICE_DISCONNECTING,
@@ -30,8 +30,8 @@ struct device_link_events {
 
 const char *device_state_to_string(enum device_state state);
 
-int device_link_new(struct device_link **ret, sd_event *event, struct engine *engine, struct supervisor_link *supervisor,
-        const struct device_link_events *events, void *userdata);
+int device_link_new(struct device_link **ret, sd_event *event, struct engine *engine,
+        struct supervisor_link *supervisor, const struct device_link_events *events, void *userdata);
 struct device_link *device_link_free(struct device_link *device);
 DEFINE_CLEANUP(struct device_link *, device_link_free);
 
@@ -44,5 +44,6 @@ enum device_state device_link_get_state(const struct device_link *device);
 /* What the owner hears from others and passes on. */
 void device_link_supervisor_up(struct device_link *device);
 void device_link_kernel_lost(struct device_link *device);
-void device_link_answer_connected(struct device_link *device, enum failure failure, const char *message, const char *node);
+void device_link_answer_connected(
+        struct device_link *device, enum failure failure, const char *message, const char *node);
 void device_link_answer_disconnected(struct device_link *device, enum failure failure, const char *message);

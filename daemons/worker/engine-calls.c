@@ -40,7 +40,8 @@ static void on_answer(struct mail *mail, void *context) {
         free(call);
 }
 
-static void answer(struct engine_call *call, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message) {
+static void answer(
+        struct engine_call *call, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message) {
         struct engine *engine = call->engine;
 
         call->error = error;
@@ -67,7 +68,8 @@ static void call_replied(void *userdata, int error, uint32_t status, const uint8
         struct engine_call *call = STAILQ_FIRST(&engine->calls);
 
         STAILQ_REMOVE_HEAD(&engine->calls, entry);
-        answer(call, error, status, payload, n, error < 0 ? "the connection to the proxy broke before it answered" : "");
+        answer(call, error, status, payload, n,
+                error < 0 ? "the connection to the proxy broke before it answered" : "");
         engine_calls_step(engine);
 }
 
@@ -103,7 +105,9 @@ void engine_calls_step(struct engine *engine) {
                         break; /* the handshake's last packet is still going out: the timer tries again */
                 if (r < 0) {
                         STAILQ_REMOVE_HEAD(&engine->calls, entry);
-                        answer(call, r, 0, NULL, 0, r == -EOPNOTSUPP ? "the proxy is a classic server, which knows no store operations" : strerror(-r));
+                        answer(call, r, 0, NULL, 0,
+                                r == -EOPNOTSUPP ? "the proxy is a classic server, which knows no store operations"
+                                                 : strerror(-r));
                         continue;
                 }
                 call->sent = true;
@@ -128,7 +132,8 @@ static void call_expired(struct ring_timer *timer) {
                 struct session *session = pool_get_session(engine->pool);
 
                 if (session)
-                        session_close(session, SESSION_LOST, FAILURE_TIMEOUT, "the proxy did not answer a store operation in time");
+                        session_close(session, SESSION_LOST, FAILURE_TIMEOUT,
+                                "the proxy did not answer a store operation in time");
                 return;
         }
 
@@ -175,7 +180,8 @@ static void on_call(struct mail *mail, void *context) {
         engine_calls_step(engine);
 }
 
-int engine_call(struct engine *engine, uint32_t op, const void *payload, size_t n, uint64_t timeout_usec, engine_reply_t reply, void *userdata) {
+int engine_call(struct engine *engine, uint32_t op, const void *payload, size_t n, uint64_t timeout_usec,
+        engine_reply_t reply, void *userdata) {
         struct engine_call *call;
         int r;
 

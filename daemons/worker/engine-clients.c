@@ -33,7 +33,7 @@ uint16_t engine_nbd_flags(const struct attachment *a) {
 static void fill_export(const struct engine *engine, struct nbd_export *ret) {
         const struct attachment *a = engine->settings.attachment;
 
-        *ret = (struct nbd_export) {
+        *ret = (struct nbd_export){
                 .size = a->size,
                 .flags = engine_nbd_flags(a),
                 .block_size_min = 1,
@@ -93,7 +93,8 @@ static const struct frontend_ops frontend_ops = {
 static void add_client(struct engine *engine, int fd) {
         struct frontend *frontend;
 
-        if (frontend_new(&frontend, engine->ring, fd, NULL, engine->settings.name, engine->requests, &engine->stats, &frontend_ops, engine) < 0)
+        if (frontend_new(&frontend, engine->ring, fd, NULL, engine->settings.name, engine->requests, &engine->stats,
+                    &frontend_ops, engine) < 0)
                 return;
 
         TAILQ_INSERT_TAIL(&engine->frontends, frontend, entry);
@@ -166,7 +167,8 @@ void engine_clients_serve_kernel(struct engine *engine, int fd) {
                 frontend_close(TAKE_PTR(engine->kernel));
 
         fill_export(engine, &export);
-        if (frontend_new(&frontend, engine->ring, fd, &export, engine->settings.name, engine->requests, &engine->stats, &frontend_ops, engine) < 0) {
+        if (frontend_new(&frontend, engine->ring, fd, &export, engine->settings.name, engine->requests, &engine->stats,
+                    &frontend_ops, engine) < 0) {
                 engine_post_kernel_lost(engine);
                 return;
         }

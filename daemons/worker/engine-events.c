@@ -121,16 +121,18 @@ void engine_take_picture(struct engine *engine, struct engine_status *ret) {
         struct proxies *proxies = pool_get_proxies(engine->pool);
         const struct proxy *active = pool_get_active(engine->pool);
 
-        *ret = (struct engine_status) {
+        *ret = (struct engine_status){
                 .state = pool_get_state(engine->pool),
-                .classic = engine->settings.attachment && engine->settings.attachment->attached && !engine->settings.attachment->modern,
+                .classic = engine->settings.attachment && engine->settings.attachment->attached &&
+                           !engine->settings.attachment->modern,
                 .failovers = pool_get_failovers(engine->pool),
                 .n_clients = engine->n_clients,
                 .stats = engine->stats,
                 .n_proxies = proxies_count(proxies),
         };
         if (engine->stats.completed > engine->shown_completed)
-                ret->latency_usec = (engine->stats.latency_usec - engine->shown_latency_usec) / (engine->stats.completed - engine->shown_completed);
+                ret->latency_usec = (engine->stats.latency_usec - engine->shown_latency_usec) /
+                                    (engine->stats.completed - engine->shown_completed);
         snprintf(ret->reason, sizeof(ret->reason), "%s", pool_get_reason(engine->pool));
         if (active)
                 strcpy(ret->active_proxy, active->address);
@@ -138,7 +140,7 @@ void engine_take_picture(struct engine *engine, struct engine_status *ret) {
         for (size_t i = 0; i < ret->n_proxies; i++) {
                 const struct proxy *proxy = proxies_get(proxies, i);
 
-                ret->proxies[i] = (struct engine_proxy) {
+                ret->proxies[i] = (struct engine_proxy){
                         .priority = proxy->priority,
                         .state = proxy->state,
                         .round_trip_usec = proxy->round_trip_usec,

@@ -46,7 +46,7 @@ struct engine {
         bool status_due;
         uint64_t shown_completed, shown_latency_usec;
 
-        unsigned n_surveys; /* under way: their sessions are on the ring */
+        unsigned n_surveys;            /* under way: their sessions are on the ring */
         struct engine_call_list calls; /* waiting for a session, or for its answer */
         struct ring_timer call_timer;
 
@@ -55,7 +55,7 @@ struct engine {
         int stop_error;
 };
 
-#define ENGINE_OF(ptr, member) ((struct engine *) ((char *) (ptr) - offsetof(struct engine, member)))
+#define ENGINE_OF(ptr, member) ((struct engine *) ((char *) (ptr) -offsetof(struct engine, member)))
 
 /* engine.c */
 void engine_stop_step(struct engine *engine);

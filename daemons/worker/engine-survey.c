@@ -40,8 +40,9 @@ static void on_survey(struct mail *mail, void *context) {
 
         survey->engine = engine;
         engine->n_surveys++;
-        if (engine->stopping || survey_start(engine->ring, engine->settings.config, engine->settings.credentials, pool_get_proxies(engine->pool),
-                                        pool_get_active(engine->pool), surveyed, survey) < 0)
+        if (engine->stopping ||
+                survey_start(engine->ring, engine->settings.config, engine->settings.credentials,
+                        pool_get_proxies(engine->pool), pool_get_active(engine->pool), surveyed, survey) < 0)
                 surveyed(survey);
 }
 
@@ -53,7 +54,7 @@ int engine_survey(struct engine *engine, engine_surveyed_t done, void *userdata)
         if (!survey)
                 return -ENOMEM;
 
-        *survey = (struct survey_mail) { .mail.deliver = on_survey, .done = done, .userdata = userdata };
+        *survey = (struct survey_mail){ .mail.deliver = on_survey, .done = done, .userdata = userdata };
         r = mailbox_send(engine->to_io, &survey->mail);
         if (r < 0)
                 free(survey);

@@ -19,8 +19,8 @@
 /* The I/O thread */
 
 static bool timers_are_idle(const struct engine *engine) {
-        return ring_timer_is_idle(&engine->status_timer) && ring_timer_is_idle(&engine->alive_timer) && ring_timer_is_idle(&engine->accept_timer) &&
-                ring_timer_is_idle(&engine->call_timer);
+        return ring_timer_is_idle(&engine->status_timer) && ring_timer_is_idle(&engine->alive_timer) &&
+               ring_timer_is_idle(&engine->accept_timer) && ring_timer_is_idle(&engine->call_timer);
 }
 
 void engine_stop_step(struct engine *engine) {
@@ -135,8 +135,8 @@ static int set_up(struct engine *engine) {
         engine->status_timer.stopped = status_stopped;
         engine->alive_timer.stopped = alive_stopped;
 
-        r = pool_new(&engine->pool, engine->ring, engine->requests, engine->settings.config, engine->settings.credentials,
-                engine->settings.attachment, &pool_ops, engine);
+        r = pool_new(&engine->pool, engine->ring, engine->requests, engine->settings.config,
+                engine->settings.credentials, engine->settings.attachment, &pool_ops, engine);
         if (r < 0)
                 return r;
 
@@ -177,7 +177,8 @@ static void *thread_main(void *userdata) {
 
 /* The main thread */
 
-int engine_new(struct engine **ret, sd_event *event, const struct engine_settings *settings, const struct engine_events *events, void *userdata) {
+int engine_new(struct engine **ret, sd_event *event, const struct engine_settings *settings,
+        const struct engine_events *events, void *userdata) {
         _cleanup_(engine_freep) struct engine *engine = NULL;
         int r, result;
 
@@ -259,7 +260,7 @@ static void on_accept(struct mail *mail, void *context) {
 }
 
 int engine_accept(struct engine *engine) {
-        return send_order(engine, &(struct order) { .mail.deliver = on_accept });
+        return send_order(engine, &(struct order){ .mail.deliver = on_accept });
 }
 
 static void on_serve_kernel(struct mail *mail, void *context) {
@@ -271,7 +272,7 @@ static void on_serve_kernel(struct mail *mail, void *context) {
 int engine_serve_kernel(struct engine *engine, int fd) {
         int r;
 
-        r = send_order(engine, &(struct order) { .mail.deliver = on_serve_kernel, .fd = fd });
+        r = send_order(engine, &(struct order){ .mail.deliver = on_serve_kernel, .fd = fd });
         if (r < 0)
                 safe_close(fd);
         return r;
@@ -284,5 +285,6 @@ static void on_stop(struct mail *mail, void *context) {
 }
 
 int engine_stop(struct engine *engine, bool detach, uint64_t timeout_usec) {
-        return send_order(engine, &(struct order) { .mail.deliver = on_stop, .detach = detach, .timeout_usec = timeout_usec });
+        return send_order(
+                engine, &(struct order){ .mail.deliver = on_stop, .detach = detach, .timeout_usec = timeout_usec });
 }

@@ -53,13 +53,15 @@ struct engine_settings {
         const struct credentials *credentials;
         const char *name;            /* local name: what NBD clients may ask for */
         const char *state_directory; /* for the attachment's file; NULL: none */
-        struct attachment *attachment; /* name and mode filled; NULL: for store operations. The I/O thread's from now on */
-        int listen_fd;               /* NBD clients; -EBADF: none. Stays the caller's */
-        uint64_t alive_usec;         /* how often alive() is to come; 0: never */
+        struct attachment
+                *attachment; /* name and mode filled; NULL: for store operations. The I/O thread's from now on */
+        int listen_fd;       /* NBD clients; -EBADF: none. Stays the caller's */
+        uint64_t alive_usec; /* how often alive() is to come; 0: never */
 };
 
 /* Starts the thread. What settings points to must outlive the engine. Returns 0, or a negative errno: see ring_new(). */
-int engine_new(struct engine **ret, sd_event *event, const struct engine_settings *settings, const struct engine_events *events, void *userdata);
+int engine_new(struct engine **ret, sd_event *event, const struct engine_settings *settings,
+        const struct engine_events *events, void *userdata);
 /* Joins the thread; blocks only if it was not stopped before. */
 struct engine *engine_free(struct engine *engine);
 DEFINE_CLEANUP(struct engine *, engine_free);
@@ -76,8 +78,10 @@ int engine_stop(struct engine *engine, bool detach, uint64_t timeout_usec);
 
 /* A store operation on the next ready session: see session_call(). reply comes on the main thread: error -ENOTCONN with message when no session could be had within timeout_usec,
  * -ETIMEDOUT when it did not answer. n: at most 512. */
-typedef void (*engine_reply_t)(void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message);
-int engine_call(struct engine *engine, uint32_t op, const void *payload, size_t n, uint64_t timeout_usec, engine_reply_t reply, void *userdata);
+typedef void (*engine_reply_t)(
+        void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message);
+int engine_call(struct engine *engine, uint32_t op, const void *payload, size_t n, uint64_t timeout_usec,
+        engine_reply_t reply, void *userdata);
 
 /* Finds out which proxies would have us; done comes on the main thread with a fresh picture. For store operations only. */
 typedef void (*engine_surveyed_t)(void *userdata, const struct engine_status *status);

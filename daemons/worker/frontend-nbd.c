@@ -11,7 +11,7 @@
 
 #include "frontend-nbd.h"
 
-#define FRONTEND_OF(ptr, member) ((struct frontend *) ((char *) (ptr) - offsetof(struct frontend, member)))
+#define FRONTEND_OF(ptr, member) ((struct frontend *) ((char *) (ptr) -offsetof(struct frontend, member)))
 
 /* What has no slot to live in: handshake and errors. */
 struct message {
@@ -42,7 +42,7 @@ int frontend_send(struct frontend *f, const uint8_t *bytes, size_t n) {
 
         memcpy(message->bytes, bytes, n);
         message->frontend = f;
-        message->out = (struct stream_out) {
+        message->out = (struct stream_out){
                 .iov = { { .iov_base = message->bytes, .iov_len = n } },
                 .n_iov = 1,
                 .done = message_sent,
@@ -132,13 +132,14 @@ static void request_done(struct request *request, int error) {
         } else
                 nbd_simple_reply_encode(request->cookie, NBD_SUCCESS, request->reply_header);
 
-        request->reply = (struct stream_out) {
+        request->reply = (struct stream_out){
                 .iov = { { .iov_base = request->reply_header, .iov_len = n } },
                 .n_iov = 1,
                 .done = reply_sent,
         };
         if (request->op == REQUEST_READ)
-                request->reply.iov[request->reply.n_iov++] = (struct iovec) { .iov_base = request->data, .iov_len = request->length };
+                request->reply.iov[request->reply.n_iov++] =
+                        (struct iovec){ .iov_base = request->data, .iov_len = request->length };
         stream_send(&f->stream, &request->reply);
 }
 
@@ -273,8 +274,8 @@ static void wake(struct request_waiter *waiter) {
         stream_resume(&FRONTEND_OF(waiter, waiter)->stream);
 }
 
-int frontend_new(struct frontend **ret, struct ring *ring, int fd, const struct nbd_export *export, const char *name, struct requests *requests,
-        struct io_stats *stats, const struct frontend_ops *ops, void *userdata) {
+int frontend_new(struct frontend **ret, struct ring *ring, int fd, const struct nbd_export *export, const char *name,
+        struct requests *requests, struct io_stats *stats, const struct frontend_ops *ops, void *userdata) {
         struct frontend *f;
         int r;
 

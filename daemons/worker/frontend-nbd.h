@@ -23,7 +23,7 @@ struct frontend_ops {
 };
 
 enum frontend_phase {
-        FRONTEND_FLAGS,   /* the greeting is out, the client's flags are awaited */
+        FRONTEND_FLAGS, /* the greeting is out, the client's flags are awaited */
         FRONTEND_OPTIONS,
         FRONTEND_TRANSMISSION,
         FRONTEND_DISCONNECTING, /* the client said DISC: answer what is under way, then close */
@@ -56,8 +56,8 @@ TAILQ_HEAD(frontend_list, frontend);
 
 /* Takes fd, also on failure. export: for the kernel, what it was configured with; NULL for a client. name: the image's, what the client may ask for (besides ""). All pointers
  * must outlive the frontend. */
-int frontend_new(struct frontend **ret, struct ring *ring, int fd, const struct nbd_export *export, const char *name, struct requests *requests,
-        struct io_stats *stats, const struct frontend_ops *ops, void *userdata);
+int frontend_new(struct frontend **ret, struct ring *ring, int fd, const struct nbd_export *export, const char *name,
+        struct requests *requests, struct io_stats *stats, const struct frontend_ops *ops, void *userdata);
 
 /* closed() follows. What is under way is finished in the pool, and its answer dropped. */
 void frontend_close(struct frontend *frontend);

@@ -11,11 +11,10 @@
 #include "worker.h"
 
 static int usage(FILE *out, int status) {
-        fprintf(out,
-                "Usage: blockstore-worker NAME\n"
-                "       blockstore-worker --query INSTANCE\n\n"
-                "Serves image NAME of this host, or store operations. Both take their socket from systemd:\n"
-                "see image@.service and blockstore-query@.service.\n");
+        fprintf(out, "Usage: blockstore-worker NAME\n"
+                     "       blockstore-worker --query INSTANCE\n\n"
+                     "Serves image NAME of this host, or store operations. Both take their socket from systemd:\n"
+                     "see image@.service and blockstore-query@.service.\n");
         return status;
 }
 

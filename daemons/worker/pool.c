@@ -15,7 +15,7 @@
 
 #include "pool.h"
 
-#define POOL_OF(ptr, member) ((struct pool *) ((char *) (ptr) - offsetof(struct pool, member)))
+#define POOL_OF(ptr, member) ((struct pool *) ((char *) (ptr) -offsetof(struct pool, member)))
 #define RETRY_USEC           (100U * 1000U)
 
 struct pool {
@@ -30,11 +30,11 @@ struct pool {
         enum pool_state state;
         struct proxies *proxies;
         struct session *session;
-        struct request_list queue;   /* in order of acceptance */
-        struct request_list delayed; /* answered with "not now" */
+        struct request_list queue;       /* in order of acceptance */
+        struct request_list delayed;     /* answered with "not now" */
         struct ring_timer connect_timer; /* the next try to connect */
         struct ring_timer retry_timer;
-        struct ring_timer io_timer;   /* how long I/O may wait for a session */
+        struct ring_timer io_timer; /* how long I/O may wait for a session */
         struct ring_timer stop_timer;
         struct ring_deferred stop_step;
         struct request *stop_flush;
@@ -151,8 +151,8 @@ static void stop_detach_done(void *userdata, int error, uint32_t status, const u
 }
 
 static bool timers_are_idle(const struct pool *pool) {
-        return ring_timer_is_idle(&pool->connect_timer) && ring_timer_is_idle(&pool->retry_timer) && ring_timer_is_idle(&pool->io_timer) &&
-                ring_timer_is_idle(&pool->stop_timer);
+        return ring_timer_is_idle(&pool->connect_timer) && ring_timer_is_idle(&pool->retry_timer) &&
+               ring_timer_is_idle(&pool->io_timer) && ring_timer_is_idle(&pool->stop_timer);
 }
 
 static void run_stop(struct ring_deferred *deferred) {
@@ -299,8 +299,8 @@ static void session_ended(struct session *s, const struct session_end *end, stru
                 insert_in_order(&pool->queue, request);
         }
 
-        proxy_failed(pool->proxies, s->proxy, ring_now_usec(pool->ring), end->verdict == SESSION_REFUSED ? PROXY_REFUSED : PROXY_UNREACHABLE,
-                end->message);
+        proxy_failed(pool->proxies, s->proxy, ring_now_usec(pool->ring),
+                end->verdict == SESSION_REFUSED ? PROXY_REFUSED : PROXY_UNREACHABLE, end->message);
 
         if (pool->state == POOL_STOPPING) {
                 pool->stop_expired = true;
@@ -345,7 +345,8 @@ static void connect_next(struct pool *pool) {
                 return;
         }
 
-        if (session_new(&pool->session, pool->ring, pool->config, pool->credentials, pool->attachment, proxy, &session_ops, pool) < 0) {
+        if (session_new(&pool->session, pool->ring, pool->config, pool->credentials, pool->attachment, proxy,
+                    &session_ops, pool) < 0) {
                 proxy_failed(pool->proxies, proxy, now, PROXY_UNREACHABLE, "out of memory");
                 ring_timer_set(&pool->connect_timer, RETRY_USEC);
         }
@@ -371,8 +372,9 @@ static void stop_stopped(struct ring_timer *timer) {
         step_stop(POOL_OF(timer, stop_timer));
 }
 
-int pool_new(struct pool **ret, struct ring *ring, struct requests *requests, const struct host_config *config, const struct credentials *credentials,
-        struct attachment *attachment, const struct pool_ops *ops, void *userdata) {
+int pool_new(struct pool **ret, struct ring *ring, struct requests *requests, const struct host_config *config,
+        const struct credentials *credentials, struct attachment *attachment, const struct pool_ops *ops,
+        void *userdata) {
         _cleanup_(pool_freep) struct pool *pool = NULL;
         uint64_t seed = 0;
         int r;

@@ -7,11 +7,11 @@
 #include "session.h"
 
 enum pool_state {
-        POOL_CONNECTING,   /* never attached yet */
+        POOL_CONNECTING, /* never attached yet */
         POOL_ATTACHED,
         POOL_RECONNECTING, /* was attached; I/O waits */
         POOL_STOPPING,
-        POOL_FAILED,       /* terminal: all I/O fails */
+        POOL_FAILED, /* terminal: all I/O fails */
         _POOL_STATE_MAX,
 };
 
@@ -31,8 +31,9 @@ struct pool_ops {
 const char *pool_state_to_string(enum pool_state state);
 
 /* Starts at once. attachment NULL: sessions for store operations. All pointers must outlive the pool. */
-int pool_new(struct pool **ret, struct ring *ring, struct requests *requests, const struct host_config *config, const struct credentials *credentials,
-        struct attachment *attachment, const struct pool_ops *ops, void *userdata);
+int pool_new(struct pool **ret, struct ring *ring, struct requests *requests, const struct host_config *config,
+        const struct credentials *credentials, struct attachment *attachment, const struct pool_ops *ops,
+        void *userdata);
 /* Only after stopped(), or when it never started. */
 struct pool *pool_free(struct pool *pool);
 DEFINE_CLEANUP(struct pool *, pool_free);

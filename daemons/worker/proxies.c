@@ -152,7 +152,8 @@ static uint64_t next_random(struct proxies *proxies) {
         return proxies->random = x;
 }
 
-void proxy_failed(struct proxies *proxies, struct proxy *proxy, uint64_t now_usec, enum proxy_state state, const char *reason) {
+void proxy_failed(
+        struct proxies *proxies, struct proxy *proxy, uint64_t now_usec, enum proxy_state state, const char *reason) {
         uint64_t wait = PROXY_BACKOFF_MAX_USEC;
 
         if (proxy->failures < 7)

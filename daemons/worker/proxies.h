@@ -53,7 +53,8 @@ bool proxies_merge(struct proxies *proxies, const struct ivbs_proxy *announced, 
 
 void proxy_succeeded(struct proxy *proxy, uint64_t round_trip_usec);
 /* Backs off: doubled with each failure, capped, with jitter. */
-void proxy_failed(struct proxies *proxies, struct proxy *proxy, uint64_t now_usec, enum proxy_state state, const char *reason);
+void proxy_failed(
+        struct proxies *proxies, struct proxy *proxy, uint64_t now_usec, enum proxy_state state, const char *reason);
 
 size_t proxies_count(const struct proxies *proxies);
 const struct proxy *proxies_get(const struct proxies *proxies, size_t i);

@@ -66,7 +66,8 @@ static bool succeeded(struct operation *operation, int error, uint32_t status, c
                 if (q->refused)
                         reply_error(operation, q->refused, message);
                 else {
-                        snprintf(text, sizeof(text), "No proxy could be asked: %s", message[0] ? message : "none answers.");
+                        snprintf(text, sizeof(text), "No proxy could be asked: %s",
+                                message[0] ? message : "none answers.");
                         reply_error(operation, error == -EOPNOTSUPP ? FAILURE_SYSTEM : FAILURE_NO_PROXY, text);
                 }
                 return false;
@@ -96,7 +97,8 @@ static bool succeeded(struct operation *operation, int error, uint32_t status, c
                 reply_error(operation, FAILURE_IO, "The store has no space left.");
                 return false;
         case IVBS_STATUS_INVALID_REQUEST:
-                reply_error(operation, FAILURE_USAGE, "The proxy does not accept the request: is the size a multiple of 512 bytes?");
+                reply_error(operation, FAILURE_USAGE,
+                        "The proxy does not accept the request: is the size a multiple of 512 bytes?");
                 return false;
         default:
                 snprintf(text, sizeof(text), "The store failed: %s.", ivbs_status_to_string(status));
@@ -105,7 +107,8 @@ static bool succeeded(struct operation *operation, int error, uint32_t status, c
         }
 }
 
-static const char *uuid_to_string(const uint8_t uuid[static IVBS_UUID_SIZE], char ret[static SD_ID128_UUID_STRING_MAX]) {
+static const char *uuid_to_string(
+        const uint8_t uuid[static IVBS_UUID_SIZE], char ret[static SD_ID128_UUID_STRING_MAX]) {
         sd_id128_t id;
 
         memcpy(id.bytes, uuid, sizeof(id.bytes));
@@ -121,10 +124,12 @@ static int ask_list(struct operation *operation, const char *after) {
         r = ivbs_list_images_encode(after, IVBS_IMAGES_PER_LIST, payload);
         if (r < 0)
                 return r;
-        return engine_call(operation->query->engine, IVBS_OP_LIST_IMAGES, payload, sizeof(payload), CALL_TIMEOUT_USEC, on_list, operation);
+        return engine_call(operation->query->engine, IVBS_OP_LIST_IMAGES, payload, sizeof(payload), CALL_TIMEOUT_USEC,
+                on_list, operation);
 }
 
-static int append_images(struct operation *operation, const uint8_t *payload, size_t n, bool *ret_more, struct ivbs_listed_image *image) {
+static int append_images(struct operation *operation, const uint8_t *payload, size_t n, bool *ret_more,
+        struct ivbs_listed_image *image) {
         char uuid[SD_ID128_UUID_STRING_MAX];
         size_t offset = 8;
         uint32_t count;
@@ -136,8 +141,8 @@ static int append_images(struct operation *operation, const uint8_t *payload, si
                 r = ivbs_listed_image_decode(payload, n, &offset, image);
                 if (r < 0)
                         break;
-                r = sd_bus_message_append(operation->reply, "(sttsb)", image->name, image->size, image->used, uuid_to_string(image->uuid, uuid),
-                        (int) ((image->flags & IVBS_LISTED_ATTACHED) != 0));
+                r = sd_bus_message_append(operation->reply, "(sttsb)", image->name, image->size, image->used,
+                        uuid_to_string(image->uuid, uuid), (int) ((image->flags & IVBS_LISTED_ATTACHED) != 0));
                 operation->listed++;
         }
         if (r >= 0)
@@ -145,7 +150,8 @@ static int append_images(struct operation *operation, const uint8_t *payload, si
         return r;
 }
 
-static void on_list(void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message) {
+static void on_list(
+        void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message) {
         _cleanup_(operationp) struct operation *operation = userdata;
         struct ivbs_listed_image image;
         bool more = false;
@@ -190,7 +196,8 @@ static int method_list_images(sd_bus_message *m, void *userdata, sd_bus_error *e
         return 1;
 }
 
-static void on_created(void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message) {
+static void on_created(
+        void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message) {
         _cleanup_(operationp) struct operation *operation = userdata;
         char uuid[SD_ID128_UUID_STRING_MAX];
 
@@ -205,7 +212,9 @@ static void on_created(void *userdata, int error, uint32_t status, const uint8_t
 static int check_name(const char *name, sd_bus_error *error) {
         if (image_store_name_is_valid(name))
                 return 0;
-        return peer_bus_error_set(error, FAILURE_USAGE, "That cannot be an image's name: 1-255 bytes of UTF-8, without '/' and control characters, not beginning with '.'.");
+        return peer_bus_error_set(error, FAILURE_USAGE,
+                "That cannot be an image's name: 1-255 bytes of UTF-8, without '/' and control characters, not "
+                "beginning with '.'.");
 }
 
 static int method_create_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
@@ -222,7 +231,8 @@ static int method_create_image(sd_bus_message *m, void *userdata, sd_bus_error *
         if (r < 0)
                 return r;
         if (create.size == 0 || create.size > IVBS_IMAGE_SIZE_MAX || create.size % 512 != 0)
-                return peer_bus_error_set(error, FAILURE_USAGE, "An image's size is a multiple of 512 bytes, and not %" PRIu64 ".", create.size);
+                return peer_bus_error_set(error, FAILURE_USAGE,
+                        "An image's size is a multiple of 512 bytes, and not %" PRIu64 ".", create.size);
         strcpy(create.name, name);
 
         r = operation_new(userdata, m, &operation, error);
@@ -231,14 +241,16 @@ static int method_create_image(sd_bus_message *m, void *userdata, sd_bus_error *
         strcpy(operation->name, name);
         r = ivbs_create_image_encode(&create, payload);
         if (r >= 0)
-                r = engine_call(operation->query->engine, IVBS_OP_CREATE_IMAGE, payload, sizeof(payload), CALL_TIMEOUT_USEC, on_created, operation);
+                r = engine_call(operation->query->engine, IVBS_OP_CREATE_IMAGE, payload, sizeof(payload),
+                        CALL_TIMEOUT_USEC, on_created, operation);
         if (r < 0)
                 return r;
         TAKE_PTR(operation);
         return 1;
 }
 
-static void on_removed(void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message) {
+static void on_removed(
+        void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message) {
         _cleanup_(operationp) struct operation *operation = userdata;
 
         if (succeeded(operation, error, status, message))
@@ -291,7 +303,8 @@ static int method_remove_image(sd_bus_message *m, void *userdata, sd_bus_error *
         strcpy(operation->name, name);
         r = ivbs_remove_image_encode(&remove, payload);
         if (r >= 0)
-                r = engine_call(operation->query->engine, IVBS_OP_REMOVE_IMAGE, payload, sizeof(payload), CALL_TIMEOUT_USEC, on_removed, operation);
+                r = engine_call(operation->query->engine, IVBS_OP_REMOVE_IMAGE, payload, sizeof(payload),
+                        CALL_TIMEOUT_USEC, on_removed, operation);
         if (r < 0)
                 return r;
         TAKE_PTR(operation);
@@ -309,7 +322,8 @@ static void on_surveyed(void *userdata, const struct engine_status *status) {
         for (size_t i = 0; r >= 0 && i < status->n_proxies; i++) {
                 const struct engine_proxy *p = status->proxies + i;
 
-                r = sd_bus_message_append(reply, "(susts)", p->address, (uint32_t) p->priority, proxy_state_to_string(p->state), p->round_trip_usec,
+                r = sd_bus_message_append(reply, "(susts)", p->address, (uint32_t) p->priority,
+                        proxy_state_to_string(p->state), p->round_trip_usec,
                         p->announced ? "announced" : "configured");
         }
         if (r >= 0)
@@ -334,11 +348,13 @@ static int method_list_proxies(sd_bus_message *m, void *userdata, sd_bus_error *
 
 const sd_bus_vtable query_vtable[] = {
         SD_BUS_VTABLE_START(0),
-        SD_BUS_METHOD_WITH_ARGS("ListImages", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sttsb)", images), method_list_images, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("CreateImage", SD_BUS_ARGS("s", name, "t", size, "a{sv}", options), SD_BUS_RESULT("s", uuid), method_create_image,
+        SD_BUS_METHOD_WITH_ARGS("ListImages", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sttsb)", images), method_list_images,
                 SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("RemoveImage", SD_BUS_ARGS("s", name, "a{sv}", options), SD_BUS_NO_RESULT, method_remove_image,
+        SD_BUS_METHOD_WITH_ARGS("CreateImage", SD_BUS_ARGS("s", name, "t", size, "a{sv}", options),
+                SD_BUS_RESULT("s", uuid), method_create_image, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("RemoveImage", SD_BUS_ARGS("s", name, "a{sv}", options), SD_BUS_NO_RESULT,
+                method_remove_image, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ListProxies", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(susts)", proxies), method_list_proxies,
                 SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("ListProxies", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(susts)", proxies), method_list_proxies, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_VTABLE_END,
 };

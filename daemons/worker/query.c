@@ -47,7 +47,8 @@ static int on_idle(sd_event_source *source, uint64_t usec, void *userdata) {
 
 static void arm_idle(struct query *q) {
         q->idle_timer = sd_event_source_disable_unref(q->idle_timer);
-        (void) sd_event_add_time_relative(q->event, &q->idle_timer, CLOCK_MONOTONIC, q->refused ? 0 : IDLE_USEC, 0, on_idle, q);
+        (void) sd_event_add_time_relative(
+                q->event, &q->idle_timer, CLOCK_MONOTONIC, q->refused ? 0 : IDLE_USEC, 0, on_idle, q);
 }
 
 static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *error) {
@@ -89,8 +90,8 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
         }
         r = sd_bus_add_object_vtable(client->bus, NULL, STORE_PATH, STORE_INTERFACE, query_vtable, q);
         if (r >= 0)
-                r = sd_bus_match_signal_async(client->bus, NULL, NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local", "Disconnected",
-                        on_disconnected, NULL, client);
+                r = sd_bus_match_signal_async(client->bus, NULL, NULL, "/org/freedesktop/DBus/Local",
+                        "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, NULL, client);
         if (r < 0) {
                 sd_bus_close_unref(client->bus);
                 free(client);
@@ -113,8 +114,8 @@ static void on_status(void *userdata, const struct engine_status *status) {
         struct query *q = userdata;
 
         q->status = *status;
-        (void) sd_notifyf(false, "STATUS=%s%s%s", status->active_proxy[0] ? "Logged in to " : "No proxy", status->active_proxy[0] ? status->active_proxy : ": ",
-                status->active_proxy[0] ? "" : status->reason);
+        (void) sd_notifyf(false, "STATUS=%s%s%s", status->active_proxy[0] ? "Logged in to " : "No proxy",
+                status->active_proxy[0] ? status->active_proxy : ": ", status->active_proxy[0] ? "" : status->reason);
 }
 
 static void on_stopped(void *userdata, int error) {
@@ -155,7 +156,8 @@ static int start_engine(struct query *q) {
 
         r = host_config_load(NULL, &q->config, &message);
         if (r >= 0 && q->config->n_proxies == 0)
-                return refuse_start(q, FAILURE_CONFIGURATION, "No proxies are configured: set \"proxies\" in " HOST_CONFIG_DIRECTORY "/blockstore.json.");
+                return refuse_start(q, FAILURE_CONFIGURATION,
+                        "No proxies are configured: set \"proxies\" in " HOST_CONFIG_DIRECTORY "/blockstore.json.");
         if (r >= 0)
                 r = credentials_load(q->config, NULL, &q->credentials, &message);
         if (r < 0)
@@ -168,7 +170,8 @@ static int start_engine(struct query *q) {
 
         r = engine_new(&q->engine, q->event, &settings, &engine_events, q);
         if (r < 0)
-                return refuse_start(q, FAILURE_SYSTEM, "io_uring cannot be used on this system. Try: sysctl kernel.io_uring_disabled=0");
+                return refuse_start(q, FAILURE_SYSTEM,
+                        "io_uring cannot be used on this system. Try: sysctl kernel.io_uring_disabled=0");
         return 0;
 }
 
@@ -184,7 +187,9 @@ int query_run(const char *instance) {
         (void) sigprocmask(SIG_BLOCK, &signals, NULL);
 
         if (sd_listen_fds(true) != 1 || sd_is_socket_unix(SD_LISTEN_FDS_START, SOCK_STREAM, 1, NULL, 0) <= 0) {
-                log_event(LOG_ERR, NULL, "blockstore-worker --query takes its socket from systemd: start blockstore-query@%s.socket.", instance);
+                log_event(LOG_ERR, NULL,
+                        "blockstore-worker --query takes its socket from systemd: start blockstore-query@%s.socket.",
+                        instance);
                 return FAILURE_USAGE;
         }
 

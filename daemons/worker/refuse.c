@@ -51,18 +51,20 @@ static void refuse_one(int fd, const char *message, int64_t deadline_ms) {
         nbd_greeting_encode(bytes);
         if (send(fd, bytes, NBD_GREETING_SIZE, MSG_NOSIGNAL | MSG_DONTWAIT) != NBD_GREETING_SIZE)
                 return;
-        if (read_exactly(fd, bytes, NBD_CLIENT_FLAGS_SIZE, deadline_ms) < 0 || nbd_client_flags_decode(bytes, &flags) < 0)
+        if (read_exactly(fd, bytes, NBD_CLIENT_FLAGS_SIZE, deadline_ms) < 0 ||
+                nbd_client_flags_decode(bytes, &flags) < 0)
                 return;
 
         /* Clients ask for structured replies first and go on after an error, so the sentence is given to each of their first few options. */
         for (unsigned i = 0; i < 4; i++) {
                 if (read_exactly(fd, bytes, NBD_OPTION_SIZE, deadline_ms) < 0 ||
-                        nbd_option_decode(bytes, NBD_OPTION_SIZE, &option) != (int) NBD_OPTION_SIZE || option.length > sizeof(bytes) ||
-                        read_exactly(fd, bytes, option.length, deadline_ms) < 0)
+                        nbd_option_decode(bytes, NBD_OPTION_SIZE, &option) != (int) NBD_OPTION_SIZE ||
+                        option.length > sizeof(bytes) || read_exactly(fd, bytes, option.length, deadline_ms) < 0)
                         return;
 
-                n = nbd_option_error_encode(option.option, option.option == NBD_OPT_STRUCTURED_REPLY ? NBD_REP_ERR_UNSUP : NBD_REP_ERR_SHUTDOWN,
-                        message, reply);
+                n = nbd_option_error_encode(option.option,
+                        option.option == NBD_OPT_STRUCTURED_REPLY ? NBD_REP_ERR_UNSUP : NBD_REP_ERR_SHUTDOWN, message,
+                        reply);
                 if (send(fd, reply, n, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t) n)
                         return;
         }

@@ -140,7 +140,7 @@ int resolve_start(struct resolve *resolve, struct ring *ring, const char *addres
                 goto finish;
         }
 
-        *resolve = (struct resolve) { .op.done = lookup_done, .done = done, .fd = eventfd(0, EFD_CLOEXEC) };
+        *resolve = (struct resolve){ .op.done = lookup_done, .done = done, .fd = eventfd(0, EFD_CLOEXEC) };
         lookup->fd = resolve->fd < 0 ? -EBADF : dup(resolve->fd);
         if (lookup->fd < 0) {
                 r = -errno;

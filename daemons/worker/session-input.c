@@ -37,9 +37,9 @@ static int on_call_reply(struct session *s, const struct ivbs_header *header, co
         return 0;
 }
 
-#define STATE(s)    (1U << SESSION_##s)
-#define IDENTIFIED  (STATE(HELLO) | STATE(LOGIN) | STATE(ATTACHING) | STATE(READY))
-#define LOGGED_IN   (STATE(ATTACHING) | STATE(READY))
+#define STATE(s)   (1U << SESSION_##s)
+#define IDENTIFIED (STATE(HELLO) | STATE(LOGIN) | STATE(ATTACHING) | STATE(READY))
+#define LOGGED_IN  (STATE(ATTACHING) | STATE(READY))
 
 static const struct transition {
         uint32_t op;

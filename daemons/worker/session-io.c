@@ -70,10 +70,11 @@ void session_send(struct session *s, struct request *request) {
                 break;
         case REQUEST_WRITE_ZEROES:
                 ivbs_zeroes_encode(
-                        &(struct ivbs_zeroes) {
+                        &(struct ivbs_zeroes){
                                 .offset = request->offset,
                                 .length = request->length,
-                                .flags = (request->fua ? IVBS_ZEROES_FUA : 0) | (request->no_hole ? IVBS_ZEROES_NO_HOLE : 0),
+                                .flags = (request->fua ? IVBS_ZEROES_FUA : 0) |
+                                         (request->no_hole ? IVBS_ZEROES_NO_HOLE : 0),
                         },
                         payload);
                 prefix = IVBS_ZEROES_SIZE;
@@ -98,8 +99,8 @@ void session_send(struct session *s, struct request *request) {
         request->attempts++;
         request->answered = false;
         request->sending = true;
-        request->out.iov[0] = (struct iovec) { .iov_base = request->prefix, .iov_len = IVBS_HEADER_SIZE + prefix };
-        request->out.iov[1] = (struct iovec) { .iov_base = request->data, .iov_len = data };
+        request->out.iov[0] = (struct iovec){ .iov_base = request->prefix, .iov_len = IVBS_HEADER_SIZE + prefix };
+        request->out.iov[1] = (struct iovec){ .iov_base = request->data, .iov_len = data };
         request->out.n_iov = data > 0 ? 2 : 1;
         request->out.done = request_sent;
         TAILQ_INSERT_TAIL(&s->in_flight, request, entry);

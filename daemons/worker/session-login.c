@@ -36,7 +36,7 @@ void session_send_control(struct session *s, uint32_t op, const void *payload, s
         s->control_busy = true;
         s->control_op = op;
         s->control_sequence = header.sequence;
-        s->control_out = (struct stream_out) {
+        s->control_out = (struct stream_out){
                 .iov = { { .iov_base = s->control, .iov_len = IVBS_HEADER_SIZE + n } },
                 .n_iov = 1,
                 .done = control_sent,
@@ -44,7 +44,8 @@ void session_send_control(struct session *s, uint32_t op, const void *payload, s
         stream_send(&s->stream, &s->control_out);
 }
 
-int session_call(struct session *s, uint32_t op, const void *payload, size_t n, session_reply_t reply, void *userdata) {
+int session_call(
+        struct session *s, uint32_t op, const void *payload, size_t n, session_reply_t reply, void *userdata) {
         if (s->state != SESSION_READY)
                 return -ENOTCONN;
         if (s->reply || s->control_busy)
@@ -99,7 +100,8 @@ int session_on_greeting(struct session *s, const struct ivbs_header *header, con
 
         if (ivbs_greeting_decode(payload, header->length, &greeting) == 0) {
                 if (s->attachment && s->attachment->attached && s->attachment->modern) {
-                        session_close(s, SESSION_REFUSED, FAILURE_PROTOCOL, "this is a classic server, which cannot continue an attachment with a lease");
+                        session_close(s, SESSION_REFUSED, FAILURE_PROTOCOL,
+                                "this is a classic server, which cannot continue an attachment with a lease");
                         return 0;
                 }
                 return send_login(s);
@@ -173,11 +175,13 @@ int session_on_login(struct session *s, const struct ivbs_header *header, const 
 
         case IVBS_STATUS_PERMISSION_DENIED:
         case IVBS_STATUS_NOT_FOUND:
-                session_close(s, SESSION_REFUSED, FAILURE_ACCESS_DENIED, "the login of user \"%s\" was refused", s->credentials->user);
+                session_close(s, SESSION_REFUSED, FAILURE_ACCESS_DENIED, "the login of user \"%s\" was refused",
+                        s->credentials->user);
                 return 0;
 
         default:
-                session_close(s, SESSION_LOST, FAILURE_NO_PROXY, "the login failed: %s", ivbs_status_to_string(header->status));
+                session_close(s, SESSION_LOST, FAILURE_NO_PROXY, "the login failed: %s",
+                        ivbs_status_to_string(header->status));
                 return 0;
         }
 }
@@ -193,17 +197,19 @@ static void attach_failed(struct session *s, const struct ivbs_header *header, c
                 break;
         case IVBS_STATUS_PERMISSION_DENIED:
         case IVBS_STATUS_READ_ONLY:
-                session_close(s, SESSION_REFUSED, FAILURE_ACCESS_DENIED, "user \"%s\" may not %s image \"%s\"", s->credentials->user,
-                        s->attachment->read_only ? "read" : "write to", name);
+                session_close(s, SESSION_REFUSED, FAILURE_ACCESS_DENIED, "user \"%s\" may not %s image \"%s\"",
+                        s->credentials->user, s->attachment->read_only ? "read" : "write to", name);
                 break;
         case IVBS_STATUS_HELD:
                 if (ivbs_holder_decode(payload, header->length, &holder) < 0)
                         strcpy(holder.host, "another host");
-                session_close(s, SESSION_REFUSED, FAILURE_HELD, "image \"%s\" is attached by %s; --steal takes it over", name,
+                session_close(s, SESSION_REFUSED, FAILURE_HELD,
+                        "image \"%s\" is attached by %s; --steal takes it over", name,
                         holder.host[0] ? holder.host : "another host");
                 break;
         case IVBS_STATUS_EXPIRED:
-                session_close(s, SESSION_EXPIRED, FAILURE_HELD, "image \"%s\" has been attached by somebody else since", name);
+                session_close(s, SESSION_EXPIRED, FAILURE_HELD,
+                        "image \"%s\" has been attached by somebody else since", name);
                 break;
         case IVBS_STATUS_NOT_READY:
         case IVBS_STATUS_TEMPORARY_ERROR:
@@ -212,7 +218,8 @@ static void attach_failed(struct session *s, const struct ivbs_header *header, c
                         ivbs_status_to_string(header->status));
                 break;
         default:
-                session_close(s, SESSION_REFUSED, FAILURE_IO, "the proxy cannot attach image \"%s\": %s", name, ivbs_status_to_string(header->status));
+                session_close(s, SESSION_REFUSED, FAILURE_IO, "the proxy cannot attach image \"%s\": %s", name,
+                        ivbs_status_to_string(header->status));
                 break;
         }
 }
@@ -234,7 +241,8 @@ int session_on_attach(struct session *s, const struct ivbs_header *header, const
 
                 r = ivbs_attach_reply_decode(payload, header->length, name, &size);
                 if (r == -ERANGE)
-                        session_close(s, SESSION_REFUSED, FAILURE_PROTOCOL, "the proxy gives image \"%s\" an impossible size", s->attachment->name);
+                        session_close(s, SESSION_REFUSED, FAILURE_PROTOCOL,
+                                "the proxy gives image \"%s\" an impossible size", s->attachment->name);
                 if (r < 0)
                         return r == -ERANGE ? 0 : r;
                 if (strcmp(name, s->attachment->name) != 0)
@@ -248,7 +256,8 @@ int session_on_attach(struct session *s, const struct ivbs_header *header, const
 
                 r = ivbs_lease_reply_decode(payload, header->length, &reply);
                 if (r == -ERANGE)
-                        session_close(s, SESSION_REFUSED, FAILURE_PROTOCOL, "the proxy gives image \"%s\" an impossible size", s->attachment->name);
+                        session_close(s, SESSION_REFUSED, FAILURE_PROTOCOL,
+                                "the proxy gives image \"%s\" an impossible size", s->attachment->name);
                 if (r < 0)
                         return r == -ERANGE ? 0 : r;
 

@@ -15,8 +15,8 @@
 
 #include "session.h"
 
-#define SESSION_OF(ptr, member) ((struct session *) ((char *) (ptr) - offsetof(struct session, member)))
-#define TICK_USEC (250U * 1000U)
+#define SESSION_OF(ptr, member) ((struct session *) ((char *) (ptr) -offsetof(struct session, member)))
+#define TICK_USEC               (250U * 1000U)
 
 const char *session_state_to_string(enum session_state state) {
         static const char *const names[_SESSION_STATE_MAX] = {
@@ -97,7 +97,8 @@ static void stream_closing(struct stream *stream, int error) {
         if (error == 0)
                 session_close(s, SESSION_LOST, FAILURE_NO_PROXY, "the proxy closed the connection");
         else if (error == -EMSGSIZE || error == -EBADMSG || error == -EPROTO)
-                session_close(s, SESSION_LOST, FAILURE_PROTOCOL, "the proxy broke the protocol in state %s", session_state_to_string(s->state));
+                session_close(s, SESSION_LOST, FAILURE_PROTOCOL, "the proxy broke the protocol in state %s",
+                        session_state_to_string(s->state));
         else
                 session_close(s, SESSION_LOST, FAILURE_NO_PROXY, "the connection broke: %s", strerror(-error));
 }
@@ -129,7 +130,7 @@ static void send_keepalive(struct session *s) {
         memcpy(header.session_id, s->id, sizeof(s->id));
         ivbs_header_encode(&header, s->keepalive);
         s->keepalive_busy = true;
-        s->keepalive_out = (struct stream_out) {
+        s->keepalive_out = (struct stream_out){
                 .iov = { { .iov_base = s->keepalive, .iov_len = sizeof(s->keepalive) } },
                 .n_iov = 1,
                 .done = keepalive_sent,
@@ -151,7 +152,8 @@ static void watch(struct session *s) {
                         s->oldest_probe_usec = now;
                         send_keepalive(s);
                 } else if (silent_usec > s->config->dead_time_usec) {
-                        session_close(s, SESSION_LOST, FAILURE_NO_PROXY, "the proxy has been silent for %" PRIu64 " ms", silent_usec / 1000);
+                        session_close(s, SESSION_LOST, FAILURE_NO_PROXY,
+                                "the proxy has been silent for %" PRIu64 " ms", silent_usec / 1000);
                         return;
                 }
         }
@@ -167,7 +169,8 @@ static void timer_expired(struct ring_timer *timer) {
         switch (s->state) {
         case SESSION_RESOLVING:
         case SESSION_CONNECTING:
-                session_close(s, SESSION_LOST, FAILURE_NO_PROXY, "no connection within %" PRIu64 " ms", s->config->connect_timeout_usec / 1000);
+                session_close(s, SESSION_LOST, FAILURE_NO_PROXY, "no connection within %" PRIu64 " ms",
+                        s->config->connect_timeout_usec / 1000);
                 break;
         case SESSION_GREETING:
         case SESSION_HELLO:
@@ -248,8 +251,9 @@ static void resolved(struct resolve *resolve, int error, const struct sockaddr_s
         start_connect(s, size);
 }
 
-int session_new(struct session **ret, struct ring *ring, const struct host_config *config, const struct credentials *credentials,
-        struct attachment *attachment, struct proxy *proxy, const struct session_ops *ops, void *owner) {
+int session_new(struct session **ret, struct ring *ring, const struct host_config *config,
+        const struct credentials *credentials, struct attachment *attachment, struct proxy *proxy,
+        const struct session_ops *ops, void *owner) {
         struct session *s;
         socklen_t size;
         int r;

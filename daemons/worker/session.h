@@ -111,11 +111,13 @@ struct session {
 const char *session_state_to_string(enum session_state state);
 
 /* Starts at once. All pointers must outlive the session. Returns 0 or -ENOMEM. */
-int session_new(struct session **ret, struct ring *ring, const struct host_config *config, const struct credentials *credentials,
-        struct attachment *attachment, struct proxy *proxy, const struct session_ops *ops, void *owner);
+int session_new(struct session **ret, struct ring *ring, const struct host_config *config,
+        const struct credentials *credentials, struct attachment *attachment, struct proxy *proxy,
+        const struct session_ops *ops, void *owner);
 
 /* Begins the end; ended() follows from the loop. The first reason stays. */
-void session_close(struct session *session, enum session_verdict verdict, enum failure failure, const char *format, ...) _printf_(4, 5);
+void session_close(struct session *session, enum session_verdict verdict, enum failure failure, const char *format,
+        ...) _printf_(4, 5);
 
 static inline bool session_has_room(const struct session *session) {
         return session->state == SESSION_READY && session->n_in_flight < SESSION_IN_FLIGHT_MAX;
@@ -125,15 +127,17 @@ static inline bool session_has_room(const struct session *session) {
 void session_send(struct session *session, struct request *request);
 
 /* Sends a packet outside the data path, one at a time, and reports the reply. n: at most 512. Returns 0, -EBUSY, -ENOTCONN, or -EOPNOTSUPP when the proxy did not offer it. */
-int session_call(struct session *session, uint32_t op, const void *payload, size_t n, session_reply_t reply, void *userdata);
+int session_call(
+        struct session *session, uint32_t op, const void *payload, size_t n, session_reply_t reply, void *userdata);
 
 /* Between the files of this room. */
-ssize_t session_input(struct stream *stream, const uint8_t *data, size_t n);  /* session-input.c */
-int session_payload(struct stream *stream);                                   /* session-io.c */
+ssize_t session_input(struct stream *stream, const uint8_t *data, size_t n); /* session-input.c */
+int session_payload(struct stream *stream);                                  /* session-io.c */
 int session_io_reply(struct session *session, const struct ivbs_header *header, const uint8_t *payload);
 void session_send_control(struct session *session, uint32_t op, const void *payload, size_t n);
 void session_set_state(struct session *session, enum session_state state);
-int session_on_greeting(struct session *session, const struct ivbs_header *header, const uint8_t *payload); /* session-login.c */
+int session_on_greeting(
+        struct session *session, const struct ivbs_header *header, const uint8_t *payload); /* session-login.c */
 int session_on_hello(struct session *session, const struct ivbs_header *header, const uint8_t *payload);
 int session_on_login(struct session *session, const struct ivbs_header *header, const uint8_t *payload);
 int session_on_attach(struct session *session, const struct ivbs_header *header, const uint8_t *payload);

@@ -12,9 +12,13 @@
 #include "peer-bus.h"
 #include "supervisor-link.h"
 
-#define RECONNECT_USEC     (500U * 1000U)
-#define CALL_TIMEOUT_USEC  (10U * 1000U * 1000U)
+#define RECONNECT_USEC      (500U * 1000U)
+#define CALL_TIMEOUT_USEC   (10U * 1000U * 1000U)
 #define DEVICE_TIMEOUT_USEC (60U * 1000U * 1000U) /* above the supervisor's own deadlines */
+
+/* The kernel's logical block size. It is part of what a partition table or a file system on the image means, so it may not depend on which proxy or store serves it, and 512 is
+ * what images from elsewhere were made with. */
+#define DEVICE_BLOCK_SIZE 512U
 
 struct supervisor_link {
         sd_event *event;
@@ -83,11 +87,11 @@ static int try_connect(struct supervisor_link *link) {
                 return r;
         }
 
-        r = sd_bus_match_signal_async(link->bus, NULL, "org.freedesktop.DBus.Local", "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local",
-                "Disconnected", on_disconnected, NULL, link);
+        r = sd_bus_match_signal_async(link->bus, NULL, "org.freedesktop.DBus.Local", "/org/freedesktop/DBus/Local",
+                "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, NULL, link);
         if (r >= 0)
-                r = sd_bus_call_method_async(link->bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "Hello", on_hello, link, "u",
-                        SUPERVISOR_LINK_VERSION);
+                r = sd_bus_call_method_async(link->bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "Hello",
+                        on_hello, link, "u", SUPERVISOR_LINK_VERSION);
         if (r < 0) {
                 snprintf(link->reason, sizeof(link->reason), "%s: %s", path, strerror(-r));
                 link->bus = sd_bus_close_unref(link->bus);
@@ -105,10 +109,12 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
 
 static int schedule(struct supervisor_link *link) {
         link->timer = sd_event_source_disable_unref(link->timer);
-        return sd_event_add_time_relative(link->event, &link->timer, CLOCK_MONOTONIC, RECONNECT_USEC, 0, on_timer, link);
+        return sd_event_add_time_relative(
+                link->event, &link->timer, CLOCK_MONOTONIC, RECONNECT_USEC, 0, on_timer, link);
 }
 
-int supervisor_link_new(struct supervisor_link **ret, sd_event *event, const struct supervisor_link_events *events, void *userdata) {
+int supervisor_link_new(
+        struct supervisor_link **ret, sd_event *event, const struct supervisor_link_events *events, void *userdata) {
         _cleanup_(supervisor_link_freep) struct supervisor_link *link = NULL;
         int r;
 
@@ -186,7 +192,8 @@ static int on_device_disconnected(sd_bus_message *m, void *userdata, sd_bus_erro
         return 0;
 }
 
-int supervisor_link_connect_device(struct supervisor_link *link, int kernel_fd, const struct attachment *a, uint16_t flags) {
+int supervisor_link_connect_device(
+        struct supervisor_link *link, int kernel_fd, const struct attachment *a, uint16_t flags) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         char uuid[SD_ID128_UUID_STRING_MAX];
         sd_id128_t id;
@@ -196,9 +203,10 @@ int supervisor_link_connect_device(struct supervisor_link *link, int kernel_fd, 
                 return -ENOTCONN;
 
         memcpy(id.bytes, a->uuid, sizeof(id.bytes));
-        r = sd_bus_message_new_method_call(link->bus, &m, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "ConnectDevice");
+        r = sd_bus_message_new_method_call(
+                link->bus, &m, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "ConnectDevice");
         if (r >= 0)
-                r = sd_bus_message_append(m, "htuus", kernel_fd, a->size, a->block_size > 4096 ? 4096U : a->block_size, (uint32_t) flags,
+                r = sd_bus_message_append(m, "htuus", kernel_fd, a->size, DEVICE_BLOCK_SIZE, (uint32_t) flags,
                         sd_id128_to_uuid_string(id, uuid));
         if (r >= 0)
                 r = sd_bus_call_async(link->bus, NULL, m, on_device_connected, link, DEVICE_TIMEOUT_USEC);
@@ -212,7 +220,8 @@ int supervisor_link_disconnect_device(struct supervisor_link *link) {
         if (!link->up)
                 return -ENOTCONN;
 
-        r = sd_bus_message_new_method_call(link->bus, &m, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "DisconnectDevice");
+        r = sd_bus_message_new_method_call(
+                link->bus, &m, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "DisconnectDevice");
         if (r >= 0)
                 r = sd_bus_call_async(link->bus, NULL, m, on_device_disconnected, link, DEVICE_TIMEOUT_USEC);
         return r < 0 ? r : 0;
@@ -222,14 +231,16 @@ static int append_proxies(sd_bus_message *m, const struct engine_status *status)
         int r;
 
         r = sd_bus_message_open_container(m, 'e', "sv");
-        if (r < 0 || (r = sd_bus_message_append(m, "s", "Proxies")) < 0 || (r = sd_bus_message_open_container(m, 'v', "a(susts)")) < 0 ||
+        if (r < 0 || (r = sd_bus_message_append(m, "s", "Proxies")) < 0 ||
+                (r = sd_bus_message_open_container(m, 'v', "a(susts)")) < 0 ||
                 (r = sd_bus_message_open_container(m, 'a', "(susts)")) < 0)
                 return r;
 
         for (size_t i = 0; i < status->n_proxies; i++) {
                 const struct engine_proxy *p = status->proxies + i;
 
-                r = sd_bus_message_append(m, "(susts)", p->address, (uint32_t) p->priority, proxy_state_to_string(p->state), p->round_trip_usec,
+                r = sd_bus_message_append(m, "(susts)", p->address, (uint32_t) p->priority,
+                        proxy_state_to_string(p->state), p->round_trip_usec,
                         p->announced ? "announced" : "configured");
                 if (r < 0)
                         return r;
@@ -244,10 +255,11 @@ static int append_status(sd_bus_message *m, const struct engine_status *status) 
         const struct io_stats *s = &status->stats;
         int r;
 
-        r = sd_bus_message_append(m, "{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}", "ActiveProxy", "s", status->active_proxy, "Failovers", "t",
-                status->failovers, "ReadOperations", "t", s->read_operations, "WriteOperations", "t", s->write_operations, "FlushOperations", "t",
-                s->flush_operations, "ReadBytes", "t", s->read_bytes, "WrittenBytes", "t", s->written_bytes, "Errors", "t", s->errors, "InFlight",
-                "u", s->in_flight, "LatencyUSec", "t", status->latency_usec);
+        r = sd_bus_message_append(m, "{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}", "ActiveProxy", "s",
+                status->active_proxy, "Failovers", "t", status->failovers, "ReadOperations", "t", s->read_operations,
+                "WriteOperations", "t", s->write_operations, "FlushOperations", "t", s->flush_operations, "ReadBytes",
+                "t", s->read_bytes, "WrittenBytes", "t", s->written_bytes, "Errors", "t", s->errors, "InFlight", "u",
+                s->in_flight, "LatencyUSec", "t", status->latency_usec);
         return r < 0 ? r : append_proxies(m, status);
 }
 
@@ -256,16 +268,18 @@ static int append_attachment(sd_bus_message *m, const struct attachment *a) {
         sd_id128_t id;
         int r;
 
-        r = sd_bus_message_append(m, "{sv}{sv}", "ImageName", "s", a->name, "ReadOnly", "b", (int) (a->read_only || a->refuses_writes));
+        r = sd_bus_message_append(
+                m, "{sv}{sv}", "ImageName", "s", a->name, "ReadOnly", "b", (int) (a->read_only || a->refuses_writes));
         if (r < 0 || !a->attached)
                 return r;
 
         memcpy(id.bytes, a->uuid, sizeof(id.bytes));
-        return sd_bus_message_append(m, "{sv}{sv}", "UUID", "s", sd_id128_to_uuid_string(id, uuid), "Size", "t", a->size);
+        return sd_bus_message_append(
+                m, "{sv}{sv}", "UUID", "s", sd_id128_to_uuid_string(id, uuid), "Size", "t", a->size);
 }
 
-void supervisor_link_update(struct supervisor_link *link, const struct engine_status *status, const struct attachment *attachment, const char *state,
-        const char *reason, enum failure failure) {
+void supervisor_link_update(struct supervisor_link *link, const struct engine_status *status,
+        const struct attachment *attachment, const char *state, const char *reason, enum failure failure) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         int r;
 

@@ -23,7 +23,8 @@ struct supervisor_link_events {
 };
 
 /* Connects, and connects again for as long as it lives. */
-int supervisor_link_new(struct supervisor_link **ret, sd_event *event, const struct supervisor_link_events *events, void *userdata);
+int supervisor_link_new(
+        struct supervisor_link **ret, sd_event *event, const struct supervisor_link_events *events, void *userdata);
 struct supervisor_link *supervisor_link_free(struct supervisor_link *link);
 DEFINE_CLEANUP(struct supervisor_link *, supervisor_link_free);
 
@@ -32,12 +33,13 @@ bool supervisor_link_is_up(const struct supervisor_link *link);
 const char *supervisor_link_reason(const struct supervisor_link *link);
 
 /* kernel_fd: the kernel's end of the pair; it is sent as a copy and stays the caller's. flags: NBD_FLAG_*. Returns 0, or a negative errno: -ENOTCONN when the link is down. */
-int supervisor_link_connect_device(struct supervisor_link *link, int kernel_fd, const struct attachment *attachment, uint16_t flags);
+int supervisor_link_connect_device(
+        struct supervisor_link *link, int kernel_fd, const struct attachment *attachment, uint16_t flags);
 int supervisor_link_disconnect_device(struct supervisor_link *link);
 
 /* Dropped silently while the link is down: up() is the time to show everything. attachment may be NULL. failure: FAILURE_NONE unless the worker is about to give up. state and reason override
  * those of status where they are not NULL. */
-void supervisor_link_update(struct supervisor_link *link, const struct engine_status *status, const struct attachment *attachment, const char *state,
-        const char *reason, enum failure failure);
+void supervisor_link_update(struct supervisor_link *link, const struct engine_status *status,
+        const struct attachment *attachment, const char *state, const char *reason, enum failure failure);
 /* Sends what is queued, for the end. */
 void supervisor_link_flush(struct supervisor_link *link);

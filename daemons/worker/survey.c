@@ -38,8 +38,8 @@ static void on_ended(struct session *s, const struct session_end *end, struct re
         struct survey *survey = s->owner;
 
         if (end->failure != FAILURE_NONE)
-                proxy_failed(survey->proxies, s->proxy, ring_now_usec(s->ring), end->verdict == SESSION_REFUSED ? PROXY_REFUSED : PROXY_UNREACHABLE,
-                        end->message);
+                proxy_failed(survey->proxies, s->proxy, ring_now_usec(s->ring),
+                        end->verdict == SESSION_REFUSED ? PROXY_REFUSED : PROXY_UNREACHABLE, end->message);
         release(survey);
 }
 
@@ -49,15 +49,16 @@ static const struct session_ops session_ops = {
         .ended = on_ended,
 };
 
-int survey_start(struct ring *ring, const struct host_config *config, const struct credentials *credentials, struct proxies *proxies,
-        const struct proxy *skip, survey_done_t done, void *userdata) {
+int survey_start(struct ring *ring, const struct host_config *config, const struct credentials *credentials,
+        struct proxies *proxies, const struct proxy *skip, survey_done_t done, void *userdata) {
         struct survey *survey;
 
         survey = calloc(1, sizeof(*survey));
         if (!survey)
                 return -ENOMEM;
 
-        *survey = (struct survey) { .ring = ring, .proxies = proxies, .done = done, .userdata = userdata, .pending = 1 };
+        *survey =
+                (struct survey){ .ring = ring, .proxies = proxies, .done = done, .userdata = userdata, .pending = 1 };
         for (size_t i = 0; i < proxies_count(proxies); i++) {
                 struct proxy *proxy = proxies_get_writable(proxies, i);
                 struct session *session;

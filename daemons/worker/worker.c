@@ -22,10 +22,10 @@
 #include "supervisor-link.h"
 #include "worker.h"
 
-#define STOP_TIMEOUT_USEC   (10U * 1000U * 1000U)
-#define EXTEND_EVERY_USEC   (10U * 1000U * 1000U)
-#define REFUSE_TIMEOUT_MS   500
-#define SENTENCE_MAX        1024U
+#define STOP_TIMEOUT_USEC (10U * 1000U * 1000U)
+#define EXTEND_EVERY_USEC (10U * 1000U * 1000U)
+#define REFUSE_TIMEOUT_MS 500
+#define SENTENCE_MAX      1024U
 
 struct worker {
         const char *name;
@@ -57,7 +57,8 @@ static void log_worker(struct worker *w, int priority, const char *state, const 
         (void) vsnprintf(text, sizeof(text), format, ap);
         va_end(ap);
         log_event(priority,
-                LOG_FIELDS({ "IMAGE", w->name }, { "STATE", state }, { "PROXY", w->status.active_proxy[0] ? w->status.active_proxy : NULL }),
+                LOG_FIELDS({ "IMAGE", w->name }, { "STATE", state },
+                        { "PROXY", w->status.active_proxy[0] ? w->status.active_proxy : NULL }),
                 "Image %s: %s", w->name, text);
 }
 
@@ -89,13 +90,15 @@ static void show(struct worker *w) {
         const char *state = state_of(w), *reason = reason_of(w);
 
         if (w->status.active_proxy[0])
-                (void) sd_notifyf(false, "STATUS=%s to %s, %" PRIu32 " request%s in flight%s%s", state, w->status.active_proxy, w->status.stats.in_flight,
-                        w->status.stats.in_flight == 1 ? "" : "s", reason[0] ? ". " : "", reason);
+                (void) sd_notifyf(false, "STATUS=%s to %s, %" PRIu32 " request%s in flight%s%s", state,
+                        w->status.active_proxy, w->status.stats.in_flight, w->status.stats.in_flight == 1 ? "" : "s",
+                        reason[0] ? ". " : "", reason);
         else
                 (void) sd_notifyf(false, "STATUS=%s%s%s", state, reason[0] ? ": " : "", reason);
 
         if (w->supervisor)
-                supervisor_link_update(w->supervisor, &w->status, w->attached ? &w->known : NULL, state, reason, w->failure);
+                supervisor_link_update(
+                        w->supervisor, &w->status, w->attached ? &w->known : NULL, state, reason, w->failure);
 }
 
 static void finish(struct worker *w) {
@@ -137,8 +140,9 @@ static void become_ready(struct worker *w) {
         if (!w->ready) {
                 w->ready = true;
                 w->extend_timer = sd_event_source_disable_unref(w->extend_timer);
-                log_worker(w, LOG_INFO, "attached", "attached%s%s%s%s, %" PRIu64 " bytes%s.", w->status.active_proxy[0] ? " to " : "", w->status.active_proxy,
-                        w->node[0] ? " as " : "", w->node, w->known.size, w->known.read_only || w->known.refuses_writes ? ", read-only" : "");
+                log_worker(w, LOG_INFO, "attached", "attached%s%s%s%s, %" PRIu64 " bytes%s.",
+                        w->status.active_proxy[0] ? " to " : "", w->status.active_proxy, w->node[0] ? " as " : "",
+                        w->node, w->known.size, w->known.read_only || w->known.refuses_writes ? ", read-only" : "");
                 (void) sd_notify(false, "READY=1");
         }
         show(w);
@@ -192,7 +196,9 @@ static void on_stopped(void *userdata, int error) {
         struct worker *w = userdata;
 
         if (error < 0)
-                fail(w, FAILURE_IO, "The last flush did not succeed: %s. What was written since the flush before it may be lost.", strerror(-error));
+                fail(w, FAILURE_IO,
+                        "The last flush did not succeed: %s. What was written since the flush before it may be lost.",
+                        strerror(-error));
         finish(w);
 }
 
@@ -296,8 +302,11 @@ static int on_extend(sd_event_source *source, uint64_t usec, void *userdata) {
                 const char *reason = reason_of(w);
 
                 fail(w, w->attached ? FAILURE_SYSTEM : FAILURE_NO_PROXY, "%s within %" PRIu64 " s. %s",
-                        w->attached ? "The kernel device was not there" : "No proxy could be reached", w->config->attach_timeout_usec / 1000000,
-                        reason[0] ? reason : "Is a proxy running, and is \"proxies\" in " HOST_CONFIG_DIRECTORY "/blockstore.json right?");
+                        w->attached ? "The kernel device was not there" : "No proxy could be reached",
+                        w->config->attach_timeout_usec / 1000000,
+                        reason[0] ? reason
+                                  : "Is a proxy running, and is \"proxies\" in " HOST_CONFIG_DIRECTORY
+                                    "/blockstore.json right?");
                 give_up(w);
                 return 0;
         }
@@ -315,13 +324,17 @@ static int configure(struct worker *w) {
         int r;
 
         if (!image_local_name_is_valid(w->name)) {
-                fail(w, FAILURE_USAGE, "\"%s\" cannot be the name of an image on this host: 1-64 letters, digits, '_', '.', ':' or '-'.", w->name);
+                fail(w, FAILURE_USAGE,
+                        "\"%s\" cannot be the name of an image on this host: 1-64 letters, digits, '_', '.', ':' or "
+                        "'-'.",
+                        w->name);
                 return -EINVAL;
         }
 
         r = host_config_load(w->name, &w->config, &message);
         if (r >= 0 && w->config->n_proxies == 0) {
-                fail(w, FAILURE_CONFIGURATION, "No proxies are configured: set \"proxies\" in " HOST_CONFIG_DIRECTORY "/blockstore.json.");
+                fail(w, FAILURE_CONFIGURATION,
+                        "No proxies are configured: set \"proxies\" in " HOST_CONFIG_DIRECTORY "/blockstore.json.");
                 return -EINVAL;
         }
         if (r >= 0)
@@ -333,7 +346,9 @@ static int configure(struct worker *w) {
 
         image = w->config->image ?: w->name;
         if (!image_store_name_is_valid(image)) {
-                fail(w, FAILURE_CONFIGURATION, "\"image\" is not a name that a store can have: 1-255 bytes without '/' and control characters.");
+                fail(w, FAILURE_CONFIGURATION,
+                        "\"image\" is not a name that a store can have: 1-255 bytes without '/' and control "
+                        "characters.");
                 return -EINVAL;
         }
         strcpy(w->attachment.name, image);
@@ -360,11 +375,14 @@ static int start(struct worker *w) {
 
         r = attachment_load(&w->attachment, state_directory);
         if (r < 0)
-                log_worker(w, LOG_WARNING, "attaching", "The former attachment cannot be read (%s); attaching anew.", strerror(-r));
+                log_worker(w, LOG_WARNING, "attaching", "The former attachment cannot be read (%s); attaching anew.",
+                        strerror(-r));
 
         r = engine_new(&w->engine, w->event, &settings, &engine_events, w);
         if (r == -ENOSYS || r == -EPERM || r == -EACCES) {
-                fail(w, FAILURE_SYSTEM, "io_uring cannot be used on this system, and blockstore needs it. Try: sysctl kernel.io_uring_disabled=0 (%s).",
+                fail(w, FAILURE_SYSTEM,
+                        "io_uring cannot be used on this system, and blockstore needs it. Try: sysctl "
+                        "kernel.io_uring_disabled=0 (%s).",
                         strerror(-r));
                 return r;
         }
