@@ -20,12 +20,15 @@
 
 static bool stderr_is_journal(void) {
         const char *stream = getenv("JOURNAL_STREAM");
-        unsigned long long device, inode;
+        char present[64];
         struct stat st;
 
+        if (!stream || fstat(STDERR_FILENO, &st) < 0)
+                return false;
+
         /* systemd gives device and inode of the stream it made: a variable that was merely inherited does not fit a redirected standard error. */
-        return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 && fstat(STDERR_FILENO, &st) >= 0 &&
-               st.st_dev == device && st.st_ino == inode;
+        snprintf(present, sizeof(present), "%ju:%ju", (uintmax_t) st.st_dev, (uintmax_t) st.st_ino);
+        return strcmp(stream, present) == 0;
 }
 
 static void make_printable(char *text) {

@@ -17,11 +17,12 @@ static struct crypt_data *crypt_data_free(struct crypt_data *data) {
 }
 DEFINE_CLEANUP(struct crypt_data *, crypt_data_free);
 
-/* Returns 0 with a borrowed hash that lives in data. */
-static int hash(const char *setting, const char password[static IVBS_PASSWORD_SIZE], struct crypt_data *data,
-        const char **ret) {
+/* Returns a hash that lives in data, or NULL with a negative errno in *ret_error. */
+static const char *hash(const char *setting, const char password[static IVBS_PASSWORD_SIZE], struct crypt_data *data,
+        int *ret_error) {
         char phrase[IVBS_PASSWORD_SIZE + 1];
         const char *made;
+        int error;
 
         memcpy(phrase, password, IVBS_PASSWORD_SIZE);
         phrase[IVBS_PASSWORD_SIZE] = 0;
@@ -29,19 +30,19 @@ static int hash(const char *setting, const char password[static IVBS_PASSWORD_SI
         /* crypt_rn() returns NULL on failure, unlike crypt(), whose failure tokens would compare as a hash. */
         errno = 0;
         made = crypt_rn(phrase, setting, data, (int) sizeof(*data));
+        error = errno;
         explicit_bzero(phrase, sizeof(phrase));
         if (!made)
-                return errno > 0 ? -errno : -EINVAL;
+                *ret_error = error > 0 ? -error : -EINVAL;
 
-        *ret = made;
-        return 0;
+        return made;
 }
 
 int users_file_hash(const char password[static IVBS_PASSWORD_SIZE], char **ret) {
         _cleanup_(crypt_data_freep) struct crypt_data *data = calloc(1, sizeof(*data));
         char setting[CRYPT_GENSALT_OUTPUT_SIZE], *copy;
         const char *made;
-        int r;
+        int r = 0;
 
         if (!data)
                 return -ENOMEM;
@@ -51,8 +52,8 @@ int users_file_hash(const char password[static IVBS_PASSWORD_SIZE], char **ret) 
         errno = 0;
         if (!crypt_gensalt_rn("$y$", 0, NULL, 0, setting, (int) sizeof(setting)))
                 return errno > 0 ? -errno : -EINVAL;
-        r = hash(setting, password, data, &made);
-        if (r < 0)
+        made = hash(setting, password, data, &r);
+        if (!made)
                 return r;
 
         copy = strdup(made);
@@ -67,13 +68,13 @@ int users_file_verify(const char *stored, const char password[static IVBS_PASSWO
         unsigned char difference = 0;
         const char *made;
         size_t n;
-        int r;
+        int r = 0;
 
         if (!data)
                 return -ENOMEM;
 
-        r = hash(stored, password, data, &made);
-        if (r < 0)
+        made = hash(stored, password, data, &r);
+        if (!made)
                 return r;
 
         n = strlen(stored);
