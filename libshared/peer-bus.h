@@ -40,7 +40,10 @@ int peer_bus_serve(int fd, sd_event *event, bool descriptors, sd_bus **ret);
  * -EACCES. */
 int peer_bus_connect(const char *path, sd_event *event, bool descriptors, sd_bus **ret);
 
-/* The same over a socket that is connected already. Takes fd, also on failure. */
+/* Over both: descriptors can be sent only after the first answer has come, which is when it is known that the other end takes them; before, such a
+ * call fails with -ENOTCONN.
+ *
+ * The same over a socket that is connected already. Takes fd, also on failure. */
 int peer_bus_connect_fd(int fd, sd_event *event, bool descriptors, sd_bus **ret);
 
 /* Sets a D-Bus error of the table with a sentence for a user (format NULL: the table's own description) and returns

@@ -31,6 +31,10 @@ struct device_child {
 
 static unsigned n_children;
 
+unsigned device_child_count(void) {
+        return n_children;
+}
+
 static void child_destroy(struct device_child *child) {
         sd_event_source_disable_unref(child->exited);
         sd_event_source_disable_unref(child->deadline);

@@ -29,6 +29,9 @@ struct device_child;
 int device_child_start(sd_event *event, device_work_t work, const void *argument, int keep_fd, uint64_t timeout_usec,
         device_child_done_t done, void *userdata, struct device_child **ret);
 
+/* Children that are running, or were killed and could not be reaped yet. */
+unsigned device_child_count(void);
+
 /* Kills the child and forgets the callback; it is reaped from the loop when the kernel lets go of it. */
 struct device_child *device_child_free(struct device_child *child);
 DEFINE_CLEANUP(struct device_child *, device_child_free);

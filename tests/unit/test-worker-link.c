@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The supervisor's end of the private link, with workers that behave and workers that do not, over real sockets in one loop. Identification is replaced: the test says who
+ * connects. */
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "peer-bus.h"
+#include "scratch.h"
+#include "worker-link.h"
+
+#define UUID "6e6b5a2e-2a53-4b0e-9d0b-3d3e1a3c9a11"
+
+static struct {
+        sd_event *event;
+        struct worker_links *links;
+        const char *peer; /* who connects next; NULL: nobody we know */
+        struct worker_link *link;
+        unsigned n_hello, n_lost, n_connect, n_disconnect, n_update;
+        bool lost, connecting;
+        struct device_parameters parameters;
+        int socket;
+        struct image_counters counters;
+        char reason[64];
+        uint32_t mask;
+} rig;
+
+static int identify(int fd, char **ret_name, pid_t *ret_pid, uid_t *ret_uid) {
+        if (!rig.peer)
+                return -EACCES;
+        *ret_name = strdup(rig.peer);
+        *ret_pid = getpid();
+        *ret_uid = getuid();
+        return *ret_name ? 0 : -ENOMEM;
+}
+
+static int hello(struct worker_link *link, void *userdata) {
+        rig.link = link;
+        rig.n_hello++;
+        return 0;
+}
+
+static void lost(struct worker_link *link, void *userdata) {
+        rig.n_lost++;
+        rig.lost = true;
+        if (rig.link == link)
+                rig.link = NULL;
+}
+
+static int connect_device(struct worker_link *link, const struct device_parameters *parameters, int socket, sd_bus_error *error) {
+        rig.n_connect++;
+        rig.parameters = *parameters;
+        rig.socket = socket;
+        rig.connecting = true;
+        return 0;
+}
+
+static int disconnect_device(struct worker_link *link, sd_bus_error *error) {
+        rig.n_disconnect++;
+        return peer_bus_error_set(error, FAILURE_BUSY, "mounted on /mnt");
+}
+
+static int update(struct worker_link *link, const struct image_status *status) {
+        rig.n_update++;
+        rig.counters = status->counters;
+        rig.mask = status->mask;
+        (void) snprintf(rig.reason, sizeof(rig.reason), "%s", status->state_reason ?: "");
+        return 0;
+}
+
+static const struct worker_link_ops ops = {
+        .identify = identify,
+        .hello = hello,
+        .lost = lost,
+        .connect_device = connect_device,
+        .disconnect_device = disconnect_device,
+        .update = update,
+};
+
+static void begin(void) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        int fd;
+
+        memset(&rig, 0, sizeof(rig));
+        rig.socket = -EBADF;
+        rig.peer = "vm1";
+        (void) snprintf(scratch, sizeof(scratch), "/tmp/blockstore-test-XXXXXX");
+        scratch_make();
+        (void) snprintf(address.sun_path, sizeof(address.sun_path), "%s/supervisor", scratch);
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        ASSERT_OK(fd);
+        ASSERT_EQ(bind(fd, (struct sockaddr *) &address, sizeof(address)), 0);
+        ASSERT_EQ(listen(fd, 16), 0);
+        ASSERT_OK(sd_event_new(&rig.event));
+        ASSERT_OK(worker_links_new(rig.event, fd, &ops, NULL, &rig.links));
+}
+
+static void end(void) {
+        worker_links_free(rig.links);
+        sd_event_unref(rig.event);
+        safe_close(rig.socket);
+        scratch_remove();
+}
+
+static sd_bus *worker(void) {
+        sd_bus *bus;
+
+        ASSERT_OK(peer_bus_connect(scratch_path("supervisor"), rig.event, true, &bus));
+        return bus;
+}
+
+struct answer {
+        bool there, error, ours;
+        enum failure failure;
+        char text[128];
+};
+
+static int on_answer(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        const sd_bus_error *e = sd_bus_message_get_error(message);
+        struct answer *answer = userdata;
+        const char *text;
+
+        answer->there = true;
+        answer->error = e != NULL;
+        answer->ours = e && strncmp(e->name, "org.blockstore.", 15) == 0;
+        answer->failure = peer_bus_error_failure(e);
+        if (e)
+                (void) snprintf(answer->text, sizeof(answer->text), "%s", e->message);
+        else if (sd_bus_message_has_signature(message, "s") && sd_bus_message_read(message, "s", &text) >= 0)
+                (void) snprintf(answer->text, sizeof(answer->text), "%s", text);
+        else if (sd_bus_message_has_signature(message, "us")) {
+                uint32_t version;
+
+                ASSERT_OK(sd_bus_message_read(message, "us", &version, &text));
+                (void) snprintf(answer->text, sizeof(answer->text), "%u %s", version, text);
+        }
+        return 0;
+}
+
+static void turn_until(const bool *flag) {
+        while (!*flag)
+                ASSERT_TRUE(sd_event_run(rig.event, 20 * 1000 * 1000) > 0);
+}
+
+static struct answer say_hello(sd_bus *bus, uint32_t version) {
+        struct answer answer = {};
+
+        ASSERT_OK(sd_bus_call_method_async(
+                bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "Hello", on_answer, &answer, "u", version));
+        turn_until(&answer.there);
+        return answer;
+}
+
+static void ask_device(sd_bus *bus, struct answer *answer, int fd, uint64_t size, uint32_t block_size, const char *uuid) {
+        *answer = (struct answer){};
+        ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "ConnectDevice", on_answer, answer,
+                "htuus", fd, size, block_size, (uint32_t) 1, uuid));
+}
+
+static void good_worker(void) {
+        struct answer answer;
+        bool hung_up = false;
+        int pair[2];
+        sd_bus *bus;
+        char byte;
+
+        begin();
+        bus = worker();
+        answer = say_hello(bus, 9);
+        ASSERT_STREQ(answer.text, "1 vm1");
+        ASSERT_EQ(rig.n_hello, 1U);
+        ASSERT_EQ(worker_links_count(rig.links), 1U);
+        (void) say_hello(bus, 1);
+        ASSERT_EQ(rig.n_hello, 1U);
+
+        ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        ask_device(bus, &answer, pair[1], 1 << 20, 4096, UUID);
+        close(pair[1]);
+        turn_until(&rig.connecting);
+        ASSERT_EQ(rig.parameters.size, 1U << 20);
+        ASSERT_EQ(rig.parameters.block_size, 4096U);
+        ASSERT_STREQ(rig.parameters.uuid, UUID);
+
+        /* While one call is under way a second is refused, and changes nothing. */
+        {
+                struct answer second = {};
+
+                ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "DisconnectDevice",
+                        on_answer, &second, NULL));
+                turn_until(&second.there);
+                ASSERT_EQ(second.failure, FAILURE_BUSY);
+                ASSERT_EQ(rig.n_disconnect, 0U);
+        }
+
+        worker_link_answer_device(rig.link, FAILURE_NONE, NULL, "/dev/nbd5");
+        turn_until(&answer.there);
+        ASSERT_STREQ(answer.text, "/dev/nbd5");
+        /* Once it is answered no copy of the socket is left but the one that was handed over: the worker's end tells the truth. */
+        rig.socket = safe_close(rig.socket);
+        for (int i = 0; i < 1000 && !hung_up; i++) {
+                hung_up = recv(pair[0], &byte, 1, MSG_DONTWAIT) == 0;
+                if (!hung_up)
+                        (void) sd_event_run(rig.event, 10000);
+        }
+        ASSERT_TRUE(hung_up);
+        close(pair[0]);
+
+        answer = (struct answer){};
+        ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "DisconnectDevice", on_answer,
+                &answer, NULL));
+        turn_until(&answer.there);
+        ASSERT_EQ(answer.failure, FAILURE_BUSY);
+        ASSERT_STREQ(answer.text, "mounted on /mnt");
+
+        sd_bus_close_unref(bus);
+        turn_until(&rig.lost);
+        ASSERT_EQ(worker_links_count(rig.links), 0U);
+        end();
+}
+
+static void updates(void) {
+        struct answer answer = {};
+        sd_bus *bus;
+
+        begin();
+        bus = worker();
+        (void) say_hello(bus, 1);
+
+        ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "Update", on_answer, &answer, "a{sv}",
+                6, "State", "s", "attached", "StateReason", "s", "well", "ReadBytes", "t", (uint64_t) 7, "Size", "t", (uint64_t) 512,
+                "Proxies", "a(susts)", 1, "a:1", 5, "active", (uint64_t) 80, "configured", "Colour", "(ss)", "red", "blue"));
+        turn_until(&answer.there);
+        ASSERT_FALSE(answer.error);
+        ASSERT_EQ(rig.n_update, 1U);
+        ASSERT_STREQ(rig.reason, "well");
+        ASSERT_EQ(rig.counters.read_bytes, 7U);
+        ASSERT_EQ(rig.mask, IMAGE_SIZE | IMAGE_PROXIES);
+
+        /* Counters that are not told again stay. */
+        answer = (struct answer){};
+        ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "Update", on_answer, &answer, "a{sv}",
+                1, "WrittenBytes", "t", (uint64_t) 9));
+        turn_until(&answer.there);
+        ASSERT_EQ(rig.counters.read_bytes, 7U);
+        ASSERT_EQ(rig.counters.written_bytes, 9U);
+
+        /* Wrong types and states are refused, and the link lives. */
+        for (int i = 0; i < 2; i++) {
+                answer = (struct answer){};
+                ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "Update", on_answer, &answer,
+                        "a{sv}", 1, i ? "State" : "ReadBytes", "s", "levitating"));
+                turn_until(&answer.there);
+                ASSERT_EQ(answer.failure, FAILURE_USAGE);
+        }
+        ASSERT_EQ(rig.n_update, 2U);
+        ASSERT_FALSE(say_hello(bus, 1).error);
+
+        sd_bus_close_unref(bus);
+        turn_until(&rig.lost);
+        end();
+}
+
+static void nothing_before_hello(void) {
+        struct answer answer = {};
+        sd_bus *bus;
+
+        begin();
+        bus = worker();
+        ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "DisconnectDevice", on_answer, &answer,
+                NULL));
+        turn_until(&answer.there);
+        ASSERT_EQ(answer.failure, FAILURE_PROTOCOL);
+        ASSERT_EQ(say_hello(bus, 0).failure, FAILURE_PROTOCOL);
+        ASSERT_EQ(rig.n_hello, 0U);
+        sd_bus_close_unref(bus);
+        end();
+        ASSERT_EQ(rig.n_lost, 0U); /* who never was greeted is not missed */
+}
+
+static void stranger(void) {
+        struct answer answer = {};
+        sd_bus *bus;
+
+        begin();
+        rig.peer = NULL;
+        bus = worker();
+        ASSERT_OK(sd_bus_call_method_async(
+                bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "Hello", on_answer, &answer, "u", 1));
+        turn_until(&answer.there);
+        ASSERT_TRUE(answer.error && !answer.ours); /* the connection was closed */
+        ASSERT_EQ(worker_links_count(rig.links), 0U);
+        sd_bus_close_unref(bus);
+        end();
+}
+
+static unsigned count_descriptors(void) {
+        DIR *directory = opendir("/proc/self/fd");
+        unsigned n = 0;
+
+        ASSERT_TRUE(directory != NULL);
+        while (readdir(directory))
+                n++;
+        (void) closedir(directory);
+        return n;
+}
+
+static void wrong_devices(void) {
+        struct answer answer;
+        unsigned before;
+        int fds[8], pair[2], n = 0;
+        sd_bus *bus;
+
+        begin();
+        bus = worker();
+        (void) say_hello(bus, 1);
+
+        fds[n++] = open("/dev/null", O_RDWR | O_CLOEXEC);
+        fds[n++] = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        fds[n++] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        fds[n++] = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        fds[n++] = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        fds[n++] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); /* not connected */
+        before = count_descriptors();
+        for (int i = 0; i < n; i++) {
+                ASSERT_OK(fds[i]);
+                ask_device(bus, &answer, fds[i], 1 << 20, 4096, UUID);
+                turn_until(&answer.there);
+                ASSERT_EQ(answer.failure, FAILURE_USAGE);
+        }
+
+        ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        {
+                static const struct {
+                        uint64_t size;
+                        uint32_t block_size;
+                        const char *uuid;
+                } wrong[] = {
+                        { 0, 4096, UUID },
+                        { UINT64_C(1) << 63, 4096, UUID },
+                        { UINT64_MAX, 512, UUID },
+                        { 4097, 512, UUID },
+                        { 1 << 20, 0, UUID },
+                        { 1 << 20, 513, UUID },
+                        { 1 << 20, 8192, UUID },
+                        { 1 << 20, 1U << 31, UUID },
+                        { 1 << 20, 512, "" },
+                        { 1 << 20, 512, UUID "0" },
+                        { 1 << 20, 512, "../../../../etc/passwd-and-so-on-and-" },
+                };
+
+                for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                        ask_device(bus, &answer, pair[0], wrong[i].size, wrong[i].block_size, wrong[i].uuid);
+                        turn_until(&answer.there);
+                        ASSERT_EQ(answer.failure, FAILURE_USAGE);
+                }
+        }
+        close(pair[0]);
+        close(pair[1]);
+
+        /* The last message is let go of in the turn after its answer. */
+        for (int i = 0; i < 100 && count_descriptors() > before; i++)
+                (void) sd_event_run(rig.event, 10000);
+        ASSERT_EQ(count_descriptors(), before);
+        ASSERT_EQ(rig.n_connect, 0U);
+        ASSERT_FALSE(rig.lost);
+        for (int i = 0; i < n; i++)
+                close(fds[i]);
+        sd_bus_close_unref(bus);
+        end();
+}
+
+static void flood(void) {
+        sd_bus *bus, *honest;
+
+        begin();
+        bus = worker();
+        (void) say_hello(bus, 1);
+        rig.peer = "honest";
+        honest = worker();
+        (void) say_hello(honest, 1);
+
+        for (unsigned i = 0; i <= WORKER_CALLS_PER_SECOND_MAX * 4; i++)
+                ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "Update", NULL, NULL, "a{sv}", 0));
+        turn_until(&rig.lost);
+        ASSERT_EQ(rig.n_lost, 1U);
+        ASSERT_TRUE(rig.n_update < WORKER_CALLS_PER_SECOND_MAX * 4);
+        ASSERT_FALSE(say_hello(honest, 1).error);
+        ASSERT_EQ(worker_links_count(rig.links), 1U);
+        sd_bus_close_unref(bus);
+        sd_bus_close_unref(honest);
+        end();
+}
+
+static void newer_replaces_older(void) {
+        struct worker_link *first;
+        sd_bus *a, *b;
+
+        begin();
+        a = worker();
+        (void) say_hello(a, 1);
+        first = rig.link;
+        b = worker();
+        (void) say_hello(b, 1);
+        ASSERT_TRUE(rig.link != first);
+        turn_until(&rig.lost);
+        ASSERT_EQ(rig.n_lost, 1U);
+        ASSERT_EQ(worker_links_count(rig.links), 1U);
+        ASSERT_FALSE(say_hello(b, 1).error);
+        sd_bus_close_unref(a);
+        sd_bus_close_unref(b);
+        end();
+}
+
+TEST_MAIN(TEST(good_worker), TEST(updates), TEST(nothing_before_hello), TEST(stranger), TEST(wrong_devices), TEST(flood),
+        TEST(newer_replaces_older));
