@@ -18,8 +18,8 @@ static struct crypt_data *crypt_data_free(struct crypt_data *data) {
 DEFINE_CLEANUP(struct crypt_data *, crypt_data_free);
 
 /* Returns a hash that lives in data, or NULL with a negative errno in *ret_error. */
-static const char *hash(const char *setting, const char password[static IVBS_PASSWORD_SIZE], struct crypt_data *data,
-        int *ret_error) {
+static const char *hash(
+        const char *setting, const char password[static IVBS_PASSWORD_SIZE], struct crypt_data *data, int *ret_error) {
         char phrase[IVBS_PASSWORD_SIZE + 1];
         const char *made;
         int error;
