@@ -12,10 +12,10 @@
 #include "bouncer.h"
 #include "peer-bus.h"
 
-#define QUESTIONS_MAX       128U
-#define ASK_BUS_USEC        (10U * 1000U * 1000U)
-#define ASK_POLKIT_USEC     (180U * 1000U * 1000U) /* somebody types a password */
-#define ALLOW_INTERACTION   1U
+#define QUESTIONS_MAX     128U
+#define ASK_BUS_USEC      (10U * 1000U * 1000U)
+#define ASK_POLKIT_USEC   (180U * 1000U * 1000U) /* somebody types a password */
+#define ALLOW_INTERACTION 1U
 
 static const struct {
         const char *method, *action;
@@ -53,7 +53,7 @@ struct question {
 };
 
 struct bouncer {
-        LIST_HEAD(, question) questions;
+        LIST_HEAD(question_list, question) questions;
         unsigned n;
 };
 
@@ -126,9 +126,9 @@ static int on_polkit(sd_bus_message *reply, void *userdata, sd_bus_error *error)
 
         if (failed) {
                 bool missing = sd_bus_error_has_name(failed, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
-                        sd_bus_error_has_name(failed, SD_BUS_ERROR_NAME_HAS_NO_OWNER) ||
-                        sd_bus_error_has_name(failed, "org.freedesktop.systemd1.NoSuchUnit") ||
-                        sd_bus_error_has_name(failed, "org.freedesktop.DBus.Error.Spawn.ServiceNotFound");
+                               sd_bus_error_has_name(failed, SD_BUS_ERROR_NAME_HAS_NO_OWNER) ||
+                               sd_bus_error_has_name(failed, "org.freedesktop.systemd1.NoSuchUnit") ||
+                               sd_bus_error_has_name(failed, "org.freedesktop.DBus.Error.Spawn.ServiceNotFound");
 
                 answer(question, missing ? ANSWER_NO_POLKIT : ANSWER_REFUSED);
                 return 0;
@@ -185,8 +185,8 @@ static int refuse(const struct question *question, sd_bus_error *error) {
                 return sd_bus_error_setf(error, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED,
                         "%s needs to be authorised (action %s)", member, bouncer_action(member));
         case ANSWER_NO_POLKIT:
-                return peer_bus_error_set(
-                        error, FAILURE_ACCESS_DENIED, "%s is for root only: polkit is not running on this system", member);
+                return peer_bus_error_set(error, FAILURE_ACCESS_DENIED,
+                        "%s is for root only: polkit is not running on this system", member);
         case ANSWER_PENDING:
         case ANSWER_GRANTED:
         case ANSWER_REFUSED:
@@ -210,7 +210,8 @@ int bouncer_check(struct bouncer *bouncer, sd_bus_message *message, sd_bus_messa
                         return question->answer == ANSWER_GRANTED ? 1 : refuse(question, error);
 
         if (bouncer->n >= QUESTIONS_MAX)
-                return peer_bus_error_set(error, FAILURE_BUSY, "Too many callers are being authorised; try again later");
+                return peer_bus_error_set(
+                        error, FAILURE_BUSY, "Too many callers are being authorised; try again later");
 
         question = calloc(1, sizeof(*question));
         if (!question)

@@ -71,8 +71,8 @@ int config_watch_new(sd_event *event, config_watch_changed_t changed, void *user
                 return r;
 
         /* Neither need exist: without them no image is configured, which is what will be found. */
-        (void) sd_event_add_inotify(event, &watch->parent_source, watch->parent, IN_CREATE | IN_MOVED_TO | IN_CLOSE_WRITE | IN_ONLYDIR,
-                on_change, watch);
+        (void) sd_event_add_inotify(event, &watch->parent_source, watch->parent,
+                IN_CREATE | IN_MOVED_TO | IN_CLOSE_WRITE | IN_ONLYDIR, on_change, watch);
         watch_directory(watch);
 
         *ret = TAKE_PTR(watch);

@@ -13,9 +13,9 @@
 
 /* What a child reports; small enough for one atomic write to a pipe. */
 struct device_result {
-        int error;          /* 0 or a negative errno; -ETIMEDOUT: killed at the deadline; -ECHILD: died without a word */
-        uint32_t index;     /* of the device, where the work makes one */
-        char text[1024];    /* what a user should know: who holds the device, which step failed; "" none */
+        int error;       /* 0 or a negative errno; -ETIMEDOUT: killed at the deadline; -ECHILD: died without a word */
+        uint32_t index;  /* of the device, where the work makes one */
+        char text[1024]; /* what a user should know: who holds the device, which step failed; "" none */
 };
 
 /* Runs in the child: may block, must not touch the parent's loop, buses or log. */

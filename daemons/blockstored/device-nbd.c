@@ -106,8 +106,8 @@ static int open_netlink(struct mnl_socket **ret) {
 }
 
 /* Sends one request and hands its answers to callback until the kernel has acknowledged it. */
-static int exchange(
-        struct mnl_socket *socket, const void *message, size_t n, uint32_t sequence, mnl_cb_t callback, void *userdata) {
+static int exchange(struct mnl_socket *socket, const void *message, size_t n, uint32_t sequence, mnl_cb_t callback,
+        void *userdata) {
         char buffer[RECEIVE_MAX];
         int r;
 
@@ -186,7 +186,8 @@ static int on_index(const struct nlmsghdr *header, void *userdata) {
         struct index_answer *answer = userdata;
 
         mnl_attr_for_each(attribute, header, sizeof(struct genlmsghdr))
-                if (mnl_attr_get_type(attribute) == NBD_ATTR_INDEX && mnl_attr_validate(attribute, MNL_TYPE_U32) >= 0) {
+                if (mnl_attr_get_type(attribute) == NBD_ATTR_INDEX &&
+                        mnl_attr_validate(attribute, MNL_TYPE_U32) >= 0) {
                         answer->index = mnl_attr_get_u32(attribute);
                         answer->seen = true;
                 }

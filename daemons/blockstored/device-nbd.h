@@ -22,7 +22,8 @@ struct device_nbd_setup {
 };
 
 /* Pure: write one message into buffer (DEVICE_NBD_MESSAGE_MAX bytes, zeroed here) and return its length in bytes. */
-size_t device_nbd_build_connect(void *buffer, uint16_t family, uint32_t sequence, const struct device_nbd_setup *setup);
+size_t device_nbd_build_connect(
+        void *buffer, uint16_t family, uint32_t sequence, const struct device_nbd_setup *setup);
 size_t device_nbd_build_reconfigure(
         void *buffer, uint16_t family, uint32_t sequence, uint32_t index, const struct device_nbd_setup *setup);
 size_t device_nbd_build_disconnect(void *buffer, uint16_t family, uint32_t sequence, uint32_t index);

@@ -166,7 +166,7 @@ void device_work_disconnect(const void *argument, struct device_result *result) 
         }
 
         /* The device keeps its identity until the last descriptor is closed. */
-        fd = safe_close(fd);
+        safe_close(TAKE_FD(fd));
 
         r = device_sysfs_trigger(SYSFS, work->index, work->trigger);
         if (r < 0)

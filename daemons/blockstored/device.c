@@ -463,9 +463,9 @@ static bool is_same_device(struct device *device) {
         bool read_only;
 
         return strcasecmp(device->uuid, device->wanted.uuid) == 0 &&
-                device_sysfs_size(SYSFS, device->index, &size) >= 0 && size <= device->wanted.size &&
-                device_sysfs_read_only(SYSFS, device->index, &read_only) >= 0 &&
-                read_only == !!(device->wanted.flags & NBD_FLAG_READ_ONLY);
+               device_sysfs_size(SYSFS, device->index, &size) >= 0 && size <= device->wanted.size &&
+               device_sysfs_read_only(SYSFS, device->index, &read_only) >= 0 &&
+               read_only == !!(device->wanted.flags & NBD_FLAG_READ_ONLY);
 }
 
 int device_connect(struct device *device, const struct device_parameters *parameters, int socket, device_done_t done,

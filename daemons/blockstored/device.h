@@ -33,7 +33,7 @@ int device_discover(struct device *device);
 bool device_exists(const struct device *device);
 bool device_is_busy(const struct device *device); /* an operation is under way */
 uint32_t device_index(const struct device *device);
-const char *device_uuid(const struct device *device); /* NULL without a device */
+const char *device_uuid(const struct device *device);  /* NULL without a device */
 const char *device_phase(const struct device *device); /* printable */
 
 /* What is wrong with the parameters, or NULL. */

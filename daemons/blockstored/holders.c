@@ -25,7 +25,7 @@
 DEFINE_CLEANUP(DIR *, closedir);
 
 struct node {
-        char name[32]; /* "nbd0", "nbd0p1" */
+        char name[32];   /* "nbd0", "nbd0p1" */
         char number[24]; /* "43:0" */
 };
 
@@ -54,10 +54,11 @@ static void found(struct search *search, const char *format, ...) {
         if (search->n_found++ > HOLDERS_NAMED)
                 return;
 
-        n = snprintf(search->text + search->used, search->size - search->used, "%s%s",
-                search->n_found > 1 ? ", " : "", search->n_found > HOLDERS_NAMED ? "and others" : one);
+        n = snprintf(search->text + search->used, search->size - search->used, "%s%s", search->n_found > 1 ? ", " : "",
+                search->n_found > HOLDERS_NAMED ? "and others" : one);
         if (n > 0)
-                search->used += (size_t) n < search->size - search->used ? (size_t) n : search->size - search->used - 1;
+                search->used +=
+                        (size_t) n < search->size - search->used ? (size_t) n : search->size - search->used - 1;
 }
 
 /* First line of a small file; false when it cannot be read. */

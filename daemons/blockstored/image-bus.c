@@ -11,18 +11,18 @@
 
 #define IMAGE_OF(userdata) (((struct managed *) (userdata))->image)
 
-#define DEFINE_STRING_GETTER(function, expression)                                                       \
+#define DEFINE_STRING_GETTER(function, expression)                                                      \
         static int function(sd_bus *bus, const char *path, const char *interface, const char *property, \
                 sd_bus_message *reply, void *userdata, sd_bus_error *error) {                           \
                 return sd_bus_message_append(reply, "s", expression);                                   \
-        }                                                                                                \
+        }                                                                                               \
         struct _swallow_semicolon_
 
-#define DEFINE_NUMBER_GETTER(function, type, expression)                                                 \
+#define DEFINE_NUMBER_GETTER(function, type, expression)                                                \
         static int function(sd_bus *bus, const char *path, const char *interface, const char *property, \
                 sd_bus_message *reply, void *userdata, sd_bus_error *error) {                           \
                 return sd_bus_message_append(reply, type, expression);                                  \
-        }                                                                                                \
+        }                                                                                               \
         struct _swallow_semicolon_
 
 DEFINE_STRING_GETTER(get_name, IMAGE_OF(userdata)->name);
@@ -46,15 +46,15 @@ DEFINE_NUMBER_GETTER(get_errors, "t", IMAGE_OF(userdata)->counters.errors);
 DEFINE_NUMBER_GETTER(get_latency, "t", IMAGE_OF(userdata)->counters.latency_usec);
 DEFINE_NUMBER_GETTER(get_in_flight, "u", IMAGE_OF(userdata)->counters.in_flight);
 
-static int get_failure(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
-        void *userdata, sd_bus_error *error) {
+static int get_failure(sd_bus *bus, const char *path, const char *interface, const char *property,
+        sd_bus_message *reply, void *userdata, sd_bus_error *error) {
         enum failure failure = image_shown_failure(IMAGE_OF(userdata));
 
         return sd_bus_message_append(reply, "s", failure == FAILURE_NONE ? "" : failure_lookup(failure)->bus_name);
 }
 
-static int get_proxies(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
-        void *userdata, sd_bus_error *error) {
+static int get_proxies(sd_bus *bus, const char *path, const char *interface, const char *property,
+        sd_bus_message *reply, void *userdata, sd_bus_error *error) {
         const struct image *image = IMAGE_OF(userdata);
         int r;
 
@@ -80,7 +80,8 @@ static int find_called(struct manager *manager, sd_bus_message *message, struct 
         if (r > 0)
                 managed = manager_find(manager, name);
         if (!managed)
-                return peer_bus_error_set(error, FAILURE_NO_SUCH_IMAGE, "The image is not known on this host any more");
+                return peer_bus_error_set(
+                        error, FAILURE_NO_SUCH_IMAGE, "The image is not known on this host any more");
 
         *ret = managed;
         return 0;
@@ -89,7 +90,7 @@ static int find_called(struct manager *manager, sd_bus_message *message, struct 
 static int attach_checked(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         struct attach_options options = { .read_only = -1 };
         struct manager *manager = userdata;
-        struct managed *managed;
+        struct managed *managed = NULL;
         int r;
 
         r = bouncer_check(manager->bouncer, message, attach_checked, manager, error);
@@ -107,7 +108,7 @@ static int attach_checked(sd_bus_message *message, void *userdata, sd_bus_error 
 
 static int detach_checked(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         struct manager *manager = userdata;
-        struct managed *managed;
+        struct managed *managed = NULL;
         int r;
 
         r = bouncer_check(manager->bouncer, message, detach_checked, manager, error);
@@ -161,8 +162,8 @@ static const sd_bus_vtable image_vtable[] = {
         SD_BUS_VTABLE_END,
 };
 
-static int find_image(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found,
-        sd_bus_error *error) {
+static int find_image(
+        sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found, sd_bus_error *error) {
         struct manager *manager = userdata;
         _cleanup_free_ char *name = NULL;
         struct managed *managed;

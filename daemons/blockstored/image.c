@@ -25,15 +25,20 @@ static const char *const state_names[_IMAGE_STATE_MAX] = {
 #define STAY (-1)
 
 /* Rows: where the image is. Columns: what happens. */
-static const signed char transitions[_IMAGE_STATE_MAX][_IMAGE_EVENT_MAX] = {
+static const short transitions[_IMAGE_STATE_MAX][_IMAGE_EVENT_MAX] = {
         /*                       START            LINKED           LINK_LOST           DEVICE_FOUND        STOP             STOP_REFUSED        UNIT_STARTED     UNIT_GONE       UNIT_FAILED */
-        [IMAGE_INACTIVE]     = { IMAGE_ATTACHING, IMAGE_ATTACHING, STAY,               IMAGE_RECONNECTING, STAY,            STAY,               IMAGE_ATTACHING, STAY,           IMAGE_FAILED },
-        [IMAGE_ATTACHING]    = { STAY,            STAY,            STAY,               STAY,               IMAGE_DETACHING, STAY,               STAY,            IMAGE_INACTIVE, IMAGE_FAILED },
-        [IMAGE_ATTACHED]     = { STAY,            STAY,            IMAGE_RECONNECTING, STAY,               IMAGE_DETACHING, STAY,               STAY,            IMAGE_INACTIVE, IMAGE_FAILED },
-        [IMAGE_RECONNECTING] = { STAY,            STAY,            STAY,               STAY,               IMAGE_DETACHING, STAY,               STAY,            IMAGE_INACTIVE, IMAGE_FAILED },
-        [IMAGE_PARKED]       = { STAY,            STAY,            IMAGE_RECONNECTING, STAY,               IMAGE_DETACHING, STAY,               STAY,            IMAGE_INACTIVE, IMAGE_FAILED },
-        [IMAGE_DETACHING]    = { IMAGE_ATTACHING, IMAGE_ATTACHING, STAY,               STAY,               STAY,            IMAGE_ATTACHED,     STAY,            IMAGE_INACTIVE, IMAGE_FAILED },
-        [IMAGE_FAILED]       = { IMAGE_ATTACHING, IMAGE_ATTACHING, STAY,               STAY,               STAY,            STAY,               IMAGE_ATTACHING, IMAGE_INACTIVE, STAY },
+        [IMAGE_INACTIVE] = { IMAGE_ATTACHING, IMAGE_ATTACHING, STAY, IMAGE_RECONNECTING, STAY, STAY, IMAGE_ATTACHING,
+                STAY, IMAGE_FAILED },
+        [IMAGE_ATTACHING] = { STAY, STAY, STAY, STAY, IMAGE_DETACHING, STAY, STAY, IMAGE_INACTIVE, IMAGE_FAILED },
+        [IMAGE_ATTACHED] = { STAY, STAY, IMAGE_RECONNECTING, STAY, IMAGE_DETACHING, STAY, STAY, IMAGE_INACTIVE,
+                IMAGE_FAILED },
+        [IMAGE_RECONNECTING] = { STAY, STAY, STAY, STAY, IMAGE_DETACHING, STAY, STAY, IMAGE_INACTIVE, IMAGE_FAILED },
+        [IMAGE_PARKED] = { STAY, STAY, IMAGE_RECONNECTING, STAY, IMAGE_DETACHING, STAY, STAY, IMAGE_INACTIVE,
+                IMAGE_FAILED },
+        [IMAGE_DETACHING] = { IMAGE_ATTACHING, IMAGE_ATTACHING, STAY, STAY, STAY, IMAGE_ATTACHED, STAY, IMAGE_INACTIVE,
+                IMAGE_FAILED },
+        [IMAGE_FAILED] = { IMAGE_ATTACHING, IMAGE_ATTACHING, STAY, STAY, STAY, STAY, IMAGE_ATTACHING, IMAGE_INACTIVE,
+                STAY },
 };
 
 const char *image_state_to_string(enum image_state state) {
@@ -162,11 +167,11 @@ static int set_string(char **field, const char *value, uint32_t bit, uint32_t *m
 }
 
 bool image_handle_event(struct image *image, enum image_event event, const char *reason) {
-        signed char next = transitions[image->state][event];
+        short next = transitions[image->state][event];
         uint32_t mask = 0;
 
         if (next != STAY) {
-                image->state = next;
+                image->state = (enum image_state) next;
                 mask |= IMAGE_STATE;
         }
         /* A reason belongs to a state; out of memory is none to keep the state back. */

@@ -27,8 +27,8 @@ enum image_state {
 
 /* What happens to an image, apart from what its worker says. */
 enum image_event {
-        IMAGE_EVENT_START,        /* its unit is being started */
-        IMAGE_EVENT_LINKED,       /* a worker has called in */
+        IMAGE_EVENT_START,  /* its unit is being started */
+        IMAGE_EVENT_LINKED, /* a worker has called in */
         IMAGE_EVENT_LINK_LOST,
         IMAGE_EVENT_DEVICE_FOUND, /* the kernel has its device, and no worker is known */
         IMAGE_EVENT_STOP,         /* its unit is being stopped */
@@ -74,7 +74,7 @@ struct image_status {
         bool read_only;
         const struct image_proxy *proxies;
         size_t n_proxies;
-        uint32_t mask; /* IMAGE_SIZE, IMAGE_READ_ONLY, IMAGE_PROXIES, IMAGE_FAILOVERS */
+        uint32_t mask;                  /* IMAGE_SIZE, IMAGE_READ_ONLY, IMAGE_PROXIES, IMAGE_FAILOVERS */
         struct image_counters counters; /* the whole, with what was not said as it was */
         enum failure failure;           /* FAILURE_NONE: not said */
 };
@@ -88,7 +88,8 @@ struct image {
         struct image_proxy *proxies;
         size_t n_proxies;
         struct image_counters counters;
-        enum failure failure, told_failure; /* why it has failed, or its worker gives up; what was last announced of it */
+        enum failure failure,
+                told_failure; /* why it has failed, or its worker gives up; what was last announced of it */
 
         /* mask: what has changed since it was last called. May be NULL. */
         void (*changed)(struct image *image, uint32_t mask);

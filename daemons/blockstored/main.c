@@ -10,11 +10,12 @@
 #include "manager.h"
 
 static int usage(FILE *out, int status) {
-        fprintf(out, "Usage: blockstored\n\n"
-                     "The blockstore supervisor: owns org.blockstore on the system bus and the kernel devices of images.\n"
-                     "systemd starts it (blockstored.service).\n\n"
-                     "  -h, --help     Show this\n"
-                     "      --version  Show the version\n");
+        fprintf(out,
+                "Usage: blockstored\n\n"
+                "The blockstore supervisor: owns org.blockstore on the system bus and the kernel devices of images.\n"
+                "systemd starts it (blockstored.service).\n\n"
+                "  -h, --help     Show this\n"
+                "      --version  Show the version\n");
         return status;
 }
 

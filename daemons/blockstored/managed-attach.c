@@ -80,7 +80,8 @@ static void on_started(const char *result, const char *message, void *userdata) 
         }
         if (strcmp(result, "canceled") == 0) {
                 managed->work = MANAGED_IDLE;
-                operations_fail(&managed->operations, FAILURE_BUSY, "The start was cancelled: the image is being stopped");
+                operations_fail(
+                        &managed->operations, FAILURE_BUSY, "The start was cancelled: the image is being stopped");
                 manager_check_idle(managed->manager);
                 return;
         }
@@ -123,18 +124,21 @@ static bool is_running(const struct managed *managed) {
         }
 }
 
-int managed_attach(struct managed *managed, struct attach_options *options, sd_bus_message *message, sd_bus_error *error) {
+int managed_attach(
+        struct managed *managed, struct attach_options *options, sd_bus_message *message, sd_bus_error *error) {
         const char *name = managed->image->name;
         int r;
 
         if (managed->work == MANAGED_STOPPING)
-                return peer_bus_error_set(error, FAILURE_BUSY, "Image %s is being detached; try again when it is", name);
+                return peer_bus_error_set(
+                        error, FAILURE_BUSY, "Image %s is being detached; try again when it is", name);
 
         if ((managed->work == MANAGED_STARTING || is_running(managed)) && !is_compatible(managed, options))
                 return peer_bus_error_set(error, FAILURE_BUSY,
                         "Image %s is attached, or being attached, with other options; detach it first", name);
 
-        r = operation_new(managed->manager, &managed->operations, message, ANSWER_USEC, on_caller_timeout, managed, error);
+        r = operation_new(
+                managed->manager, &managed->operations, message, ANSWER_USEC, on_caller_timeout, managed, error);
         if (r < 0)
                 return r;
 

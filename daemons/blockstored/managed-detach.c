@@ -144,7 +144,7 @@ static void on_checked(enum failure failure, const char *message, void *userdata
 /* Nothing to detach: neither unit, worker nor device. */
 static bool is_away(const struct managed *managed) {
         return managed->image->state == IMAGE_INACTIVE && !managed->link && !*managed->image->device &&
-                managed->work == MANAGED_IDLE;
+               managed->work == MANAGED_IDLE;
 }
 
 int managed_detach(struct managed *managed, sd_bus_message *message, sd_bus_error *error) {
@@ -157,10 +157,12 @@ int managed_detach(struct managed *managed, sd_bus_message *message, sd_bus_erro
         if (managed->work == MANAGED_STARTING) {
                 managed->call = units_call_free(managed->call);
                 managed->work = MANAGED_IDLE;
-                operations_fail(&managed->operations, FAILURE_BUSY, "The image was detached while it was being attached");
+                operations_fail(
+                        &managed->operations, FAILURE_BUSY, "The image was detached while it was being attached");
         }
 
-        r = operation_new(managed->manager, &managed->operations, message, ANSWER_USEC, on_caller_timeout, managed, error);
+        r = operation_new(
+                managed->manager, &managed->operations, message, ANSWER_USEC, on_caller_timeout, managed, error);
         if (r < 0 || managed->work == MANAGED_STOPPING)
                 return r;
 

@@ -52,8 +52,8 @@ static void on_device_disconnected(enum failure failure, const char *message, vo
         managed_consider_gone(managed);
 }
 
-static int begin_connect(struct managed *managed, struct worker_link *link, const struct device_parameters *parameters,
-        int socket) {
+static int begin_connect(
+        struct managed *managed, struct worker_link *link, const struct device_parameters *parameters, int socket) {
         int r;
 
         r = device_connect(managed->device, parameters, socket, on_device_connected, managed);
@@ -85,10 +85,11 @@ void managed_device_free_again(struct managed *managed) {
         }
 
         r = managed->device_queued_connect
-                ? begin_connect(managed, link, &managed->device_wanted, TAKE_FD(managed->device_socket))
-                : begin_disconnect(managed, link);
+                    ? begin_connect(managed, link, &managed->device_wanted, TAKE_FD(managed->device_socket))
+                    : begin_disconnect(managed, link);
         if (r < 0)
-                worker_link_answer_device(link, r == -ENODEV ? FAILURE_NOT_ATTACHED : FAILURE_INTERNAL, strerror(-r), NULL);
+                worker_link_answer_device(
+                        link, r == -ENODEV ? FAILURE_NOT_ATTACHED : FAILURE_INTERNAL, strerror(-r), NULL);
 }
 
 /* Keeps the call for managed_device_free_again(). Takes socket. */
@@ -157,8 +158,8 @@ static void worker_lost(struct worker_link *link, void *userdata) {
         manager_check_idle(manager);
 }
 
-static int worker_connect_device(struct worker_link *link, const struct device_parameters *parameters, int socket,
-        sd_bus_error *error) {
+static int worker_connect_device(
+        struct worker_link *link, const struct device_parameters *parameters, int socket, sd_bus_error *error) {
         struct managed *managed = link->owner;
         int r;
 
@@ -188,8 +189,8 @@ static int worker_disconnect_device(struct worker_link *link, sd_bus_error *erro
         if (r == -ENODEV)
                 return peer_bus_error_set(error, FAILURE_NOT_ATTACHED, "Image %s has no device", link->name);
         if (r < 0)
-                return peer_bus_error_set(error, FAILURE_INTERNAL, "The device of %s cannot be disconnected: %s", link->name,
-                        strerror(-r));
+                return peer_bus_error_set(error, FAILURE_INTERNAL, "The device of %s cannot be disconnected: %s",
+                        link->name, strerror(-r));
         return 0;
 }
 

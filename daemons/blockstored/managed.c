@@ -18,9 +18,10 @@ static void on_image_changed(struct image *image, uint32_t mask) {
         struct managed *managed = image->owner;
 
         if (mask & IMAGE_STATE)
-                log_event(LOG_INFO, LOG_FIELDS({ "IMAGE", image->name }, { "STATE", image_state_to_string(image->state) }),
-                        "%s: %s%s%s", image->name, image_state_to_string(image->state), *image->state_reason ? ": " : "",
-                        image->state_reason);
+                log_event(LOG_INFO,
+                        LOG_FIELDS({ "IMAGE", image->name }, { "STATE", image_state_to_string(image->state) }),
+                        "%s: %s%s%s", image->name, image_state_to_string(image->state),
+                        *image->state_reason ? ": " : "", image->state_reason);
 
         managed->announce |= mask;
         (void) sd_event_source_set_enabled(managed->manager->announce_source, SD_EVENT_ONESHOT);
@@ -48,7 +49,8 @@ static void on_device_gone(enum failure failure, const char *message, void *user
 }
 
 void managed_consider_gone(struct managed *managed) {
-        bool gone = managed->unit_known && (unit_state_is_gone(&managed->unit) || unit_state_is_failed(&managed->unit));
+        bool gone =
+                managed->unit_known && (unit_state_is_gone(&managed->unit) || unit_state_is_failed(&managed->unit));
 
         if (!gone || managed->link || managed->work != MANAGED_IDLE || !device_exists(managed->device) ||
                 device_is_busy(managed->device))
@@ -66,7 +68,8 @@ static int on_gone_timer(sd_event_source *source, uint64_t usec, void *userdata)
 
 static void on_unit(const struct unit_state *state, void *userdata) {
         struct managed *managed = userdata;
-        bool was_down = !managed->unit_known || unit_state_is_gone(&managed->unit) || unit_state_is_failed(&managed->unit);
+        bool was_down =
+                !managed->unit_known || unit_state_is_gone(&managed->unit) || unit_state_is_failed(&managed->unit);
         char message[1024];
 
         managed->unit = *state;
@@ -131,13 +134,13 @@ int managed_new(struct manager *manager, const char *name, struct managed **ret)
                 r = device_new(manager->event, name, &managed->device);
         if (r >= 0)
                 r = sd_bus_path_encode(IMAGE_PATH, name, &managed->path);
-        if (r >= 0 &&
-                (asprintf(&managed->service, "image@%s.service", name) < 0 ||
-                        asprintf(&managed->socket, "image@%s.socket", name) < 0 ||
-                        asprintf(&managed->target, "image@%s.target", name) < 0))
+        if (r >= 0 && (asprintf(&managed->service, "image@%s.service", name) < 0 ||
+                              asprintf(&managed->socket, "image@%s.socket", name) < 0 ||
+                              asprintf(&managed->target, "image@%s.target", name) < 0))
                 r = -ENOMEM;
         if (r >= 0)
-                r = sd_event_add_time(manager->event, &managed->gone_timer, CLOCK_MONOTONIC, 0, 0, on_gone_timer, managed);
+                r = sd_event_add_time(
+                        manager->event, &managed->gone_timer, CLOCK_MONOTONIC, 0, 0, on_gone_timer, managed);
         if (r >= 0)
                 r = sd_event_source_set_enabled(managed->gone_timer, SD_EVENT_OFF);
         if (r >= 0)
@@ -186,8 +189,8 @@ struct managed *managed_free(struct managed *managed) {
 bool managed_collect(struct managed *managed) {
         struct manager *manager = managed->manager;
 
-        if (!image_is_forgettable(managed->image) || managed->work != MANAGED_IDLE || !LIST_EMPTY(&managed->operations) ||
-                !managed->unit_known || device_is_busy(managed->device))
+        if (!image_is_forgettable(managed->image) || managed->work != MANAGED_IDLE ||
+                !LIST_EMPTY(&managed->operations) || !managed->unit_known || device_is_busy(managed->device))
                 return false;
 
         managed_free(managed);

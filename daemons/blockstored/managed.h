@@ -36,7 +36,7 @@ struct managed {
 
         struct worker_link *link; /* greeted */
         struct device *device;
-        struct worker_link *device_caller; /* whose call the device's operation answers */
+        struct worker_link *device_caller;         /* whose call the device's operation answers */
         bool device_queued, device_queued_connect; /* a call that waits for the device to be free */
         struct device_parameters device_wanted;
         int device_socket;
@@ -67,5 +67,6 @@ void managed_consider_gone(struct managed *managed);
 extern const struct worker_link_ops managed_worker_ops;
 
 /* managed-attach.c and managed-detach.c: callers on the bus. Take over the answer when they return 0; else error is set. options is taken (emptied). */
-int managed_attach(struct managed *managed, struct attach_options *options, sd_bus_message *message, sd_bus_error *error);
+int managed_attach(
+        struct managed *managed, struct attach_options *options, sd_bus_message *message, sd_bus_error *error);
 int managed_detach(struct managed *managed, sd_bus_message *message, sd_bus_error *error);

@@ -21,7 +21,8 @@ static int check_local_name(const char *name, sd_bus_error *error) {
         if (image_local_name_is_valid(name))
                 return 0;
         return peer_bus_error_set(error, FAILURE_USAGE,
-                "That is not a valid image name on a host: 1-%u letters, digits, '_', '.', ':' or '-', beginning with a letter or digit",
+                "That is not a valid image name on a host: 1-%u letters, digits, '_', '.', ':' or '-', beginning with "
+                "a letter or digit",
                 IMAGE_LOCAL_NAME_MAX);
 }
 
@@ -123,7 +124,8 @@ static int check_store_name(const char *name, sd_bus_error *error) {
         if (image_store_name_is_valid(name))
                 return 0;
         return peer_bus_error_set(error, FAILURE_USAGE,
-                "That is not a valid image name in a store: 1-255 bytes without '/' and control characters, not \".\" or \"..\"");
+                "That is not a valid image name in a store: 1-255 bytes without '/' and control characters, not \".\" "
+                "or \"..\"");
 }
 
 static int forward(sd_bus_message *message, struct manager *manager, const char *method, sd_bus_error *error) {
@@ -191,8 +193,8 @@ static int method_list_proxies(sd_bus_message *message, void *userdata, sd_bus_e
         return forward(message, userdata, "ListProxies", error);
 }
 
-static int get_version(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
-        void *userdata, sd_bus_error *error) {
+static int get_version(sd_bus *bus, const char *path, const char *interface, const char *property,
+        sd_bus_message *reply, void *userdata, sd_bus_error *error) {
         return sd_bus_message_append(reply, "s", BLOCKSTORE_VERSION);
 }
 
@@ -201,8 +203,8 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD_WITH_ARGS("AttachImage", SD_BUS_ARGS("s", name, "a{sv}", options), SD_BUS_RESULT("o", image),
                 attach_checked, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("DetachImage", SD_BUS_ARGS("s", name, "a{sv}", options), SD_BUS_NO_RESULT, detach_checked,
-                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("DetachImage", SD_BUS_ARGS("s", name, "a{sv}", options), SD_BUS_NO_RESULT,
+                detach_checked, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("GetImage", SD_BUS_ARGS("s", name), SD_BUS_RESULT("o", image), method_get_image,
                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ListImages", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sssbo)", images), method_list_images,
@@ -211,8 +213,8 @@ static const sd_bus_vtable manager_vtable[] = {
                 method_list_store_images, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("CreateImage", SD_BUS_ARGS("s", name, "t", size, "a{sv}", options),
                 SD_BUS_RESULT("s", uuid), create_checked, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("RemoveImage", SD_BUS_ARGS("s", name, "a{sv}", options), SD_BUS_NO_RESULT, remove_checked,
-                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("RemoveImage", SD_BUS_ARGS("s", name, "a{sv}", options), SD_BUS_NO_RESULT,
+                remove_checked, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ListProxies", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(susts)", proxies), method_list_proxies,
                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
@@ -342,11 +344,11 @@ int manager_bus_connect(struct manager *manager) {
         if (r >= 0)
                 r = image_bus_add(manager);
         if (r >= 0)
-                r = sd_bus_match_signal(manager->bus, NULL, "org.freedesktop.DBus.Local", NULL, "org.freedesktop.DBus.Local",
-                        "Connected", on_connected, manager);
+                r = sd_bus_match_signal(manager->bus, NULL, "org.freedesktop.DBus.Local", NULL,
+                        "org.freedesktop.DBus.Local", "Connected", on_connected, manager);
         if (r >= 0)
-                r = sd_bus_match_signal(manager->bus, NULL, "org.freedesktop.DBus.Local", NULL, "org.freedesktop.DBus.Local",
-                        "Disconnected", on_disconnected, manager);
+                r = sd_bus_match_signal(manager->bus, NULL, "org.freedesktop.DBus.Local", NULL,
+                        "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, manager);
         if (r >= 0)
                 r = sd_bus_start(manager->bus);
         if (r >= 0)

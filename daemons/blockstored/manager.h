@@ -39,7 +39,7 @@ struct manager {
         struct config_watch *config_watch;
         struct managed *images; /* hash by name */
         unsigned n_operations;
-        LIST_HEAD(, query) queries;
+        LIST_HEAD(query_list, query) queries;
 };
 
 int manager_new(struct manager **ret);
@@ -64,6 +64,6 @@ void manager_bus_close(struct manager *manager);
 
 /* image-bus.c */
 int image_bus_add(struct manager *manager);
-void image_bus_announce(struct managed *managed);      /* PropertiesChanged of what has changed */
+void image_bus_announce(struct managed *managed); /* PropertiesChanged of what has changed */
 void image_bus_announce_added(struct managed *managed);
 void image_bus_announce_removed(struct managed *managed);

@@ -31,7 +31,7 @@ void attach_options_done(struct attach_options *options) {
 
 bool attach_options_are_empty(const struct attach_options *options) {
         return options->read_only < 0 && !options->steal && !options->device && !options->image && !options->user &&
-                !options->proxies;
+               !options->proxies;
 }
 
 static bool string_equal(const char *a, const char *b) {
@@ -251,6 +251,8 @@ static int write_file(const char *temporary, const char *path, const char *text)
                 return -errno;
 
         /* Without the group (a private instance of a test) only its owner reads. */
+        /* The supervisor has one thread. */
+        /* cppcheck-suppress getgrnamCalled */
         group = getgrnam(WORKER_GROUP);
         if (group && geteuid() == 0 && fchown(fd, (uid_t) -1, group->gr_gid) < 0)
                 r = -errno;

@@ -160,7 +160,8 @@ int query_forward(struct manager *manager, sd_bus_message *message, const char *
         LIST_FOREACH(other, &manager->queries, entry)
                 n++;
         if (n >= QUERIES_MAX)
-                return peer_bus_error_set(error, FAILURE_BUSY, "%u store operations are under way; try again later", n);
+                return peer_bus_error_set(
+                        error, FAILURE_BUSY, "%u store operations are under way; try again later", n);
 
         query = calloc(1, sizeof(*query));
         if (!query)

@@ -76,12 +76,15 @@ enum failure unit_state_failure(const struct unit_state *state, const char *unit
         if (!message)
                 return failure;
 
-        if (state->status_text[0] && strcmp(state->result, "success") != 0 && strcmp(state->result, "start-limit-hit") != 0)
+        if (state->status_text[0] && strcmp(state->result, "success") != 0 &&
+                strcmp(state->result, "start-limit-hit") != 0)
                 (void) snprintf(message, size, "%s", skip_prefix(state->status_text, FAILED_PREFIX));
         else if (cause)
-                (void) snprintf(message, size, "%s failed: %s (\"systemctl status %s\" tells more)", unit, cause, unit);
+                (void) snprintf(
+                        message, size, "%s failed: %s (\"systemctl status %s\" tells more)", unit, cause, unit);
         else
-                (void) snprintf(message, size, "%s failed (%s, exit status %d; \"systemctl status %s\" tells more)", unit,
-                        state->result[0] ? state->result : state->active_state, (int) state->exec_main_status, unit);
+                (void) snprintf(message, size, "%s failed (%s, exit status %d; \"systemctl status %s\" tells more)",
+                        unit, state->result[0] ? state->result : state->active_state, (int) state->exec_main_status,
+                        unit);
         return failure;
 }

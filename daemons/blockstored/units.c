@@ -26,8 +26,8 @@
 #define SYSTEMD_PRIVATE   "/run/systemd/private"
 #define PROPERTIES        "org.freedesktop.DBus.Properties"
 
-#define CALL_TIMEOUT_USEC  (20U * 1000U * 1000U)
-#define RECONNECT_USEC     (1000U * 1000U)
+#define CALL_TIMEOUT_USEC (20U * 1000U * 1000U)
+#define RECONNECT_USEC    (1000U * 1000U)
 
 struct units {
         sd_event *event;
@@ -36,8 +36,8 @@ struct units {
         bool private;
         sd_bus_slot *job_slot, *disconnected_slot, *subscribe_slot;
         sd_event_source *reconnect;
-        LIST_HEAD(, units_call) calls;
-        LIST_HEAD(, units_watch) watches;
+        LIST_HEAD(units_call_list, units_call) calls;
+        LIST_HEAD(units_watch_list, units_watch) watches;
 };
 
 /* A call waits for a reply (slot), then, if it is a job, for the signal. A query is a row of property reads. */
@@ -332,8 +332,8 @@ static int queue_job(struct units *units, const char *method, bool start, const 
         call->job_done = done;
         call->step = start;
 
-        r = sd_bus_call_method_async(units->bus, &call->slot, destination(units), SYSTEMD_PATH, SYSTEMD_MANAGER, method,
-                on_job_queued, call, "ss", unit, "replace");
+        r = sd_bus_call_method_async(units->bus, &call->slot, destination(units), SYSTEMD_PATH, SYSTEMD_MANAGER,
+                method, on_job_queued, call, "ss", unit, "replace");
         if (r < 0) {
                 units_call_free(call);
                 return r;
@@ -343,7 +343,8 @@ static int queue_job(struct units *units, const char *method, bool start, const 
         return 0;
 }
 
-int units_start(struct units *units, const char *unit, units_job_done_t done, void *userdata, struct units_call **ret) {
+int units_start(
+        struct units *units, const char *unit, units_job_done_t done, void *userdata, struct units_call **ret) {
         return queue_job(units, "StartUnit", true, unit, done, userdata, ret);
 }
 
@@ -364,13 +365,18 @@ static const struct {
         const char *interface, *property, *type;
         size_t offset, size;
 } query_steps[] = {
-        { SYSTEMD_UNIT, "LoadState", "s", offsetof(struct unit_state, load_state), sizeof(((struct unit_state *) 0)->load_state) },
+        { SYSTEMD_UNIT, "LoadState", "s", offsetof(struct unit_state, load_state),
+                sizeof(((struct unit_state *) 0)->load_state) },
         { SYSTEMD_UNIT, "Job", "(uo)", offsetof(struct unit_state, job), sizeof(uint32_t) },
-        { SYSTEMD_SERVICE, "Result", "s", offsetof(struct unit_state, result), sizeof(((struct unit_state *) 0)->result) },
+        { SYSTEMD_SERVICE, "Result", "s", offsetof(struct unit_state, result),
+                sizeof(((struct unit_state *) 0)->result) },
         { SYSTEMD_SERVICE, "ExecMainStatus", "i", offsetof(struct unit_state, exec_main_status), sizeof(int32_t) },
-        { SYSTEMD_SERVICE, "StatusText", "s", offsetof(struct unit_state, status_text), sizeof(((struct unit_state *) 0)->status_text) },
-        { SYSTEMD_UNIT, "SubState", "s", offsetof(struct unit_state, sub_state), sizeof(((struct unit_state *) 0)->sub_state) },
-        { SYSTEMD_UNIT, "ActiveState", "s", offsetof(struct unit_state, active_state), sizeof(((struct unit_state *) 0)->active_state) },
+        { SYSTEMD_SERVICE, "StatusText", "s", offsetof(struct unit_state, status_text),
+                sizeof(((struct unit_state *) 0)->status_text) },
+        { SYSTEMD_UNIT, "SubState", "s", offsetof(struct unit_state, sub_state),
+                sizeof(((struct unit_state *) 0)->sub_state) },
+        { SYSTEMD_UNIT, "ActiveState", "s", offsetof(struct unit_state, active_state),
+                sizeof(((struct unit_state *) 0)->active_state) },
 };
 
 static int query_step(struct units_call *call);
@@ -434,11 +440,12 @@ static int query_step(struct units_call *call) {
         if (r < 0)
                 return r;
 
-        return sd_bus_call_method_async(call->units->bus, &call->slot, destination(call->units), path, PROPERTIES, "Get",
-                on_property, call, "ss", query_steps[call->step].interface, query_steps[call->step].property);
+        return sd_bus_call_method_async(call->units->bus, &call->slot, destination(call->units), path, PROPERTIES,
+                "Get", on_property, call, "ss", query_steps[call->step].interface, query_steps[call->step].property);
 }
 
-int units_query(struct units *units, const char *unit, units_state_done_t done, void *userdata, struct units_call **ret) {
+int units_query(
+        struct units *units, const char *unit, units_state_done_t done, void *userdata, struct units_call **ret) {
         struct units_call *call;
         int r;
 
@@ -464,7 +471,8 @@ static int read_list(struct units_call *call, sd_bus_message *message) {
         while (r >= 0) {
                 const char *unit, *active;
 
-                r = sd_bus_message_read(message, "(ssssssouso)", &unit, NULL, NULL, &active, NULL, NULL, NULL, NULL, NULL, NULL);
+                r = sd_bus_message_read(
+                        message, "(ssssssouso)", &unit, NULL, NULL, &active, NULL, NULL, NULL, NULL, NULL, NULL);
                 if (r <= 0)
                         break;
                 call->list_done(unit, active, 0, call->userdata);
@@ -485,7 +493,8 @@ static int on_list(sd_bus_message *message, void *userdata, sd_bus_error *error)
         return 0;
 }
 
-int units_list(struct units *units, const char *pattern, units_list_done_t done, void *userdata, struct units_call **ret) {
+int units_list(
+        struct units *units, const char *pattern, units_list_done_t done, void *userdata, struct units_call **ret) {
         struct units_call *call;
         int r;
 
@@ -548,7 +557,8 @@ static int watch_begin(struct units_watch *watch) {
         return units_query(watch->units, watch->unit, on_watched_state, watch, &watch->query);
 }
 
-int units_watch(struct units *units, const char *unit, units_changed_t changed, void *userdata, struct units_watch **ret) {
+int units_watch(
+        struct units *units, const char *unit, units_changed_t changed, void *userdata, struct units_watch **ret) {
         struct units_watch *watch = calloc(1, sizeof(*watch));
         int r;
 

@@ -37,11 +37,14 @@ int units_stop(struct units *units, const char *unit, units_job_done_t done, voi
 /* No answer wanted. */
 void units_reset_failed(struct units *units, const char *unit);
 /* The state of a unit; an unknown one is inactive with load state not-found. */
-int units_query(struct units *units, const char *unit, units_state_done_t done, void *userdata, struct units_call **ret);
+int units_query(
+        struct units *units, const char *unit, units_state_done_t done, void *userdata, struct units_call **ret);
 /* Those that are loaded and match the pattern. */
-int units_list(struct units *units, const char *pattern, units_list_done_t done, void *userdata, struct units_call **ret);
+int units_list(
+        struct units *units, const char *pattern, units_list_done_t done, void *userdata, struct units_call **ret);
 struct units_call *units_call_free(struct units_call *call);
 
 /* The state now and after each change, until units_watch_free(). Survives the loss of the connection. */
-int units_watch(struct units *units, const char *unit, units_changed_t changed, void *userdata, struct units_watch **ret);
+int units_watch(
+        struct units *units, const char *unit, units_changed_t changed, void *userdata, struct units_watch **ret);
 struct units_watch *units_watch_free(struct units_watch *watch);

@@ -200,7 +200,8 @@ static int read_proxies(sd_bus_message *message, struct image_proxy *proxies, si
 }
 
 /* Reads the variant of one key. A key that is not known is passed over, one of another type is refused. */
-static int read_key(sd_bus_message *message, const char *key, struct image_status *status, struct image_proxy *proxies) {
+static int read_key(
+        sd_bus_message *message, const char *key, struct image_status *status, struct image_proxy *proxies) {
         struct image_counters *counters = &status->counters;
         const struct {
                 const char *key, *type;
@@ -308,8 +309,8 @@ static int method_update(sd_bus_message *message, void *userdata, sd_bus_error *
 
 static const sd_bus_vtable supervisor_vtable[] = {
         SD_BUS_VTABLE_START(0),
-        SD_BUS_METHOD_WITH_ARGS("Hello", SD_BUS_ARGS("u", version), SD_BUS_RESULT("u", version, "s", name), method_hello,
-                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Hello", SD_BUS_ARGS("u", version), SD_BUS_RESULT("u", version, "s", name),
+                method_hello, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ConnectDevice",
                 SD_BUS_ARGS("h", socket, "t", size, "u", block_size, "u", flags, "s", uuid), SD_BUS_RESULT("s", node),
                 method_connect_device, SD_BUS_VTABLE_UNPRIVILEGED),

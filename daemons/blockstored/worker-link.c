@@ -27,7 +27,7 @@ struct worker_links {
         int fd;
         const struct worker_link_ops *ops;
         void *userdata;
-        LIST_HEAD(, worker_link) list;
+        LIST_HEAD(worker_link_list, worker_link) list;
         unsigned n;
         uint64_t complained_usec; /* when a refusal was last logged */
         unsigned n_silent;        /* refusals since */
@@ -209,8 +209,8 @@ static int on_connection(sd_event_source *source, int listen_fd, uint32_t revent
         return 0;
 }
 
-int worker_links_new(sd_event *event, int fd, const struct worker_link_ops *ops, void *userdata,
-        struct worker_links **ret) {
+int worker_links_new(
+        sd_event *event, int fd, const struct worker_link_ops *ops, void *userdata, struct worker_links **ret) {
         _cleanup_(worker_links_freep) struct worker_links *links = NULL;
         _cleanup_close_ int owned = fd;
         int r;

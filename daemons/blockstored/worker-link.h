@@ -47,15 +47,15 @@ struct worker_link_ops {
         /* A greeted link is gone; the last call for it. */
         void (*lost)(struct worker_link *link, void *userdata);
         /* Takes socket. */
-        int (*connect_device)(struct worker_link *link, const struct device_parameters *parameters, int socket,
-                sd_bus_error *error);
+        int (*connect_device)(
+                struct worker_link *link, const struct device_parameters *parameters, int socket, sd_bus_error *error);
         int (*disconnect_device)(struct worker_link *link, sd_bus_error *error);
         int (*update)(struct worker_link *link, const struct image_status *status);
 };
 
 /* Listens on fd (taken, also on failure). */
-int worker_links_new(sd_event *event, int fd, const struct worker_link_ops *ops, void *userdata,
-        struct worker_links **ret);
+int worker_links_new(
+        sd_event *event, int fd, const struct worker_link_ops *ops, void *userdata, struct worker_links **ret);
 struct worker_links *worker_links_free(struct worker_links *links);
 DEFINE_CLEANUP(struct worker_links *, worker_links_free);
 unsigned worker_links_count(const struct worker_links *links);

@@ -142,7 +142,8 @@ static void bound(void) {
                 ASSERT_OK(device_child_start(
                         outcome.event, work_hang, NULL, -EBADF, 30 * SECOND, on_done, &outcome, children + i));
         ASSERT_ERROR(
-                device_child_start(outcome.event, work_hang, NULL, -EBADF, 30 * SECOND, on_done, &outcome, &one_more), EAGAIN);
+                device_child_start(outcome.event, work_hang, NULL, -EBADF, 30 * SECOND, on_done, &outcome, &one_more),
+                EAGAIN);
         ASSERT_EQ(device_child_count(), DEVICE_CHILDREN_MAX);
 
         for (unsigned i = 0; i < DEVICE_CHILDREN_MAX; i++)

@@ -55,7 +55,7 @@ static uint64_t number(const uint8_t *message, size_t n, uint16_t type, size_t s
         const uint8_t *payload;
         uint64_t wide;
         uint32_t narrow;
-        size_t k;
+        size_t k = 0;
 
         payload = find(message, n, type, &k);
         ASSERT_TRUE(payload != NULL);
@@ -70,7 +70,7 @@ static uint64_t number(const uint8_t *message, size_t n, uint16_t type, size_t s
 
 static void check_socket_and_identity(const uint8_t *message, size_t n) {
         /* NBD_ATTR_SOCKETS { NBD_SOCK_ITEM { NBD_SOCK_FD } } */
-        const struct {
+        static const struct {
                 struct nlattr item, fd;
                 uint32_t value;
         } expected = {
@@ -79,7 +79,7 @@ static void check_socket_and_identity(const uint8_t *message, size_t n) {
                 9,
         };
         const uint8_t *payload;
-        size_t k;
+        size_t k = 0;
 
         payload = find(message, n, NBD_ATTR_SOCKETS, &k);
         ASSERT_TRUE(payload != NULL);

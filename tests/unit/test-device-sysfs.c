@@ -10,8 +10,18 @@
 
 static void identities(void) {
         static const char *const wrong[] = {
-                "", "/", "vm1", "vm1/", "/" UUID_1, "vm1/" UUID_1 "0", "vm1/x" UUID_1, "../" UUID_1, "a b/" UUID_1, "vm1/" UUID_1 "/x",
-                "-vm1/" UUID_1, "vm1/6e6b5a2e02a53-4b0e-9d0b-3d3e1a3c9a11",
+                "",
+                "/",
+                "vm1",
+                "vm1/",
+                "/" UUID_1,
+                "vm1/" UUID_1 "0",
+                "vm1/x" UUID_1,
+                "../" UUID_1,
+                "a b/" UUID_1,
+                "vm1/" UUID_1 "/x",
+                "-vm1/" UUID_1,
+                "vm1/6e6b5a2e02a53-4b0e-9d0b-3d3e1a3c9a11",
         };
         _cleanup_free_ char *name = NULL, *uuid = NULL;
 

@@ -40,15 +40,14 @@ static void mounts(void) {
         char text[256];
 
         begin();
-        scratch_file("proc/1/mountinfo",
-                "22 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n"
-                "30 22 43:96 / /mnt/with\\040space rw shared:2 master:1 - ext4 /dev/nbd3 rw\n"
-                "31 22 43:97 / /part rw - ext4 /dev/nbd3p1 rw\n"
-                "32 22 0:44 / /btrfs rw - btrfs /dev/blockstore/data rw\n"
-                "33 22 0:45 / /other rw - btrfs /dev/blockstore/data2 rw\n"
-                "34 22 43:992 / /wrong rw - ext4 /dev/nbd31 rw\n"
-                "nonsense\n"
-                "35 22 43:96\n");
+        scratch_file("proc/1/mountinfo", "22 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n"
+                                         "30 22 43:96 / /mnt/with\\040space rw shared:2 master:1 - ext4 /dev/nbd3 rw\n"
+                                         "31 22 43:97 / /part rw - ext4 /dev/nbd3p1 rw\n"
+                                         "32 22 0:44 / /btrfs rw - btrfs /dev/blockstore/data rw\n"
+                                         "33 22 0:45 / /other rw - btrfs /dev/blockstore/data2 rw\n"
+                                         "34 22 43:992 / /wrong rw - ext4 /dev/nbd31 rw\n"
+                                         "nonsense\n"
+                                         "35 22 43:96\n");
         ASSERT_EQ(find(text, sizeof(text), NULL), 3);
         ASSERT_STREQ(text, "mounted on /mnt/with space, mounted on /part, mounted on /btrfs");
         scratch_remove();

@@ -104,7 +104,10 @@ static void reasons(void) {
 
 static void statuses(void) {
         struct image_proxy proxies[] = {
-                { .address = (char *) "127.0.0.1:11417", .state = (char *) "active", .origin = (char *) "configured", .priority = 1 },
+                { .address = (char *) "127.0.0.1:11417",
+                        .state = (char *) "active",
+                        .origin = (char *) "configured",
+                        .priority = 1 },
         };
         struct image_status status = nothing_said();
         struct image *image = new_image();
@@ -151,7 +154,8 @@ static void limits_of_a_worker(void) {
 
         memset(long_text, 'x', sizeof(long_text) - 1);
         for (size_t i = 0; i < IMAGE_PROXIES_MAX + 1; i++)
-                many[i] = (struct image_proxy){ .address = (char *) "a", .state = (char *) "s", .origin = (char *) "o" };
+                many[i] =
+                        (struct image_proxy){ .address = (char *) "a", .state = (char *) "s", .origin = (char *) "o" };
 
         image_handle_event(image, IMAGE_EVENT_LINKED, NULL);
         announced = 0;
@@ -217,4 +221,5 @@ static void configuration(void) {
         image_free(image);
 }
 
-TEST_MAIN(TEST(names), TEST(fresh), TEST(life), TEST(reasons), TEST(statuses), TEST(limits_of_a_worker), TEST(configuration));
+TEST_MAIN(TEST(names), TEST(fresh), TEST(life), TEST(reasons), TEST(statuses), TEST(limits_of_a_worker),
+        TEST(configuration));

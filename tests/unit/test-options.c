@@ -68,8 +68,8 @@ static void kept(void) {
         ASSERT_OK(setenv("BLOCKSTORE_RUNTIME_DIRECTORY", scratch, 1));
         peer_pair_make(&pair);
 
-        message = message_with("a{sv}", 6, "read-only", "b", 0, "device", "s", "none", "image", "s", "disk \"1\"", "user", "s", "me",
-                "proxies", "as", 2, "10.0.0.1", "[::1]:1", "steal", "b", 1);
+        message = message_with("a{sv}", 6, "read-only", "b", 0, "device", "s", "none", "image", "s", "disk \"1\"",
+                "user", "s", "me", "proxies", "as", 2, "10.0.0.1", "[::1]:1", "steal", "b", 1);
         ASSERT_OK(attach_options_read(message, &options, &error));
         ASSERT_FALSE(attach_options_are_empty(&options));
         ASSERT_OK(options_write("vm1", &options));

@@ -66,14 +66,16 @@ static void calls(void) {
 
         ASSERT_EQ(pipe2(fds, O_CLOEXEC), 0);
         answer.there = false;
-        ASSERT_OK(sd_bus_call_method_async(pair.client, NULL, NULL, "/x", "x.Y", "Take", on_answer, &answer, "sh", "one", fds[0]));
+        ASSERT_OK(sd_bus_call_method_async(
+                pair.client, NULL, NULL, "/x", "x.Y", "Take", on_answer, &answer, "sh", "one", fds[0]));
         turn_until(pair.event, &answer.there);
         ASSERT_EQ(answer.failure, FAILURE_NONE);
         ASSERT_STREQ(answer.text, "one");
 
         file = open("/dev/null", O_RDONLY | O_CLOEXEC);
         answer.there = false;
-        ASSERT_OK(sd_bus_call_method_async(pair.client, NULL, NULL, "/x", "x.Y", "Take", on_answer, &answer, "sh", "two", file));
+        ASSERT_OK(sd_bus_call_method_async(
+                pair.client, NULL, NULL, "/x", "x.Y", "Take", on_answer, &answer, "sh", "two", file));
         turn_until(pair.event, &answer.there);
         ASSERT_EQ(answer.failure, FAILURE_BUSY);
         ASSERT_STREQ(answer.text, "two is no pipe");
@@ -94,8 +96,8 @@ static void end_of_a_link(void) {
         bool ended = false;
 
         peer_pair_make(&pair);
-        ASSERT_OK(sd_bus_match_signal_async(pair.server, NULL, NULL, NULL, "org.freedesktop.DBus.Local", "Disconnected", on_end,
-                NULL, &ended));
+        ASSERT_OK(sd_bus_match_signal_async(
+                pair.server, NULL, NULL, NULL, "org.freedesktop.DBus.Local", "Disconnected", on_end, NULL, &ended));
         pair.client = sd_bus_close_unref(pair.client);
         turn_until(pair.event, &ended);
         peer_pair_end(&pair);

@@ -10,8 +10,18 @@
 
 static void units(void) {
         static const char *const wrong[] = {
-                "", "image@.service", "image@a.socket", "image@a.service.d", "ximage@a.service", "image@a/b.service", "image@-a.service",
-                "image@a b.service", "user@1000.service", "init.scope", "image@a\\x2fb.service", "image.service",
+                "",
+                "image@.service",
+                "image@a.socket",
+                "image@a.service.d",
+                "ximage@a.service",
+                "image@a/b.service",
+                "image@-a.service",
+                "image@a b.service",
+                "user@1000.service",
+                "init.scope",
+                "image@a\\x2fb.service",
+                "image.service",
         };
         char *name = NULL;
 

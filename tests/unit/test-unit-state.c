@@ -20,7 +20,8 @@ static void every_status_of_the_table(void) {
                 struct unit_state state = failed("exit-code", (int32_t) failure_table[i].failure, "");
                 char message[256];
 
-                ASSERT_EQ(unit_state_failure(&state, "image@x.service", message, sizeof(message)), failure_table[i].failure);
+                ASSERT_EQ(unit_state_failure(&state, "image@x.service", message, sizeof(message)),
+                        failure_table[i].failure);
                 ASSERT_TRUE(strstr(message, failure_table[i].description) != NULL);
                 ASSERT_TRUE(strstr(message, "image@x.service") != NULL);
         }
@@ -32,9 +33,15 @@ static void other_ends(void) {
                 int32_t status;
                 enum failure failure;
         } cases[] = {
-                { "exit-code", 243, FAILURE_CONFIGURATION }, { "exit-code", 203, FAILURE_SYSTEM },    { "exit-code", 1, FAILURE_INTERNAL },
-                { "timeout", 0, FAILURE_TIMEOUT },           { "start-limit-hit", 0, FAILURE_BUSY },  { "start-limit-hit", 66, FAILURE_NO_SUCH_IMAGE },
-                { "signal", 11, FAILURE_INTERNAL },          { "watchdog", 6, FAILURE_INTERNAL },     { "resources", 0, FAILURE_SYSTEM },
+                { "exit-code", 243, FAILURE_CONFIGURATION },
+                { "exit-code", 203, FAILURE_SYSTEM },
+                { "exit-code", 1, FAILURE_INTERNAL },
+                { "timeout", 0, FAILURE_TIMEOUT },
+                { "start-limit-hit", 0, FAILURE_BUSY },
+                { "start-limit-hit", 66, FAILURE_NO_SUCH_IMAGE },
+                { "signal", 11, FAILURE_INTERNAL },
+                { "watchdog", 6, FAILURE_INTERNAL },
+                { "resources", 0, FAILURE_SYSTEM },
                 { "protocol", 0, FAILURE_SYSTEM },
         };
 

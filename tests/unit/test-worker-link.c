@@ -51,7 +51,8 @@ static void lost(struct worker_link *link, void *userdata) {
                 rig.link = NULL;
 }
 
-static int connect_device(struct worker_link *link, const struct device_parameters *parameters, int socket, sd_bus_error *error) {
+static int connect_device(
+        struct worker_link *link, const struct device_parameters *parameters, int socket, sd_bus_error *error) {
         rig.n_connect++;
         rig.parameters = *parameters;
         rig.socket = socket;
@@ -155,10 +156,11 @@ static struct answer say_hello(sd_bus *bus, uint32_t version) {
         return answer;
 }
 
-static void ask_device(sd_bus *bus, struct answer *answer, int fd, uint64_t size, uint32_t block_size, const char *uuid) {
+static void ask_device(
+        sd_bus *bus, struct answer *answer, int fd, uint64_t size, uint32_t block_size, const char *uuid) {
         *answer = (struct answer){};
-        ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "ConnectDevice", on_answer, answer,
-                "htuus", fd, size, block_size, (uint32_t) 1, uuid));
+        ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "ConnectDevice",
+                on_answer, answer, "htuus", fd, size, block_size, (uint32_t) 1, uuid));
 }
 
 static void good_worker(void) {
@@ -189,8 +191,8 @@ static void good_worker(void) {
         {
                 struct answer second = {};
 
-                ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "DisconnectDevice",
-                        on_answer, &second, NULL));
+                ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE,
+                        "DisconnectDevice", on_answer, &second, NULL));
                 turn_until(&second.there);
                 ASSERT_EQ(second.failure, FAILURE_BUSY);
                 ASSERT_EQ(rig.n_disconnect, 0U);
@@ -210,8 +212,8 @@ static void good_worker(void) {
         close(pair[0]);
 
         answer = (struct answer){};
-        ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "DisconnectDevice", on_answer,
-                &answer, NULL));
+        ASSERT_OK(sd_bus_call_method_async(
+                bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "DisconnectDevice", on_answer, &answer, NULL));
         turn_until(&answer.there);
         ASSERT_EQ(answer.failure, FAILURE_BUSY);
         ASSERT_STREQ(answer.text, "mounted on /mnt");
@@ -230,9 +232,10 @@ static void updates(void) {
         bus = worker();
         (void) say_hello(bus, 1);
 
-        ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "Update", on_answer, &answer, "a{sv}",
-                6, "State", "s", "attached", "StateReason", "s", "well", "ReadBytes", "t", (uint64_t) 7, "Size", "t", (uint64_t) 512,
-                "Proxies", "a(susts)", 1, "a:1", 5, "active", (uint64_t) 80, "configured", "Colour", "(ss)", "red", "blue"));
+        ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "Update", on_answer,
+                &answer, "a{sv}", 6, "State", "s", "attached", "StateReason", "s", "well", "ReadBytes", "t",
+                (uint64_t) 7, "Size", "t", (uint64_t) 512, "Proxies", "a(susts)", 1, "a:1", 5, "active", (uint64_t) 80,
+                "configured", "Colour", "(ss)", "red", "blue"));
         turn_until(&answer.there);
         ASSERT_FALSE(answer.error);
         ASSERT_EQ(rig.n_update, 1U);
@@ -242,8 +245,8 @@ static void updates(void) {
 
         /* Counters that are not told again stay. */
         answer = (struct answer){};
-        ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "Update", on_answer, &answer, "a{sv}",
-                1, "WrittenBytes", "t", (uint64_t) 9));
+        ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "Update", on_answer,
+                &answer, "a{sv}", 1, "WrittenBytes", "t", (uint64_t) 9));
         turn_until(&answer.there);
         ASSERT_EQ(rig.counters.read_bytes, 7U);
         ASSERT_EQ(rig.counters.written_bytes, 9U);
@@ -251,8 +254,8 @@ static void updates(void) {
         /* Wrong types and states are refused, and the link lives. */
         for (int i = 0; i < 2; i++) {
                 answer = (struct answer){};
-                ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "Update", on_answer, &answer,
-                        "a{sv}", 1, i ? "State" : "ReadBytes", "s", "levitating"));
+                ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "Update",
+                        on_answer, &answer, "a{sv}", 1, i ? "State" : "ReadBytes", "s", "levitating"));
                 turn_until(&answer.there);
                 ASSERT_EQ(answer.failure, FAILURE_USAGE);
         }
@@ -270,8 +273,8 @@ static void nothing_before_hello(void) {
 
         begin();
         bus = worker();
-        ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "DisconnectDevice", on_answer, &answer,
-                NULL));
+        ASSERT_OK(sd_bus_call_method_async(
+                bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "DisconnectDevice", on_answer, &answer, NULL));
         turn_until(&answer.there);
         ASSERT_EQ(answer.failure, FAILURE_PROTOCOL);
         ASSERT_EQ(say_hello(bus, 0).failure, FAILURE_PROTOCOL);
@@ -384,7 +387,8 @@ static void flood(void) {
         (void) say_hello(honest, 1);
 
         for (unsigned i = 0; i <= WORKER_CALLS_PER_SECOND_MAX * 4; i++)
-                ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "Update", NULL, NULL, "a{sv}", 0));
+                ASSERT_OK(sd_bus_call_method_async(
+                        bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "Update", NULL, NULL, "a{sv}", 0));
         turn_until(&rig.lost);
         ASSERT_EQ(rig.n_lost, 1U);
         ASSERT_TRUE(rig.n_update < WORKER_CALLS_PER_SECOND_MAX * 4);
@@ -415,5 +419,5 @@ static void newer_replaces_older(void) {
         end();
 }
 
-TEST_MAIN(TEST(good_worker), TEST(updates), TEST(nothing_before_hello), TEST(stranger), TEST(wrong_devices), TEST(flood),
-        TEST(newer_replaces_older));
+TEST_MAIN(TEST(good_worker), TEST(updates), TEST(nothing_before_hello), TEST(stranger), TEST(wrong_devices),
+        TEST(flood), TEST(newer_replaces_older));
