@@ -27,11 +27,12 @@
                         TEST_FAIL("%s is not false", #expr); \
         } while (0)
 
+/* The comma makes a value of what may be an atomic, whose type clang would keep. */
 #define ASSERT_EQ(a, b)                                                                                  \
         do {                                                                                             \
-                __typeof__(a) _a = (a);                                                                  \
-                __typeof__(b) _b = (b);                                                                  \
-                if (!(_a == (__typeof__(a)) _b))                                                         \
+                __typeof__(((void) 0, (a))) _a = (a);                                                    \
+                __typeof__(((void) 0, (b))) _b = (b);                                                    \
+                if (!(_a == (__typeof__(_a)) _b))                                                        \
                         TEST_FAIL("%s is %jd, expected %s = %jd", #a, (intmax_t) _a, #b, (intmax_t) _b); \
         } while (0)
 
