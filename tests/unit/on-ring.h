@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A ring with a watchman: whatever a test waits for has a deadline, far above what it takes, so that a defect is a failure and not a hang. */
+
+#include <dirent.h>
+
+#include "ring.h"
+#include "test.h"
+
+#define PATIENCE_USEC (20U * 1000U * 1000U)
+
+static inline void patience_is_over(struct ring_timer *timer) {
+        TEST_FAIL("what was waited for did not come within %u s", PATIENCE_USEC / 1000000U);
+}
+
+static inline struct ring *ring_with_watchman(void) {
+        static struct ring_timer watchman;
+        struct ring *ring;
+
+        ASSERT_OK(ring_new(&ring, 64));
+        ring_timer_init(&watchman, ring, patience_is_over);
+        ring_timer_set(&watchman, PATIENCE_USEC);
+        return ring;
+}
+
+#define RUN_UNTIL(ring, condition)                        \
+        do {                                              \
+                while (!(condition))                      \
+                        ASSERT_OK(ring_step(ring, true)); \
+        } while (0)
+
+/* Lets everything happen that needs no time: on socket pairs and pipes, what was written is there at once. */
+static inline void run_what_is_due(struct ring *ring) {
+        for (unsigned i = 0; i < 16; i++)
+                ASSERT_OK(ring_step(ring, false));
+}
+
+static inline unsigned count_descriptors(void) {
+        DIR *dir = opendir("/proc/self/fd");
+        unsigned n = 0;
+
+        ASSERT_TRUE(dir);
+        while (readdir(dir))
+                n++;
+        closedir(dir);
+        return n;
+}
