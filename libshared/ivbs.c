@@ -181,6 +181,10 @@ int ivbs_login_decode(const uint8_t data[static IVBS_LOGIN_SIZE], char ret_user[
         if (n <= 0)
                 return -EBADMSG;
 
+        for (ssize_t i = 0; i < n; i++)
+                if (data[i] < 0x20 || data[i] == 0x7f)
+                        return -EBADMSG;
+
         for (size_t i = 0; i < IVBS_PASSWORD_SIZE; i++) {
                 uint8_t c = data[IVBS_USER_SIZE + i];
 

@@ -106,7 +106,8 @@ int ivbs_hash_password(const char *password, size_t n, char ret[static IVBS_PASS
 int ivbs_login_encode(
         const char *user, const char password[static IVBS_PASSWORD_SIZE], uint8_t ret[static IVBS_LOGIN_SIZE]);
 
-/* ret_user is terminated. ret_password is not. Returns 0 or -EBADMSG (no user name, bytes after its end, not lower-case hex). */
+/* ret_user is terminated. ret_password is not. Returns 0 or -EBADMSG (no user name, control characters in it,
+ * bytes after its end, not lower-case hex). */
 int ivbs_login_decode(const uint8_t data[static IVBS_LOGIN_SIZE], char ret_user[static IVBS_USER_SIZE + 1],
         char ret_password[static IVBS_PASSWORD_SIZE]);
 

@@ -155,12 +155,17 @@ static void login(void) {
         ASSERT_ERROR(ivbs_login_encode("", password, data), EINVAL);
         ASSERT_ERROR(ivbs_login_encode("0123456789abcdef0123456789abcdefX", password, data), EINVAL);
 
-        /* No name; a byte behind its end; not hex; upper-case hex; outputs stay as they were. */
+        /* No name; a byte behind its end; a control character in it; not hex; upper-case hex; outputs stay as they were. */
         memcpy(before, data, sizeof(before));
         memset(data, 0, IVBS_USER_SIZE);
         ASSERT_ERROR(ivbs_login_decode(data, user, decoded), EBADMSG);
         data[IVBS_USER_SIZE - 1] = 'x';
         data[0] = 'x';
+        ASSERT_ERROR(ivbs_login_decode(data, user, decoded), EBADMSG);
+        memcpy(data, before, sizeof(before));
+        data[3] = '\n';
+        ASSERT_ERROR(ivbs_login_decode(data, user, decoded), EBADMSG);
+        data[3] = 0x7f;
         ASSERT_ERROR(ivbs_login_decode(data, user, decoded), EBADMSG);
         memcpy(data, before, sizeof(before));
         data[IVBS_LOGIN_SIZE - 1] = 'g';
