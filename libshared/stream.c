@@ -33,7 +33,8 @@ static void arm_receive(struct stream *s) {
         }
 
         sqe = ring_get_sqe(s->ring);
-        if (s->sink_left > 0) {
+        s->receiving_sink = s->sink_left > 0;
+        if (s->receiving_sink) {
                 s->recv_iov[0] = (struct iovec){ .iov_base = s->sink, .iov_len = s->sink_left };
                 s->recv_iov[1] = (struct iovec){
                         .iov_base = s->input + s->input_end,
@@ -104,6 +105,8 @@ static void fill_sink(struct stream *s) {
 
         if (n > s->sink_left)
                 n = s->sink_left;
+        if (n == 0)
+                return;
         memcpy(s->sink, s->input + s->input_start, n);
         s->sink += n;
         s->sink_left -= n;
@@ -194,15 +197,18 @@ static void received(struct ring_op *op, int32_t res, uint32_t flags) {
         s->bytes_in += (uint32_t) res;
         s->last_input_usec = ring_now_usec(s->ring);
 
-        if (s->sink_left > 0) {
+        if (s->receiving_sink) {
                 size_t n = (size_t) res < s->sink_left ? (size_t) res : s->sink_left;
 
                 s->sink += n;
                 s->sink_left -= n;
                 s->input_end += (size_t) res - n;
-                finish_sink(s);
-        } else
+        } else {
+                /* The payload may have been asked for after the kernel was told to put it here. */
                 s->input_end += (size_t) res;
+                fill_sink(s);
+        }
+        finish_sink(s);
 }
 
 static void sent(struct ring_op *op, int32_t res, uint32_t flags) {

@@ -60,6 +60,7 @@ struct stream {
         uint8_t *sink; /* where payload goes, and how much of it is missing */
         size_t sink_left;
         bool sink_pending;
+        bool receiving_sink; /* the receive in the kernel fills the sink first */
         struct msghdr recv_msg, send_msg;
         struct iovec recv_iov[2];
         struct iovec send_iov[STREAM_SEND_IOV];
