@@ -72,6 +72,11 @@ static void on_unit(const struct unit_state *state, void *userdata) {
                 !managed->unit_known || unit_state_is_gone(&managed->unit) || unit_state_is_failed(&managed->unit);
         char message[1024];
 
+        managed->unit_asked = true;
+        if (!state) {
+                (void) managed_collect(managed);
+                return;
+        }
         managed->unit = *state;
         managed->unit_known = true;
 
@@ -190,7 +195,8 @@ bool managed_collect(struct managed *managed) {
         struct manager *manager = managed->manager;
 
         if (!image_is_forgettable(managed->image) || managed->work != MANAGED_IDLE ||
-                !LIST_EMPTY(&managed->operations) || !managed->unit_known || device_is_busy(managed->device))
+                !LIST_EMPTY(&managed->operations) || device_is_busy(managed->device) ||
+                (!managed->unit_asked && units_are_reachable(manager->units)))
                 return false;
 
         managed_free(managed);

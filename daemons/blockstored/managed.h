@@ -31,8 +31,8 @@ struct managed {
         bool announced;    /* InterfacesAdded has been sent */
 
         struct units_watch *watch;
-        struct unit_state unit; /* as last seen */
-        bool unit_known;
+        struct unit_state unit;      /* as last seen */
+        bool unit_known, unit_asked; /* asked: systemd has had the chance to say */
 
         struct worker_link *link; /* greeted */
         struct device *device;

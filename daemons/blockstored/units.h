@@ -27,9 +27,13 @@ int units_set_system_bus(struct units *units, sd_bus *bus);
 typedef void (*units_job_done_t)(const char *result, const char *message, void *userdata);
 /* error: 0 or a negative errno. */
 typedef void (*units_state_done_t)(const struct unit_state *state, int error, void *userdata);
+/* state NULL: systemd does not answer. */
 typedef void (*units_changed_t)(const struct unit_state *state, void *userdata);
 /* Once for each unit that matches, then once with unit NULL. */
 typedef void (*units_list_done_t)(const char *unit, const char *active_state, int error, void *userdata);
+
+/* Whether there is a connection at all. */
+bool units_are_reachable(const struct units *units);
 
 /* Queues a job (mode "replace") and waits for its end. The callback comes once, from the loop, and never after units_call_free(), which does not cancel the job. */
 int units_start(struct units *units, const char *unit, units_job_done_t done, void *userdata, struct units_call **ret);
