@@ -97,9 +97,19 @@ struct request *requests_get(struct requests *requests, enum request_op op, uint
         return request;
 }
 
+static void wake_next(struct requests *requests) {
+        struct request_waiter *waiter = TAILQ_FIRST(&requests->waiters);
+
+        if (!waiter)
+                return;
+
+        waiter->waiting = false;
+        TAILQ_REMOVE(&requests->waiters, waiter, entry);
+        waiter->wake(waiter);
+}
+
 void requests_put(struct request *request) {
         struct requests *requests = request->requests;
-        struct request_waiter *waiter;
 
         assert(!request->sending);
 
@@ -107,12 +117,7 @@ void requests_put(struct request *request) {
                 buffers_put(requests->buffers, request->data, request->length);
         TAILQ_INSERT_HEAD(&requests->free, request, entry);
         requests->in_use--;
-
-        waiter = TAILQ_FIRST(&requests->waiters);
-        if (waiter) {
-                requests_unwait(requests, waiter);
-                waiter->wake(waiter);
-        }
+        wake_next(requests);
 }
 
 unsigned requests_in_use(const struct requests *requests) {
@@ -128,8 +133,11 @@ void requests_wait(struct requests *requests, struct request_waiter *waiter) {
 }
 
 void requests_unwait(struct requests *requests, struct request_waiter *waiter) {
-        if (!waiter->waiting)
+        if (!waiter->waiting) {
+                /* It may have been woken and not have come to its turn; one woken for nothing just waits again. */
+                wake_next(requests);
                 return;
+        }
 
         waiter->waiting = false;
         TAILQ_REMOVE(&requests->waiters, waiter, entry);

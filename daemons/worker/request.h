@@ -81,7 +81,7 @@ struct request *requests_get(struct requests *requests, enum request_op op, uint
 void requests_put(struct request *request);
 unsigned requests_in_use(const struct requests *requests);
 
-/* waiter is woken when it is worth to try again. */
+/* waiter is woken when it is worth to try again. unwait: it will not try again, and passes on the turn that it may have been given. */
 void requests_wait(struct requests *requests, struct request_waiter *waiter);
 void requests_unwait(struct requests *requests, struct request_waiter *waiter);
 
