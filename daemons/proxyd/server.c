@@ -5,7 +5,6 @@
 
 #include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -15,6 +14,7 @@
 #include "client.h"
 #include "listen.h"
 #include "log.h"
+#include "reclaim.h"
 #include "server.h"
 
 #define RING_ENTRIES                 512U
@@ -443,10 +443,8 @@ static void raise_limits(const struct settings *settings) {
                                 (uintmax_t) limit.rlim_cur, settings->clients_max);
         }
 
-#ifdef PR_SET_IO_FLUSHER
-        /* A worker on this machine may need us to write back memory: we must not wait for that ourselves. Needs a capability; without it, it is unlikely to matter. */
-        (void) prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
-#endif
+        /* A worker on this machine may need us to write back memory: we must not wait for that ourselves. Elsewhere it does not matter, so nothing is said without. */
+        (void) reclaim_prepare();
 }
 
 static int load(const char *config_path, struct settings **ret_settings, struct users **ret_users,

@@ -7,7 +7,9 @@
 #include <sys/stat.h>
 
 #include "error-table.h"
+#include "log.h"
 #include "query.h"
+#include "reclaim.h"
 #include "worker.h"
 
 static int usage(FILE *out, int status) {
@@ -46,6 +48,9 @@ int main(int argc, char *argv[]) {
                         return usage(stderr, FAILURE_USAGE);
                 }
 
+        if (!instance && reclaim_prepare() < 0)
+                log_event(LOG_NOTICE, NULL,
+                        "Without CAP_SYS_RESOURCE: swap and memory pressure on top of this image may stall");
         if (instance)
                 return optind == argc ? query_run(instance) : usage(stderr, FAILURE_USAGE);
         return optind == argc - 1 ? worker_run(argv[optind]) : usage(stderr, FAILURE_USAGE);
