@@ -96,7 +96,7 @@ static void on_unit(const struct unit_state *state, void *userdata) {
                 }
         } else if (strcmp(state->active_state, "deactivating") == 0)
                 (void) image_handle_event(managed->image, IMAGE_EVENT_STOP, NULL);
-        else if (!managed->link && was_down)
+        else if (!managed->link && was_down && unit_state_is_up(state))
                 /* Not for one that has been up: its worker has said how it ends before systemd notices. */
                 (void) image_handle_event(managed->image, IMAGE_EVENT_UNIT_STARTED, NULL);
 

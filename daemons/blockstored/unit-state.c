@@ -23,6 +23,11 @@ bool unit_state_is_failed(const struct unit_state *state) {
         return strcmp(state->active_state, "failed") == 0 && state->job == 0;
 }
 
+bool unit_state_is_up(const struct unit_state *state) {
+        return strcmp(state->active_state, "active") == 0 || strcmp(state->active_state, "activating") == 0 ||
+               strcmp(state->active_state, "reloading") == 0;
+}
+
 static bool in_table(int32_t status) {
         for (unsigned i = 0; i < failure_table_size; i++)
                 if ((int32_t) failure_table[i].failure == status)

@@ -73,7 +73,11 @@ static void gone_or_not(void) {
         ASSERT_TRUE(unit_state_is_gone(&state));
         state.job = 12; /* a restart is on its way */
         ASSERT_FALSE(unit_state_is_gone(&state));
+        ASSERT_FALSE(unit_state_is_up(&state));
+        (void) snprintf(state.active_state, sizeof(state.active_state), "activating");
+        ASSERT_TRUE(unit_state_is_up(&state));
         state = failed("exit-code", 1, "");
+        ASSERT_FALSE(unit_state_is_up(&state));
         ASSERT_TRUE(unit_state_is_failed(&state));
         ASSERT_FALSE(unit_state_is_gone(&state));
         state.job = 12;
