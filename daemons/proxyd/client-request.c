@@ -212,7 +212,8 @@ void client_answer_copy(struct client *client, uint32_t op, uint32_t sequence, e
         assert(n <= SMALL_SIZE);
         if (!request)
                 return;
-        memcpy(request->small, payload, n);
+        if (n > 0)
+                memcpy(request->small, payload, n);
         answer(request, status, request->small, n);
 }
 

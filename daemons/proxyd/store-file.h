@@ -52,3 +52,15 @@ int store_file_create(struct store *store, const char *name, uint64_t size, sd_i
 int store_file_remove(struct store *store, const char *name, sd_id128_t uuid);
 /* Removes what a crash left behind. */
 int store_file_sweep(struct file_store *store);
+
+/* store-file-image.c */
+int store_file_open_image(struct store *store, const char *name, struct store_image **ret);
+struct store_image *store_file_close_image(struct store_image *image);
+int store_file_change_lease(
+        struct store_image *image, store_lease_change_t change, void *userdata, struct lease *ret_lease);
+/* Loads a record that another proxy may be replacing, and complains when it is damaged (-EUCLEAN). */
+int store_file_load_record(struct file_store *store, int directory_fd, const char *name, struct image_record *ret);
+
+/* store-file-list.c */
+int store_file_list(struct store *store, const char *after, store_filter_t filter, void *userdata, size_t max,
+        struct store_listed **ret, size_t *ret_n, bool *ret_more);
