@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Nobody gets an image before the last change of those who had it is over. */
+
+#include "attachment.h"
+#include "test.h"
+
+static unsigned n_closed;
+
+static struct store_image *close_image(struct store_image *image) {
+        n_closed++;
+        return NULL;
+}
+
+static const struct store_ops ops = { .close_image = close_image };
+static struct store store = { .ops = &ops };
+
+struct waited {
+        struct image_waiter waiter;
+        bool settled;
+};
+
+static void settled(struct image_waiter *waiter) {
+        ((struct waited *) waiter)->settled = true;
+}
+
+static struct attachment writer(uint64_t generation) {
+        return (struct attachment){ .writes = true, .leased = true, .generation = generation };
+}
+
+static void waits_for_those_before(void) {
+        struct attachment old = writer(1), new = writer(2);
+        struct waited waited = { .waiter.settled = settled };
+        struct images *images;
+        struct image *image;
+
+        n_closed = 0;
+        ASSERT_OK(images_new(&images, &store));
+        image = images_acquire(images, "x");
+        image_lease_is(image, &(const struct lease){ .generation = 1, .live = true });
+        attachment_start(&old, image);
+        attachment_io_started(&old, true);
+        attachment_io_started(&old, true);
+        attachment_io_started(&old, false);
+
+        image_lease_is(image, &(const struct lease){ .generation = 2, .live = true });
+        ASSERT_TRUE(old.expired);
+        attachment_start(&new, image);
+        image_settle(image, &waited.waiter);
+        ASSERT_FALSE(waited.settled);
+        attachment_io_done(&old, true);
+        ASSERT_FALSE(waited.settled);
+        attachment_io_done(&old, true);
+        /* A read may still be under way. */
+        ASSERT_TRUE(waited.settled);
+        ASSERT_FALSE(new.expired);
+
+        attachment_end(&old);
+        ASSERT_FALSE(attachment_is_over(&old));
+        attachment_io_done(&old, false);
+        ASSERT_TRUE(attachment_is_over(&old));
+        attachment_end(&new);
+        ASSERT_EQ(n_closed, 0U);
+        image_release(image);
+        ASSERT_EQ(n_closed, 1U);
+        ASSERT_EQ(images_count(images), 0U);
+        images_free(images);
+}
+
+/* A session that comes back waits for what its lost connection left behind, not for its siblings. */
+static void resumed_waits_for_the_lost(void) {
+        struct attachment lost = writer(1), sibling = writer(1), back = writer(1);
+        struct waited waited = { .waiter.settled = settled };
+        struct images *images;
+        struct image *image;
+
+        ASSERT_OK(images_new(&images, &store));
+        image = images_acquire(images, "x");
+        image_lease_is(image, &(const struct lease){ .generation = 1, .live = true });
+        attachment_start(&lost, image);
+        attachment_start(&sibling, image);
+        attachment_io_started(&lost, true);
+        attachment_io_started(&sibling, true);
+        attachment_end(&lost);
+
+        attachment_start(&back, image);
+        image_settle(image, &waited.waiter);
+        ASSERT_FALSE(waited.settled);
+        attachment_io_done(&lost, true);
+        ASSERT_TRUE(waited.settled);
+        ASSERT_TRUE(attachment_is_over(&lost));
+        ASSERT_FALSE(back.expired || sibling.expired);
+
+        attachment_io_done(&sibling, true);
+        attachment_end(&sibling);
+        attachment_end(&back);
+        image_release(image);
+        images_free(images);
+}
+
+static void given_back_lease_ends_siblings(void) {
+        struct attachment sibling = writer(3), reader = { .generation = 3 },
+                          unleased = { .writes = true, .generation = 3 };
+        struct images *images;
+        struct image *image;
+
+        ASSERT_OK(images_new(&images, &store));
+        image = images_acquire(images, "x");
+        attachment_start(&sibling, image);
+        attachment_start(&reader, image);
+        image->n_unleased_writers++;
+        attachment_start(&unleased, image);
+        image_lease_is(image, &(const struct lease){ .generation = 3 });
+        ASSERT_TRUE(sibling.expired);
+        ASSERT_FALSE(reader.expired);
+        ASSERT_FALSE(unleased.expired);
+        /* A lease ends a writer without one, and leaves readers alone. */
+        image_lease_is(image, &(const struct lease){ .generation = 4, .live = true });
+        ASSERT_TRUE(unleased.expired);
+        ASSERT_FALSE(reader.expired);
+
+        attachment_end(&unleased);
+        ASSERT_EQ(image->n_unleased_writers, 0U);
+        ASSERT_TRUE(image_is_attached(image));
+        attachment_end(&sibling);
+        attachment_end(&reader);
+        ASSERT_FALSE(image_is_attached(image));
+        image_release(image);
+        images_free(images);
+}
+
+static void forgotten_image_lives_on(void) {
+        struct attachment old = writer(1);
+        struct images *images;
+        struct image *image, *fresh;
+
+        n_closed = 0;
+        ASSERT_OK(images_new(&images, &store));
+        image = images_acquire(images, "x");
+        attachment_start(&old, image);
+        ASSERT_TRUE(images_acquire(images, "x") == image);
+        image_release(image);
+        image_forget(image);
+        fresh = images_acquire(images, "x");
+        ASSERT_TRUE(fresh != image);
+        ASSERT_TRUE(images_find(images, "x") == fresh);
+        image_release(image);
+        ASSERT_EQ(n_closed, 0U);
+        attachment_end(&old);
+        ASSERT_EQ(n_closed, 1U);
+        image_release(fresh);
+        ASSERT_EQ(n_closed, 2U);
+        images_free(images);
+}
+
+TEST_MAIN(TEST(waits_for_those_before), TEST(resumed_waits_for_the_lost), TEST(given_back_lease_ends_siblings),
+        TEST(forgotten_image_lives_on));
