@@ -229,9 +229,14 @@ static int handle_hash(struct config_context *context, struct json_object *value
         r = config_handle_string(context, value, &user->hash);
         if (r < 0)
                 return r;
-        /* Not config_refuse(): its sentence quotes what was found, and a hash is nobody's business. */
-        if (!hash_is_plausible(user->hash))
-                return config_refuse(context, NULL, "a hash made by \"blockstorectl user add\"");
+        if (!hash_is_plausible(user->hash)) {
+                /* The sentence quotes what was found, and what stands here may be somebody's password. */
+                struct json_object *hidden = json_object_new_string("(not shown)");
+
+                r = config_refuse(context, hidden, "a hash as \"blockstorectl user add\" makes it");
+                json_object_put(hidden);
+                return r;
+        }
         return 0;
 }
 
