@@ -19,6 +19,11 @@ class Case(unittest.TestCase):
             cls.descriptors = cls.proxy.descriptors()
             cls.descriptors.remove("socket:")
 
+    def setUp(self):
+        status = self.proxy.process.poll()
+        if status is not None:
+            self.fail(f"the proxy has exited with {status}:\n{self.proxy.log()[-4000:]}")
+
     @classmethod
     def tearDownClass(cls):
         left = cls.proxy.wait_descriptors(cls.descriptors)
