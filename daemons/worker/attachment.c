@@ -127,6 +127,9 @@ int attachment_save(const struct attachment *a, const char *directory) {
 
         if (!directory)
                 return 0;
+        /* A classic server gave no lease that could be resumed. */
+        if (!a->modern)
+                return attachment_remove(directory);
 
         dir = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (dir < 0)

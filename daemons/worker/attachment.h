@@ -35,7 +35,7 @@ int attachment_check_classic(const struct attachment *attachment, uint64_t size,
 void attachment_set_modern(struct attachment *attachment, uint64_t caps, const struct ivbs_lease_reply *reply);
 void attachment_set_classic(struct attachment *attachment, uint64_t size);
 
-/* The file. save: replaced atomically, mode 0600. load: fills an attachment with the name and mode given if the file is of the same image and mode. Returns 1 when one was loaded,
+/* The file. save: replaced atomically, mode 0600; of a classic attachment nothing is kept. load: fills an attachment with the name and mode given if the file is of the same image and mode. Returns 1 when one was loaded,
  * 0 when there is none that fits, or a negative errno. directory NULL: nothing is kept. */
 int attachment_save(const struct attachment *attachment, const char *directory);
 int attachment_load(struct attachment *attachment, const char *directory);
