@@ -111,6 +111,8 @@ bool proxies_merge(struct proxies *proxies, const struct ivbs_proxy *announced, 
                         continue;
 
                 e = find(proxies, address);
+                if (e && named[e - proxies->entries])
+                        continue; /* the first mention counts */
                 if (!e) {
                         e = add(proxies, address, announced[i].priority, true);
                         if (!e)
