@@ -53,7 +53,7 @@ int credentials_load(
         const char *directory = getenv("CREDENTIALS_DIRECTORY");
         char text[PASSWORD_MAX];
         ssize_t n = -ENOENT;
-        int r;
+        int r = 0;
 
         if (!config->user)
                 return fail(ret_message, -EINVAL,
@@ -68,6 +68,12 @@ int credentials_load(
                 if (n == -ENOENT)
                         n = read_password(directory, "password-default", text);
         }
+        if (n > 0) {
+                credentials = calloc(1, sizeof(*credentials));
+                r = credentials ? ivbs_hash_password(text, (size_t) n, credentials->password) : -ENOMEM;
+        }
+        explicit_bzero(text, sizeof(text));
+
         if (n == -ENOENT)
                 return fail(ret_message, -ENOKEY,
                         "No password for user \"%s\": neither credential blockstore.%s nor blockstore.default was "
@@ -81,10 +87,6 @@ int credentials_load(
         if (n == 0)
                 return fail(ret_message, -ENOKEY, "The credential with the password for user \"%s\" is empty.",
                         config->user);
-
-        credentials = calloc(1, sizeof(*credentials));
-        r = credentials ? ivbs_hash_password(text, (size_t) n, credentials->password) : -ENOMEM;
-        explicit_bzero(text, sizeof(text));
         if (r < 0)
                 return fail(ret_message, r, "Out of memory.");
 
