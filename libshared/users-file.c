@@ -5,6 +5,7 @@
  * temporary file is made with mode 0600 and gets its final owner and mode before it gets its name: nobody reads a hash
  * in between who may not read the file. */
 
+#include <assert.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <string.h>
@@ -452,6 +453,7 @@ int users_file_save(const struct users_file *file, const char *path) {
         r = open_directory_of(path, &directory_fd, &name);
         if (r < 0)
                 return r;
+        assert(name);
         if (asprintf(&temporary, ".%s.new-%d", name, (int) getpid()) < 0)
                 return -ENOMEM;
 

@@ -8,10 +8,12 @@
 
 #include "attachment.h"
 
+TAILQ_HEAD(image_list, image);
+
 struct images {
         struct store *store;
         unsigned n;
-        TAILQ_HEAD(, image) images;
+        struct image_list images;
 };
 
 int images_new(struct images **ret, struct store *store) {

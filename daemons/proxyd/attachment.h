@@ -14,6 +14,8 @@
 
 struct image;
 struct images;
+TAILQ_HEAD(attachment_list, attachment);
+TAILQ_HEAD(image_waiter_list, image_waiter);
 
 struct attachment {
         struct image *image; /* NULL: none */
@@ -47,8 +49,8 @@ struct image {
         /* private */
         unsigned n_ref;
         bool listed;
-        TAILQ_HEAD(, attachment) attachments;
-        TAILQ_HEAD(, image_waiter) waiters;
+        struct attachment_list attachments;
+        struct image_waiter_list waiters;
         TAILQ_ENTRY(image) entry;
 };
 

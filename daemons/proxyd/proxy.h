@@ -23,6 +23,8 @@
 
 struct client;
 struct request;
+TAILQ_HEAD(client_list, client);
+SLIST_HEAD(request_list, request);
 
 struct proxy {
         const struct settings *settings;
@@ -35,12 +37,12 @@ struct proxy {
         struct buffers *buffers;
         sd_id128_t boot_id, instance_id;
         bool draining;
-        TAILQ_HEAD(, client) clients;
+        struct client_list clients;
 
         /* Requests that nobody uses, see client-request.c. */
-        SLIST_HEAD(, request) free_requests;
+        struct request_list free_requests;
         /* Who waits for a buffer, first come first served. */
-        TAILQ_HEAD(, client) memory_waiters;
+        struct client_list memory_waiters;
 
         /* A client is gone and its memory freed. */
         void (*client_gone)(struct proxy *proxy);

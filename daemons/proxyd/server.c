@@ -5,58 +5,19 @@
 
 #include <signal.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
+#include <sys/socket.h>
 
 #include <systemd/sd-daemon.h>
 
-#include "client.h"
-#include "listen.h"
 #include "log.h"
-#include "reclaim.h"
-#include "server.h"
+#include "server-internal.h"
 
-#define RING_ENTRIES                 512U
-#define LOGINS_WAITING               64U
-#define STORE_JOBS_MAX               1024U
 #define STATUS_USEC                  500000U
 #define RETRY_USEC                   200000U
 #define PRESSURE_USEC                1000000U /* how often clients are looked at while memory is short */
 #define PATIENCE                     5U       /* ... and how often one may have stood still */
-#define LISTENERS_MAX                (LISTEN_SYSTEMD_MAX > SETTINGS_LISTEN_MAX ? LISTEN_SYSTEMD_MAX : SETTINGS_LISTEN_MAX)
 #define CONTAINER(ptr, type, member) ((type *) ((char *) (ptr) -offsetof(type, member)))
-
-struct listener {
-        struct server *server;
-        struct ring_op op;
-        struct ring_timer retry;
-        struct sockaddr_storage peer;
-        socklen_t peer_size;
-        char *address;
-        int fd;
-        bool systemd_owns; /* the socket outlives us */
-};
-
-struct server {
-        struct proxy proxy;
-        struct settings *settings;
-        struct listener listeners[LISTENERS_MAX];
-        unsigned n_listeners, n_clients;
-
-        int signal_fd;
-        struct signalfd_siginfo signal;
-        struct ring_op signal_op;
-
-        struct ring_timer push_timer, status_timer, drain_timer, watchdog_timer, pressure_timer;
-        uint64_t watchdog_usec;
-        bool full_was_logged;
-
-        struct job reload_job;
-        struct users *reload_users;
-        char *reload_message;
-        bool reloading;
-};
 
 /* --- what systemd sees --- */
 
@@ -285,133 +246,36 @@ static void signalled(struct ring_op *op, int32_t res, uint32_t flags) {
 
 /* --- start --- */
 
-static _printf_(4, 5) int refuse(
-        enum failure *ret_failure, enum failure failure, char **ret_message, const char *format, ...) {
-        va_list ap;
-
-        va_start(ap, format);
-        if (vasprintf(ret_message, format, ap) < 0)
-                *ret_message = NULL;
-        va_end(ap);
-        *ret_failure = failure;
-        return 0;
-}
-
-static void complain(const char *image, const char *message) {
-        log_event(LOG_ERR, LOG_FIELDS({ "IMAGE", image }), "%s", message);
-}
-
-static int block_signals(int *ret_fd) {
-        sigset_t set;
-        int fd;
-
-        sigemptyset(&set);
-        sigaddset(&set, SIGTERM);
-        sigaddset(&set, SIGINT);
-        sigaddset(&set, SIGHUP);
-        /* A limit on file sizes is an answer to a write, not a reason to die. */
-        (void) signal(SIGXFSZ, SIG_IGN);
-        (void) signal(SIGPIPE, SIG_IGN);
-        if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-                return -errno;
-        fd = signalfd(-1, &set, SFD_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-
-        *ret_fd = fd;
-        return 0;
-}
-
-static int start_ring(struct server *server, enum failure *ret_failure, char **ret_message) {
+void server_init(struct server *server) {
         struct proxy *proxy = &server->proxy;
-        int r;
 
-        r = ring_new(&proxy->ring, RING_ENTRIES);
-        if (r < 0) {
-                (void) refuse(ret_failure, FAILURE_SYSTEM, ret_message,
-                        r == -EPERM || r == -ENOSYS
-                                ? "io_uring is not allowed here (%s). Set sysctl kernel.io_uring_disabled=0, and let "
-                                  "the unit's system call filter pass @io-event"
-                                : "Cannot set up io_uring: %s",
-                        strerror(-r));
-                return r;
-        }
-
-        r = jobs_new(&proxy->store_jobs, proxy->ring, "store", STORE_JOBS_MAX);
-        if (r >= 0)
-                r = jobs_new(&proxy->login_jobs, proxy->ring, "login", LOGINS_WAITING);
-        if (r >= 0)
-                r = buffers_new(&proxy->buffers, server->settings->memory);
-        if (r < 0)
-                (void) refuse(ret_failure, FAILURE_INTERNAL, ret_message, "Cannot start a thread: %s", strerror(-r));
-        return r;
+        server->signal_fd = -EBADF;
+        server->signal_op.done = signalled;
+        TAILQ_INIT(&proxy->clients);
+        TAILQ_INIT(&proxy->memory_waiters);
+        SLIST_INIT(&proxy->free_requests);
+        proxy->client_gone = client_gone;
+        proxy->users_changed = users_changed;
+        proxy->memory_short = memory_short;
 }
 
-static int add_listener(struct server *server, int fd, bool systemd_owns) {
-        struct listener *listener = server->listeners + server->n_listeners;
+void server_init_timers(struct server *server) {
+        struct ring *ring = server->proxy.ring;
 
-        *listener = (struct listener){ .server = server, .op.done = accepted, .fd = fd, .systemd_owns = systemd_owns };
-        listener->address = listen_describe(fd);
+        ring_timer_init(&server->push_timer, ring, push_due);
+        ring_timer_init(&server->status_timer, ring, status_due);
+        ring_timer_init(&server->drain_timer, ring, drain_over);
+        ring_timer_init(&server->watchdog_timer, ring, watchdog_due);
+        ring_timer_init(&server->pressure_timer, ring, pressure_due);
+}
+
+void server_init_listener(struct server *server, struct listener *listener) {
+        listener->server = server;
+        listener->op.done = accepted;
         ring_timer_init(&listener->retry, server->proxy.ring, retry_due);
-        server->n_listeners++;
-        return listener->address ? 0 : -ENOMEM;
 }
 
-static int start_listening(struct server *server, enum failure *ret_failure, char **ret_message) {
-        int fds[LISTEN_SYSTEMD_MAX], n, r = 0;
-
-        *ret_failure = FAILURE_SYSTEM;
-        n = listen_take_from_systemd(fds, ret_message);
-        if (n < 0)
-                return n;
-        for (int i = 0; i < n && r >= 0; i++)
-                r = add_listener(server, fds[i], true);
-        if (n > 0)
-                return r;
-
-        for (size_t i = 0; i < server->settings->n_listen; i++) {
-                int fd;
-
-                r = listen_open(server->settings->listen[i], &fd, ret_message);
-                if (r == -EAFNOSUPPORT && server->settings->n_listen > 1) {
-                        /* A kernel without IPv6 (or IPv4) serves the other. */
-                        log_event(LOG_WARNING, NULL, "%s", *ret_message);
-                        free(TAKE_PTR(*ret_message));
-                        continue;
-                }
-                if (r < 0)
-                        return r;
-                r = add_listener(server, fd, false);
-                if (r < 0)
-                        return r;
-        }
-
-        if (server->n_listeners == 0)
-                return refuse(ret_failure, FAILURE_SYSTEM, ret_message, "There is no address to listen on"),
-                       -EAFNOSUPPORT;
-        return 0;
-}
-
-static int open_store(struct server *server, enum failure *ret_failure, char **ret_message) {
-        struct proxy *proxy = &server->proxy;
-        const struct store_how how = {
-                .path = server->settings->store_path,
-                .ring = proxy->ring,
-                .jobs = proxy->store_jobs,
-                .complain = complain,
-        };
-        int r;
-
-        *ret_failure = FAILURE_IO;
-        r = server->settings->store_ops->open(&how, &proxy->store, ret_message);
-        if (r < 0)
-                return r;
-
-        *ret_failure = FAILURE_INTERNAL;
-        return images_new(&proxy->images, proxy->store);
-}
-
-static void start_serving(struct server *server) {
+void server_start_serving(struct server *server) {
         uint64_t total, available;
 
         for (unsigned i = 0; i < server->n_listeners; i++) {
@@ -427,103 +291,6 @@ static void start_serving(struct server *server) {
                 log_event(LOG_INFO, NULL, "Serving the store %s, %ju of %ju MiB free", server->settings->store_path,
                         (uintmax_t) (available >> 20), (uintmax_t) (total >> 20));
         notify_status(server, "READY=1\n");
-}
-
-/* One descriptor a client and two an image, besides our own. */
-static void raise_limits(const struct settings *settings) {
-        struct rlimit limit;
-
-        if (getrlimit(RLIMIT_NOFILE, &limit) >= 0) {
-                limit.rlim_cur = limit.rlim_max;
-                (void) setrlimit(RLIMIT_NOFILE, &limit);
-                if (limit.rlim_cur < (rlim_t) settings->clients_max * 3 + 64)
-                        log_event(LOG_WARNING, NULL,
-                                "The limit of %ju open files is low for clients-max %u: raise LimitNOFILE= of the "
-                                "unit",
-                                (uintmax_t) limit.rlim_cur, settings->clients_max);
-        }
-
-        /* A worker on this machine may need us to write back memory: we must not wait for that ourselves. Elsewhere it does not matter, so nothing is said without. */
-        (void) reclaim_prepare();
-}
-
-static int load(const char *config_path, struct settings **ret_settings, struct users **ret_users,
-        enum failure *ret_failure, char **ret_message) {
-        _cleanup_(settings_freep) struct settings *settings = NULL;
-        int r;
-
-        *ret_failure = FAILURE_CONFIGURATION;
-        r = settings_load(config_path, &settings, ret_message);
-        if (r < 0)
-                return r;
-        r = users_load(settings->users_path, ret_users, ret_message);
-        if (r < 0)
-                return r;
-
-        *ret_settings = TAKE_PTR(settings);
-        return 0;
-}
-
-int server_check_config(const char *config_path, enum failure *ret_failure, char **ret_message) {
-        _cleanup_(settings_freep) struct settings *settings = NULL;
-        _cleanup_(users_unrefp) struct users *users = NULL;
-
-        return load(config_path, &settings, &users, ret_failure, ret_message);
-}
-
-int server_new(struct server **ret, const char *config_path, enum failure *ret_failure, char **ret_message) {
-        _cleanup_(server_freep) struct server *server = NULL;
-        struct proxy *proxy;
-        int r;
-
-        *ret_failure = FAILURE_INTERNAL;
-        server = calloc(1, sizeof(*server));
-        if (!server)
-                return -ENOMEM;
-        server->signal_fd = -EBADF;
-        server->signal_op.done = signalled;
-        proxy = &server->proxy;
-        TAILQ_INIT(&proxy->clients);
-        TAILQ_INIT(&proxy->memory_waiters);
-        SLIST_INIT(&proxy->free_requests);
-        proxy->client_gone = client_gone;
-        proxy->users_changed = users_changed;
-        proxy->memory_short = memory_short;
-
-        umask(0077);
-        r = block_signals(&server->signal_fd);
-        if (r < 0)
-                return r;
-        r = load(config_path, &server->settings, &proxy->users, ret_failure, ret_message);
-        if (r < 0)
-                return r;
-        proxy->settings = server->settings;
-        raise_limits(server->settings);
-
-        *ret_failure = FAILURE_SYSTEM;
-        r = sd_id128_get_boot(&proxy->boot_id);
-        if (r >= 0)
-                r = sd_id128_randomize(&proxy->instance_id);
-        if (r < 0)
-                return r;
-        r = start_ring(server, ret_failure, ret_message);
-        if (r < 0)
-                return r;
-        ring_timer_init(&server->push_timer, proxy->ring, push_due);
-        ring_timer_init(&server->status_timer, proxy->ring, status_due);
-        ring_timer_init(&server->drain_timer, proxy->ring, drain_over);
-        ring_timer_init(&server->watchdog_timer, proxy->ring, watchdog_due);
-        ring_timer_init(&server->pressure_timer, proxy->ring, pressure_due);
-        r = open_store(server, ret_failure, ret_message);
-        if (r < 0)
-                return r;
-        r = start_listening(server, ret_failure, ret_message);
-        if (r < 0)
-                return r;
-
-        start_serving(server);
-        *ret = TAKE_PTR(server);
-        return 0;
 }
 
 int server_run(struct server *server) {

@@ -41,7 +41,7 @@ int store_file_load_record(struct file_store *store, int directory_fd, const cha
 int store_file_open_image(struct store *s, const char *name, struct store_image **ret) {
         _cleanup_(store_file_close_imagep) struct store_image *owned = NULL;
         struct file_store *store = FILE_STORE(s);
-        struct image_record record;
+        struct image_record record = {};
         struct file_image *image;
         struct stat st;
         int r;

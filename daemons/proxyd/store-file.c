@@ -63,9 +63,10 @@ static _printf_(3, 4) int refuse(char **ret_message, int error, const char *form
 
 /* Who we run as, for sentences about permissions. */
 static const char *own_user(char ret[static 64]) {
-        const struct passwd *pw = getpwuid(geteuid());
+        struct passwd buffer, *pw = NULL;
+        char strings[4096];
 
-        if (pw)
+        if (getpwuid_r(geteuid(), &buffer, strings, sizeof(strings), &pw) == 0 && pw)
                 (void) snprintf(ret, 64, "%s", pw->pw_name);
         else
                 (void) snprintf(ret, 64, "%u", (unsigned) geteuid());
@@ -104,7 +105,7 @@ static int check_file_system(struct file_store *store, char **ret_message) {
 
 /* Only what may stand in a fresh directory or is our own half-made beginning. */
 static int check_is_empty(struct file_store *store, char **ret_message) {
-        static const char *const known[] = { ".", "..", "lost+found", "images", "." STORE_RECORD_NAME ".spare" };
+        static const char *const known[] = { ".", "..", "lost+found", "images", ".store.json.spare" };
         struct dirent *entry;
         DIR *directory;
         int fd, r = 0;
