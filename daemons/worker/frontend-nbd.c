@@ -3,7 +3,8 @@
 /* Transmission. A request that cannot be done is answered with an error and costs only itself; bytes that are no request at all cost the connection, for where the next one
  * begins is not known any more.
  *
- * With no slot or no memory left the stream is paused with the request still in its input buffer: the socket fills up, and whoever writes to it waits. */
+ * With no slot or no memory left the stream is paused with the request still in its input buffer: the socket fills up, and whoever writes to it waits. So does one that
+ * leaves too many answers unread: a refused request takes no slot, but its answer takes memory. */
 
 #include <errno.h>
 #include <stdlib.h>
@@ -12,6 +13,9 @@
 #include "frontend-nbd.h"
 
 #define FRONTEND_OF(ptr, member) ((struct frontend *) ((char *) (ptr) -offsetof(struct frontend, member)))
+
+/* More than there are slots, so that only answers without one can reach it. */
+#define ANSWERS_MAX (2U * REQUESTS_MAX)
 
 /* What has no slot to live in: handshake and errors. */
 struct message {
@@ -25,12 +29,20 @@ static void close_when_answered(struct frontend *f) {
                 stream_close(&f->stream, 0);
 }
 
+static void answer_sent(struct frontend *f) {
+        close_when_answered(f);
+        if (f->crowded && f->stream.n_out <= ANSWERS_MAX / 2) {
+                f->crowded = false;
+                stream_resume(&f->stream);
+        }
+}
+
 static void message_sent(struct stream_out *out, int error) {
         struct message *message = (struct message *) ((char *) out - offsetof(struct message, out));
         struct frontend *f = message->frontend;
 
         free(message);
-        close_when_answered(f);
+        answer_sent(f);
 }
 
 int frontend_send(struct frontend *f, const uint8_t *bytes, size_t n) {
@@ -69,7 +81,7 @@ static void reply_sent(struct stream_out *out, int error) {
         struct frontend *f = request->owner;
 
         requests_put(request);
-        close_when_answered(f);
+        answer_sent(f);
 }
 
 static void count(struct frontend *f, const struct request *request) {
@@ -173,6 +185,11 @@ static ssize_t take(struct frontend *f, const uint8_t *data, size_t n) {
 
         if (n < NBD_REQUEST_SIZE)
                 return 0;
+        if (f->stream.n_out >= ANSWERS_MAX) {
+                f->crowded = true;
+                stream_pause(&f->stream);
+                return 0;
+        }
         r = nbd_request_decode(data, &wire);
         if (r < 0)
                 return r;

@@ -47,6 +47,7 @@ struct frontend {
         struct request_list in_flight; /* by owner_entry: submitted, not answered yet */
         unsigned n_in_flight;
         struct request *receiving; /* the write whose data is coming */
+        bool crowded;              /* paused until answers have been read */
         uint32_t skip;             /* data of a write that was refused */
         struct request_waiter waiter;
         unsigned n_options; /* asked so far */
