@@ -226,8 +226,9 @@ static enum failure explain(const struct device *device, const struct device_res
                 return FAILURE_NOT_ATTACHED;
         case -EPERM:
         case -EACCES:
-                (void) snprintf(text, size, "%s: the supervisor lacks the right to (CAP_SYS_ADMIN)",
-                        result->text[0] ? result->text : "The device");
+                (void) snprintf(text, size,
+                        "%s: the supervisor lacks the right (CAP_SYS_ADMIN and DeviceAllow= of blockstored.service)",
+                        result->text[0] ? result->text : "/dev/nbd* cannot be opened");
                 return FAILURE_SYSTEM;
         case -EIO:
                 (void) snprintf(text, size, "%s: %s", result->text[0] ? result->text : device->name, strerror(EIO));

@@ -213,8 +213,13 @@ static bool worker_may_say(const struct image *image, enum image_state state) {
 }
 
 int image_apply_status(struct image *image, const struct image_status *status) {
+        enum image_state state = status->state;
         uint32_t mask = 0;
         int r = 0;
+
+        /* To a new worker everything is new; who uses the device has been waiting for it. */
+        if (state == IMAGE_ATTACHING && *image->device)
+                state = IMAGE_RECONNECTING;
 
         if (!status_is_valid(status))
                 return -EINVAL;
@@ -232,8 +237,8 @@ int image_apply_status(struct image *image, const struct image_status *status) {
                 mask |= IMAGE_PROXIES;
         }
 
-        if (worker_may_say(image, status->state) && image->state != status->state) {
-                image->state = status->state;
+        if (worker_may_say(image, state) && image->state != state) {
+                image->state = state;
                 mask |= IMAGE_STATE;
                 if (!status->state_reason)
                         r = set_string(&image->state_reason, "", IMAGE_STATE_REASON, &mask);

@@ -59,7 +59,7 @@ static void on_failure_known(const struct unit_state *state, int error, void *us
 
         managed->unit = *state;
         managed->unit_known = true;
-        failure = unit_state_failure(state, managed->service, message, sizeof(message));
+        failure = managed_failure(managed, message, sizeof(message));
         end_failed(managed, failure, message);
 }
 

@@ -73,7 +73,7 @@ static void on_service_known(const struct unit_state *state, int error, void *us
         managed->unit = *state;
         managed->unit_known = true;
         if (unit_state_is_failed(state)) {
-                failure = unit_state_failure(state, managed->service, message, sizeof(message));
+                failure = managed_failure(managed, message, sizeof(message));
                 /* A caller who wanted it gone and hears why it is not has no use for a failed unit, unless the device is left. */
                 if (device_discover(managed->device) == 0)
                         units_reset_failed(managed->manager->units, managed->service);

@@ -26,6 +26,9 @@ static void on_device_connected(enum failure failure, const char *message, void 
                 log_image(LOG_ERR, managed->image->name, "%s", message);
                 if (!device_exists(managed->device))
                         (void) image_set_device(managed->image, "");
+                /* The right to open its devices was given when we started, and there were none to give. */
+                if (access("/sys/module/nbd", F_OK) < 0)
+                        managed->manager->idle_usec = 0;
         }
 
         if (caller)
@@ -144,7 +147,7 @@ static void worker_lost(struct worker_link *link, void *userdata) {
                         char message[1024];
                         enum failure failure;
 
-                        failure = unit_state_failure(&managed->unit, managed->service, message, sizeof(message));
+                        failure = managed_failure(managed, message, sizeof(message));
                         (void) image_fail(managed->image, failure, message);
                 } else if (unit_state_is_gone(&managed->unit)) {
                         (void) image_handle_event(managed->image, IMAGE_EVENT_UNIT_GONE, NULL);
@@ -202,6 +205,8 @@ static int worker_update(struct worker_link *link, const struct image_status *st
         r = image_apply_status(managed->image, status);
         if (r < 0)
                 return r;
+        if (status->failure != FAILURE_NONE)
+                managed->failed_pid = link->pid;
 
         if (managed->image->state == IMAGE_ATTACHED && before != IMAGE_ATTACHED) {
                 managed->options.steal = false;

@@ -66,6 +66,17 @@ static int on_gone_timer(sd_event_source *source, uint64_t usec, void *userdata)
         return 0;
 }
 
+enum failure managed_failure(const struct managed *managed, char *message, size_t size) {
+        const struct image *image = managed->image;
+        enum failure failure = unit_state_failure(&managed->unit, managed->service, message, size);
+
+        /* What the worker told us it gives up for is the bare sentence; its status line in systemd has more than that. */
+        if (image->state == IMAGE_FAILED && *image->state_reason && managed->failed_pid > 0 &&
+                (uint32_t) managed->failed_pid == managed->unit.exec_main_pid)
+                (void) snprintf(message, size, "%s", image->state_reason);
+        return failure;
+}
+
 static void on_unit(const struct unit_state *state, void *userdata) {
         struct managed *managed = userdata;
         bool was_down =
@@ -81,7 +92,7 @@ static void on_unit(const struct unit_state *state, void *userdata) {
         managed->unit_known = true;
 
         if (unit_state_is_failed(state)) {
-                enum failure failure = unit_state_failure(state, managed->service, message, sizeof(message));
+                enum failure failure = managed_failure(managed, message, sizeof(message));
 
                 if (!managed->link)
                         (void) image_fail(managed->image, failure, message);

@@ -35,6 +35,7 @@ struct managed {
         bool unit_known, unit_asked; /* asked: systemd has had the chance to say */
 
         struct worker_link *link; /* greeted */
+        pid_t failed_pid;         /* the worker that last said why it gives up */
         struct device *device;
         struct worker_link *device_caller;         /* whose call the device's operation answers */
         bool device_queued, device_queued_connect; /* a call that waits for the device to be free */
@@ -55,6 +56,9 @@ int managed_new(struct manager *manager, const char *name, struct managed **ret)
 struct managed *managed_free(struct managed *managed);
 /* Frees it when nothing on this host knows of it any more. Returns whether it did. */
 bool managed_collect(struct managed *managed);
+
+/* Why the unit failed, of managed->unit: the kind, and the sentence of whoever said it best. */
+enum failure managed_failure(const struct managed *managed, char *message, size_t size);
 
 /* Looks for the kernel's device of this image. */
 void managed_discover_device(struct managed *managed);

@@ -16,7 +16,8 @@ struct unit_state {
         char result[32];       /* success, exit-code, signal, timeout, start-limit-hit ... ; "" for units without */
         char status_text[512]; /* what the service said with STATUS= */
         int32_t exec_main_status;
-        uint32_t job; /* id of a queued job, 0 none */
+        uint32_t exec_main_pid; /* of the last main process, also when it has ended */
+        uint32_t job;           /* id of a queued job, 0 none */
 };
 
 /* Why the unit is not running as wanted: the failure, and a sentence that names the unit. message may be NULL. */

@@ -378,6 +378,7 @@ static const struct {
         { SYSTEMD_SERVICE, "Result", "s", offsetof(struct unit_state, result),
                 sizeof(((struct unit_state *) 0)->result) },
         { SYSTEMD_SERVICE, "ExecMainStatus", "i", offsetof(struct unit_state, exec_main_status), sizeof(int32_t) },
+        { SYSTEMD_SERVICE, "ExecMainPID", "u", offsetof(struct unit_state, exec_main_pid), sizeof(uint32_t) },
         { SYSTEMD_SERVICE, "StatusText", "s", offsetof(struct unit_state, status_text),
                 sizeof(((struct unit_state *) 0)->status_text) },
         { SYSTEMD_UNIT, "SubState", "s", offsetof(struct unit_state, sub_state),
@@ -406,6 +407,8 @@ static int take_property(struct units_call *call, sd_bus_message *message) {
                         (void) snprintf(field, query_steps[call->step].size, "%s", text);
                 return r;
         }
+        case 'u':
+                return sd_bus_message_read(message, "u", (uint32_t *) (void *) field);
         case 'i':
                 return sd_bus_message_read(message, "i", (int32_t *) (void *) field);
         default: {

@@ -139,6 +139,14 @@ static void statuses(void) {
         ASSERT_OK(image_apply_status(image, &status));
         ASSERT_EQ(announced, IMAGE_PROXIES);
 
+        /* A restarted worker attaches anew; for the user of the device the image is on its way back. */
+        ASSERT_OK(image_set_device(image, "/dev/nbd0"));
+        image_handle_event(image, IMAGE_EVENT_LINK_LOST, NULL);
+        image_handle_event(image, IMAGE_EVENT_LINKED, NULL);
+        status.state = IMAGE_ATTACHING;
+        ASSERT_OK(image_apply_status(image, &status));
+        ASSERT_EQ(image->state, IMAGE_RECONNECTING);
+
         image_forget_worker(image);
         ASSERT_EQ(image->n_proxies, 0U);
         ASSERT_EQ(image->size, 0U);
