@@ -38,7 +38,8 @@ case_end() {
 }
 trap case_end EXIT
 trap 'exit 143' TERM
-trap 'echo "failed at ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND" >&2' ERR
+# In a substitution it is for the caller to judge.
+trap '[ "$BASH_SUBSHELL" -gt 0 ] || echo "failed at ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND" >&2' ERR
 
 note() {
     local uptime
