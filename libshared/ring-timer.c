@@ -5,6 +5,7 @@
 
 #include <errno.h>
 
+#include "container-of.h"
 #include "ring.h"
 
 static void set_when(struct ring_timer *timer) {
@@ -28,7 +29,7 @@ static void settle(struct ring_timer *timer) {
 }
 
 static void timer_done(struct ring_op *op, int32_t res, uint32_t flags) {
-        struct ring_timer *timer = (struct ring_timer *) ((char *) op - offsetof(struct ring_timer, op));
+        struct ring_timer *timer = CONTAINER_OF(op, struct ring_timer, op);
 
         timer->in_ring = false;
 
@@ -46,7 +47,7 @@ static void timer_done(struct ring_op *op, int32_t res, uint32_t flags) {
 }
 
 static void update_done(struct ring_op *op, int32_t res, uint32_t flags) {
-        struct ring_timer *timer = (struct ring_timer *) ((char *) op - offsetof(struct ring_timer, update_op));
+        struct ring_timer *timer = CONTAINER_OF(op, struct ring_timer, update_op);
 
         /* -ENOENT and -EALREADY: the time-out fired meanwhile, and its own completion sees to the rest. */
         timer->updates--;

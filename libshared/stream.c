@@ -14,9 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "container-of.h"
 #include "stream.h"
 
-#define STREAM_OF(ptr, member) ((struct stream *) (((char *) (ptr)) - offsetof(struct stream, member)))
+#define STREAM_OF(ptr, member) CONTAINER_OF(ptr, struct stream, member)
 
 /* Below this much room behind the buffered bytes they are moved to the front. */
 #define INPUT_ROOM_MIN (STREAM_INPUT_SIZE / 4U)

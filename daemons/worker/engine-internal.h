@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 
+#include "container-of.h"
 #include "engine.h"
 #include "frontend-nbd.h"
 #include "mailbox.h"
@@ -55,7 +56,7 @@ struct engine {
         int stop_error;
 };
 
-#define ENGINE_OF(ptr, member) ((struct engine *) ((char *) (ptr) -offsetof(struct engine, member)))
+#define ENGINE_OF(ptr, member) CONTAINER_OF(ptr, struct engine, member)
 
 /* engine.c */
 void engine_stop_step(struct engine *engine);

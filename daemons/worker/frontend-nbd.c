@@ -10,9 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "container-of.h"
 #include "frontend-nbd.h"
 
-#define FRONTEND_OF(ptr, member) ((struct frontend *) ((char *) (ptr) -offsetof(struct frontend, member)))
+#define FRONTEND_OF(ptr, member) CONTAINER_OF(ptr, struct frontend, member)
 
 /* More than there are slots, so that only answers without one can reach it. */
 #define ANSWERS_MAX (2U * REQUESTS_MAX)
@@ -38,7 +39,7 @@ static void answer_sent(struct frontend *f) {
 }
 
 static void message_sent(struct stream_out *out, int error) {
-        struct message *message = (struct message *) ((char *) out - offsetof(struct message, out));
+        struct message *message = CONTAINER_OF(out, struct message, out);
         struct frontend *f = message->frontend;
 
         free(message);
@@ -77,7 +78,7 @@ static int send_error(struct frontend *f, bool read, uint64_t cookie, int error)
 }
 
 static void reply_sent(struct stream_out *out, int error) {
-        struct request *request = (struct request *) ((char *) out - offsetof(struct request, reply));
+        struct request *request = CONTAINER_OF(out, struct request, reply);
         struct frontend *f = request->owner;
 
         requests_put(request);

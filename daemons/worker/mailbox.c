@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "container-of.h"
 #include "mailbox.h"
 
 #define BATCH 32U
@@ -104,7 +105,7 @@ static void arm(struct mailbox *mailbox) {
 }
 
 static void read_done(struct ring_op *op, int32_t res, uint32_t flags) {
-        struct mailbox *mailbox = (struct mailbox *) ((char *) op - offsetof(struct mailbox, op));
+        struct mailbox *mailbox = CONTAINER_OF(op, struct mailbox, op);
 
         if (res > 0)
                 deliver(mailbox, res);

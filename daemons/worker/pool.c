@@ -13,9 +13,10 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "container-of.h"
 #include "pool.h"
 
-#define POOL_OF(ptr, member) ((struct pool *) ((char *) (ptr) -offsetof(struct pool, member)))
+#define POOL_OF(ptr, member) CONTAINER_OF(ptr, struct pool, member)
 #define RETRY_USEC           (100U * 1000U)
 
 struct pool {

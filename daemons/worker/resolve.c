@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
+#include "container-of.h"
 #include "resolve.h"
 
 struct resolve_lookup {
@@ -99,7 +100,7 @@ static void *thread_main(void *userdata) {
 }
 
 static void lookup_done(struct ring_op *op, int32_t res, uint32_t flags) {
-        struct resolve *resolve = (struct resolve *) ((char *) op - offsetof(struct resolve, op));
+        struct resolve *resolve = CONTAINER_OF(op, struct resolve, op);
         struct resolve_lookup *lookup = TAKE_PTR(resolve->lookup);
         struct sockaddr_storage address;
         socklen_t size = 0;

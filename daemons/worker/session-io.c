@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "container-of.h"
 #include "session.h"
 
 static uint32_t wire_op(const struct request *request) {
@@ -34,7 +35,7 @@ static struct request **slot_of(struct session *s, uint32_t sequence) {
 }
 
 static void request_sent(struct stream_out *out, int error) {
-        struct request *request = (struct request *) ((char *) out - offsetof(struct request, out));
+        struct request *request = CONTAINER_OF(out, struct request, out);
 
         request->sending = false;
         if (request->answered)

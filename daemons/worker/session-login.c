@@ -9,6 +9,7 @@
 #include <systemd/sd-id128.h>
 #include <unistd.h>
 
+#include "container-of.h"
 #include "session.h"
 
 #define CAPS_WANTED \
@@ -18,7 +19,7 @@
 #define MACHINE_APPLICATION SD_ID128_MAKE(3c, 2b, 79, 0e, 8a, 54, 4e, 1f, b0, 6d, 51, 9c, e7, 20, 83, fa)
 
 static void control_sent(struct stream_out *out, int error) {
-        struct session *s = (struct session *) ((char *) out - offsetof(struct session, control_out));
+        struct session *s = CONTAINER_OF(out, struct session, control_out);
 
         s->control_busy = false;
         explicit_bzero(s->control, sizeof(s->control));

@@ -13,9 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "container-of.h"
 #include "session.h"
 
-#define SESSION_OF(ptr, member) ((struct session *) ((char *) (ptr) -offsetof(struct session, member)))
+#define SESSION_OF(ptr, member) CONTAINER_OF(ptr, struct session, member)
 #define TICK_USEC               (250U * 1000U)
 
 const char *session_state_to_string(enum session_state state) {
