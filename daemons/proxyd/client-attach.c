@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "client.h"
+#include "container-of.h"
 #include "log.h"
 
 enum {
@@ -181,7 +182,7 @@ static void given_back_for_nobody(struct client *client) {
 
 /* What came before is over. */
 static void settled(struct image_waiter *waiter) {
-        struct client *client = (struct client *) ((char *) waiter - offsetof(struct client, control.waiter));
+        struct client *client = CONTAINER_OF(waiter, struct client, control.waiter);
         struct attachment *a = &client->attachment;
         struct control *control = &client->control;
 

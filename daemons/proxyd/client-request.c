@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "container-of.h"
 #include "log.h"
 
 #define SMALL_SIZE 272U /* the largest fixed payload of an answer: ATTACH_TO_IMAGE's */
@@ -144,7 +145,7 @@ void proxy_requests_free(struct proxy *proxy) {
 /* --- answers --- */
 
 static void sent(struct stream_out *out, int error) {
-        struct request *request = (struct request *) ((char *) out - offsetof(struct request, out));
+        struct request *request = CONTAINER_OF(out, struct request, out);
 
         if (request->last)
                 client_close(request->client, 0);
@@ -238,7 +239,7 @@ static enum ivbs_status status_of_error(int error) {
 }
 
 static void io_done(struct store_io *io, int error) {
-        struct request *request = (struct request *) ((char *) io - offsetof(struct request, io));
+        struct request *request = CONTAINER_OF(io, struct request, io);
         struct client *client = request->client;
         bool idle;
 

@@ -21,6 +21,7 @@
 #include <sys/random.h>
 
 #include "client.h"
+#include "container-of.h"
 #include "log.h"
 
 #define BIT(state)   (1U << (state))
@@ -191,7 +192,7 @@ static void watch(struct client *client) {
 /* Silence is what the client does: our pushes do not count, and while we owe an answer it has no reason to speak. What
  * is sent and not taken counts from the last byte that was. */
 static void silence(struct ring_timer *timer) {
-        struct client *client = (struct client *) ((char *) timer - offsetof(struct client, timer));
+        struct client *client = CONTAINER_OF(timer, struct client, timer);
         uint64_t limit = client->proxy->settings->idle_limit_usec, since = client->stream.last_input_usec, now;
 
         if (client->state == CLIENT_CLOSING)
@@ -223,7 +224,7 @@ static void silence(struct ring_timer *timer) {
 }
 
 static void timer_stopped(struct ring_timer *timer) {
-        client_settle((struct client *) ((char *) timer - offsetof(struct client, timer)));
+        client_settle(CONTAINER_OF(timer, struct client, timer));
 }
 
 /* --- the end --- */
@@ -254,7 +255,7 @@ static void closed(struct stream *stream, int error) {
 }
 
 static void farewell(struct ring_deferred *deferred) {
-        struct client *client = (struct client *) ((char *) deferred - offsetof(struct client, farewell));
+        struct client *client = CONTAINER_OF(deferred, struct client, farewell);
         struct proxy *proxy = client->proxy;
 
         TAILQ_REMOVE(&proxy->clients, client, entry);

@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <sys/queue.h>
 
+#include "container-of.h"
 #include "proxy.h"
 #include "stream.h"
 
@@ -146,7 +147,7 @@ void client_control_end_take(struct client *client, enum ivbs_status status, voi
 /* The last of the client's requests is answered by the store. */
 void client_io_idle(struct client *client);
 static inline struct client *CLIENT_OF_JOB(struct job *job) {
-        return (struct client *) ((char *) job - offsetof(struct client, control.job));
+        return CONTAINER_OF(job, struct client, control.job);
 }
 
 /* Handlers: the whole payload is there. */

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sys/eventfd.h>
 
+#include "container-of.h"
 #include "jobs.h"
 
 STAILQ_HEAD(job_list, job);
@@ -62,7 +63,7 @@ static void arm(struct jobs *jobs) {
 }
 
 static void announced(struct ring_op *op, int32_t res, uint32_t flags) {
-        struct jobs *jobs = (struct jobs *) ((char *) op - offsetof(struct jobs, op));
+        struct jobs *jobs = CONTAINER_OF(op, struct jobs, op);
         struct job_list finished = STAILQ_HEAD_INITIALIZER(finished);
         struct job *job;
 

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/file.h>
 
+#include "container-of.h"
 #include "store-file.h"
 
 #define ZEROES_SIZE (256U * 1024U)
@@ -27,7 +28,7 @@ enum {
 static uint8_t zeroes[ZEROES_SIZE] __attribute__((aligned(4096)));
 
 static struct store_io *IO(struct ring_op *op) {
-        return (struct store_io *) ((char *) op - offsetof(struct store_io, op));
+        return CONTAINER_OF(op, struct store_io, op);
 }
 
 static int normalise(int error) {
@@ -38,7 +39,7 @@ static int normalise(int error) {
 /* --- failed syncs --- */
 
 static void raise_epoch(struct job *job) {
-        struct file_store *store = (struct file_store *) ((char *) job - offsetof(struct file_store, epoch_job));
+        struct file_store *store = CONTAINER_OF(job, struct file_store, epoch_job);
         _cleanup_free_ char *message = NULL;
         _cleanup_close_ int fd = -EBADF;
         struct store_record record;
@@ -64,7 +65,7 @@ static void start_raising(struct file_store *store) {
 }
 
 static void epoch_raised(struct job *job) {
-        struct file_store *store = (struct file_store *) ((char *) job - offsetof(struct file_store, epoch_job));
+        struct file_store *store = CONTAINER_OF(job, struct file_store, epoch_job);
         struct store_io_list answered = STAILQ_HEAD_INITIALIZER(answered);
         struct store_io *io;
 
@@ -109,7 +110,7 @@ static void start_sync(struct file_image *image) {
 }
 
 static void synced(struct ring_op *op, int32_t res, uint32_t flags) {
-        struct file_image *image = (struct file_image *) ((char *) op - offsetof(struct file_image, sync_op));
+        struct file_image *image = CONTAINER_OF(op, struct file_image, sync_op);
         struct file_store *store = FILE_STORE(image->image.store);
         struct store_io_list covered = STAILQ_HEAD_INITIALIZER(covered);
         struct store_io *io;
