@@ -28,11 +28,13 @@ static int on_proxies(struct session *s, const struct ivbs_header *header, const
 }
 
 static int on_call_reply(struct session *s, const struct ivbs_header *header, const uint8_t *payload) {
-        session_reply_t reply = TAKE_PTR(s->reply);
+        session_reply_t reply;
 
-        if (!reply || header->op != s->control_op || header->sequence != s->control_sequence)
+        /* One that is not the answer leaves the call open: the session's end answers it. */
+        if (!s->reply || header->op != s->control_op || header->sequence != s->control_sequence)
                 return -EPROTO;
 
+        reply = TAKE_PTR(s->reply);
         reply(s->reply_userdata, 0, header->status, payload, header->length);
         return 0;
 }
