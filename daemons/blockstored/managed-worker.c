@@ -26,9 +26,6 @@ static void on_device_connected(enum failure failure, const char *message, void 
                 log_image(LOG_ERR, managed->image->name, "%s", message);
                 if (!device_exists(managed->device))
                         (void) image_set_device(managed->image, "");
-                /* The right to open its devices was given when we started, and there were none to give. */
-                if (access("/sys/module/nbd", F_OK) < 0)
-                        managed->manager->idle_usec = 0;
         }
 
         if (caller)

@@ -22,6 +22,9 @@
 #include "peer-unit.h"
 
 #define IDLE_USEC (60U * 1000U * 1000U)
+/* The right to open NBD devices (DeviceAllow=) is given when the supervisor starts, by what the kernel has then. Started without the module, it does not stay for long. */
+#define IDLE_WITHOUT_NBD_USEC (5U * 1000U * 1000U)
+#define NBD_MODULE            "/sys/module/nbd"
 
 static int on_announce(sd_event_source *source, void *userdata) {
         struct manager *manager = userdata;
@@ -187,7 +190,7 @@ int manager_new(struct manager **ret) {
 
         if (!manager)
                 return -ENOMEM;
-        manager->idle_usec = IDLE_USEC;
+        manager->idle_usec = access(NBD_MODULE, F_OK) < 0 ? IDLE_WITHOUT_NBD_USEC : IDLE_USEC;
         LIST_INIT(&manager->queries);
 
         r = sd_event_new(&manager->event);
