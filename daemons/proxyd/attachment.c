@@ -12,11 +12,12 @@ TAILQ_HEAD(image_list, image);
 
 struct images {
         struct store *store;
+        struct jobs *jobs;
         unsigned n;
         struct image_list images;
 };
 
-int images_new(struct images **ret, struct store *store) {
+int images_new(struct images **ret, struct store *store, struct jobs *jobs) {
         struct images *images;
 
         images = calloc(1, sizeof(*images));
@@ -24,15 +25,24 @@ int images_new(struct images **ret, struct store *store) {
                 return -ENOMEM;
 
         images->store = store;
+        images->jobs = jobs;
         TAILQ_INIT(&images->images);
         *ret = images;
         return 0;
 }
 
 struct images *images_free(struct images *images) {
+        struct image *image, *next;
+
         if (!images)
                 return NULL;
 
+        /* A look that has not come back holds its image. */
+        for (image = TAILQ_FIRST(&images->images); image; image = next) {
+                next = TAILQ_NEXT(image, entry);
+                if (image->looking)
+                        image_release(image);
+        }
         assert(images->n == 0);
         free(images);
         return NULL;
@@ -46,7 +56,7 @@ struct image *images_find(struct images *images, const char *name) {
         struct image *image;
 
         TAILQ_FOREACH(image, &images->images, entry)
-                if (strcmp(image->name, name) == 0)
+                if (!image->forgotten && strcmp(image->name, name) == 0)
                         return image;
         return NULL;
 }
@@ -64,7 +74,6 @@ struct image *images_acquire(struct images *images, const char *name) {
                 TAILQ_INIT(&image->attachments);
                 TAILQ_INIT(&image->waiters);
                 TAILQ_INSERT_TAIL(&images->images, image, entry);
-                image->listed = true;
                 images->n++;
         }
 
@@ -78,11 +87,7 @@ struct image *image_ref(struct image *image) {
 }
 
 void image_forget(struct image *image) {
-        if (!image->listed)
-                return;
-
-        TAILQ_REMOVE(&image->images->images, image, entry);
-        image->listed = false;
+        image->forgotten = true;
 }
 
 struct image *image_release(struct image *image) {
@@ -90,7 +95,7 @@ struct image *image_release(struct image *image) {
                 return NULL;
 
         assert(TAILQ_EMPTY(&image->attachments) && TAILQ_EMPTY(&image->waiters));
-        image_forget(image);
+        TAILQ_REMOVE(&image->images->images, image, entry);
         image->images->n--;
         image->images->store->ops->close_image(image->handle);
         free(image);
@@ -199,4 +204,52 @@ void image_lease_is(struct image *image, const struct lease *lease) {
         TAILQ_FOREACH(a, &image->attachments, entry)
                 if (a->writes && (a->generation != lease->generation || (a->leased && !lease->live)))
                         a->expired = true;
+}
+
+/* --- changes from elsewhere --- */
+
+static void look(struct job *job) {
+        struct image *image = (struct image *) ((char *) job - offsetof(struct image, look_job));
+
+        image->look_result = image->images->store->ops->change_lease(image->handle, NULL, NULL, &image->looked);
+}
+
+static void start_looking(struct image *image) {
+        image->looking = true;
+        image->look_again = false;
+        jobs_submit_reserved(image->images->jobs, &image->look_job);
+}
+
+static void looked(struct job *job) {
+        struct image *image = (struct image *) ((char *) job - offsetof(struct image, look_job));
+
+        /* Of an image that is gone, or cannot be read, the sessions learn by their requests. */
+        if (image->look_result >= 0) {
+                image_lease_is(image, &image->looked);
+                wake(image);
+        }
+
+        image->looking = false;
+        if (image->look_again)
+                start_looking(image);
+        else
+                image_release(image);
+}
+
+void images_record_changed(struct images *images, const struct store_image *handle) {
+        struct image *image;
+
+        /* The handle of an image that nobody is attached to is the store thread's; whoever attaches looks for himself. */
+        TAILQ_FOREACH(image, &images->images, entry)
+                if (!TAILQ_EMPTY(&image->attachments) && image->handle == handle)
+                        break;
+        if (!image)
+                return;
+
+        image->look_again = true;
+        if (image->looking)
+                return;
+        image->look_job = (struct job){ .run = look, .done = looked };
+        image_ref(image);
+        start_looking(image);
 }

@@ -46,15 +46,23 @@ struct image {
         uint64_t generation; /* the last that this proxy knows of */
         bool lease_live;
 
+        /* A look at the record that is under way, and whether another one is due. */
+        struct job look_job;
+        bool looking, look_again;
+        struct lease looked;
+        int look_result;
+
         /* private */
         unsigned n_ref;
-        bool listed;
+        bool forgotten;
         struct attachment_list attachments;
         struct image_waiter_list waiters;
         TAILQ_ENTRY(image) entry;
 };
 
-int images_new(struct images **ret, struct store *store);
+/* jobs: the store's thread. Returns 0 or -ENOMEM. */
+int images_new(struct images **ret, struct store *store, struct jobs *jobs);
+/* Nobody is attached any more, and the store's thread has ended. */
 struct images *images_free(struct images *images);
 DEFINE_CLEANUP(struct images *, images_free);
 unsigned images_count(const struct images *images);
@@ -89,6 +97,9 @@ void attachment_io_done(struct attachment *attachment, bool change);
 
 /* What the record says now. Attachments of another generation are expired from here on. */
 void image_lease_is(struct image *image, const struct lease *lease);
+
+/* The record of an open image may have changed: looks at it, and then does image_lease_is(). */
+void images_record_changed(struct images *images, const struct store_image *handle);
 
 /* Calls settled(), perhaps at once, when no change of an attachment that has ended or expired is in hand any more. */
 void image_settle(struct image *image, struct image_waiter *waiter);

@@ -35,6 +35,12 @@ static void complain(const char *image, const char *message) {
         log_event(LOG_ERR, LOG_FIELDS({ "IMAGE", image }), "%s", message);
 }
 
+static void record_changed(struct store_image *image, void *userdata) {
+        struct server *server = userdata;
+
+        images_record_changed(server->proxy.images, image);
+}
+
 static int block_signals(int *ret_fd) {
         sigset_t set;
         int fd;
@@ -133,6 +139,8 @@ static int open_store(struct server *server, enum failure *ret_failure, char **r
                 .ring = proxy->ring,
                 .jobs = proxy->store_jobs,
                 .complain = complain,
+                .record_changed = record_changed,
+                .userdata = server,
         };
         int r;
 
@@ -142,7 +150,7 @@ static int open_store(struct server *server, enum failure *ret_failure, char **r
                 return r;
 
         *ret_failure = FAILURE_INTERNAL;
-        return images_new(&proxy->images, proxy->store);
+        return images_new(&proxy->images, proxy->store, proxy->store_jobs);
 }
 
 /* One descriptor a client and two an image, besides our own. */

@@ -135,8 +135,8 @@ static int handle_memory(struct config_context *context, struct json_object *val
         r = config_handle_size(context, value, &size);
         if (r < 0)
                 return r;
-        if (size < IVBS_DATA_MAX || size > 1024 * 1024 * MIB)
-                return config_refuse(context, value, "a size from 32M to 1T");
+        if (size < 2 * (uint64_t) IVBS_DATA_MAX || size > 1024 * 1024 * MIB)
+                return config_refuse(context, value, "a size from 64M to 1T");
 
         *(uint64_t *) userdata = size;
         return 0;
@@ -199,8 +199,6 @@ static int complete(struct settings *settings, const char *config_path) {
                 return r;
 
         /* One client that takes no answers must not be able to hold everything. */
-        if (settings->memory < 2 * (uint64_t) IVBS_DATA_MAX)
-                settings->memory = 2 * (uint64_t) IVBS_DATA_MAX;
         if (settings->client_memory > settings->memory / 2)
                 settings->client_memory = settings->memory / 2;
 

@@ -16,6 +16,7 @@ struct store_image *store_file_close_image(struct store_image *i) {
         if (!image)
                 return NULL;
 
+        store_file_unwatch(image);
         safe_close(image->data_fd);
         safe_close(image->directory_fd);
         free(image->name);
@@ -74,6 +75,7 @@ int store_file_open_image(struct store *s, const char *name, struct store_image 
         image->image.uuid = record.uuid;
         image->image.size = record.size;
         image->image.block_size = 4096;
+        store_file_watch(image);
         *ret = TAKE_PTR(owned);
         return 0;
 }

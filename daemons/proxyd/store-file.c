@@ -210,8 +210,10 @@ static struct store *file_close(struct store *s) {
         if (!store)
                 return NULL;
 
+        safe_close(store->watch_fd);
         safe_close(store->images_fd);
         safe_close(store->fd);
+        pthread_mutex_destroy(&store->mutex);
         free(store->path);
         free(store);
         return NULL;
@@ -226,7 +228,11 @@ static int file_open(const struct store_how *how, struct store **ret, char **ret
         store = calloc(1, sizeof(*store));
         if (!store)
                 return -ENOMEM;
-        *store = (struct file_store){ .store.ops = &store_file_ops, .how = *how, .fd = -EBADF, .images_fd = -EBADF };
+        *store = (struct file_store){
+                .store.ops = &store_file_ops, .how = *how, .fd = -EBADF, .images_fd = -EBADF, .watch_fd = -EBADF
+        };
+        pthread_mutex_init(&store->mutex, NULL);
+        TAILQ_INIT(&store->images);
         owned = &store->store;
         store_file_io_init(store);
         store->path = strdup(how->path);
@@ -260,6 +266,13 @@ static int file_open(const struct store_how *how, struct store **ret, char **ret
                 return refuse_access("tidy", store->path, r, ret_message);
 
         store->mount_instance = mount_instance(store->fd);
+        if (how->ring && how->record_changed) {
+                r = store_file_watch_start(store);
+                if (r < 0)
+                        how->complain(NULL, "Records cannot be watched (fs.inotify.max_user_instances?): a lease that "
+                                            "is taken over "
+                                            "through another proxy is noticed late");
+        }
         *ret = TAKE_PTR(owned);
         return 0;
 }

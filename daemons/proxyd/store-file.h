@@ -3,8 +3,12 @@
 
 /* What the files of the file store share; nobody else includes this. */
 
+#include <pthread.h>
+
 #include "store-file-record.h"
 #include "store.h"
+
+TAILQ_HEAD(file_image_list, file_image);
 
 struct file_store {
         struct store store;
@@ -14,6 +18,13 @@ struct file_store {
         sd_id128_t uuid;
         uint64_t mount_instance;
         uint64_t error_epoch;
+
+        /* See store-file-watch.c. */
+        pthread_mutex_t mutex;
+        struct file_image_list images;
+        int watch_fd;
+        struct ring_op watch_op;
+        uint8_t watch_buffer[4096];
 
         /* Raising the error epoch, see store-file-io.c. */
         struct job epoch_job;
@@ -28,6 +39,9 @@ struct file_image {
         struct store_image image;
         char *name;
         int directory_fd, data_fd;
+        int watch;
+        bool listed;
+        TAILQ_ENTRY(file_image) entry;
 
         struct ring_op sync_op;
         struct store_io_list syncing, to_sync; /* covered by the fdatasync() under way; by the next one */
@@ -52,6 +66,11 @@ int store_file_create(struct store *store, const char *name, uint64_t size, sd_i
 int store_file_remove(struct store *store, const char *name, sd_id128_t uuid);
 /* Removes what a crash left behind. */
 int store_file_sweep(struct file_store *store);
+
+/* store-file-watch.c. Start returns 0 or a negative errno. */
+int store_file_watch_start(struct file_store *store);
+void store_file_watch(struct file_image *image);
+void store_file_unwatch(struct file_image *image);
 
 /* store-file-image.c */
 int store_file_open_image(struct store *store, const char *name, struct store_image **ret);

@@ -81,6 +81,9 @@ struct store_how {
         /* Something in the store is not as it should be, told on whichever thread finds it. image: the name concerned,
          * or NULL. */
         void (*complain)(const char *image, const char *message);
+        /* Somebody, perhaps we, has changed the image's record: look at its lease again. On the ring's thread; must not open or close images. */
+        void (*record_changed)(struct store_image *image, void *userdata);
+        void *userdata;
 };
 
 struct store_ops {

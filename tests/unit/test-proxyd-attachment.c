@@ -12,7 +12,15 @@ static struct store_image *close_image(struct store_image *image) {
         return NULL;
 }
 
-static const struct store_ops ops = { .close_image = close_image };
+static unsigned n_looked;
+
+static int look(struct store_image *image, store_lease_change_t change, void *userdata, struct lease *ret) {
+        n_looked++;
+        *ret = (struct lease){ .generation = 2, .live = true };
+        return 0;
+}
+
+static const struct store_ops ops = { .close_image = close_image, .change_lease = look };
 static struct store store = { .ops = &ops };
 
 struct waited {
@@ -35,7 +43,7 @@ static void waits_for_those_before(void) {
         struct image *image;
 
         n_closed = 0;
-        ASSERT_OK(images_new(&images, &store));
+        ASSERT_OK(images_new(&images, &store, NULL));
         image = images_acquire(images, "x");
         image_lease_is(image, &(const struct lease){ .generation = 1, .live = true });
         attachment_start(&old, image);
@@ -74,7 +82,7 @@ static void resumed_waits_for_the_lost(void) {
         struct images *images;
         struct image *image;
 
-        ASSERT_OK(images_new(&images, &store));
+        ASSERT_OK(images_new(&images, &store, NULL));
         image = images_acquire(images, "x");
         image_lease_is(image, &(const struct lease){ .generation = 1, .live = true });
         attachment_start(&lost, image);
@@ -104,7 +112,7 @@ static void given_back_lease_ends_siblings(void) {
         struct images *images;
         struct image *image;
 
-        ASSERT_OK(images_new(&images, &store));
+        ASSERT_OK(images_new(&images, &store, NULL));
         image = images_acquire(images, "x");
         attachment_start(&sibling, image);
         attachment_start(&reader, image);
@@ -135,7 +143,7 @@ static void forgotten_image_lives_on(void) {
         struct image *image, *fresh;
 
         n_closed = 0;
-        ASSERT_OK(images_new(&images, &store));
+        ASSERT_OK(images_new(&images, &store, NULL));
         image = images_acquire(images, "x");
         attachment_start(&old, image);
         ASSERT_TRUE(images_acquire(images, "x") == image);
@@ -153,5 +161,44 @@ static void forgotten_image_lives_on(void) {
         images_free(images);
 }
 
+/* Another proxy has taken the lease over. */
+static void record_changed(void) {
+        struct attachment old = writer(1);
+        struct store_image handle = {};
+        struct images *images;
+        struct image *image;
+        struct jobs *jobs;
+        struct ring *ring;
+
+        n_closed = n_looked = 0;
+        ASSERT_OK(ring_new(&ring, 8));
+        ASSERT_OK(jobs_new(&jobs, ring, "store", 4));
+        ASSERT_OK(images_new(&images, &store, jobs));
+        image = images_acquire(images, "x");
+        image->handle = &handle;
+        /* Nobody is attached: nothing to do. */
+        images_record_changed(images, &handle);
+        image_lease_is(image, &(const struct lease){ .generation = 1, .live = true });
+        attachment_start(&old, image);
+        for (unsigned i = 0; i < 10; i++)
+                images_record_changed(images, &handle);
+        while (!old.expired)
+                ASSERT_OK(ring_step(ring, true));
+        while (image->looking)
+                ASSERT_OK(ring_step(ring, true));
+        /* One for what had changed when it looked, one for what may have since. */
+        ASSERT_EQ(n_looked, 2U);
+
+        /* The end comes while a look is under way. */
+        images_record_changed(images, &handle);
+        attachment_end(&old);
+        image_release(image);
+        ASSERT_EQ(n_closed, 0U);
+        ring_free(ring);
+        jobs_free(jobs);
+        images_free(images);
+        ASSERT_EQ(n_closed, 1U);
+}
+
 TEST_MAIN(TEST(waits_for_those_before), TEST(resumed_waits_for_the_lost), TEST(given_back_lease_ends_siblings),
-        TEST(forgotten_image_lives_on));
+        TEST(forgotten_image_lives_on), TEST(record_changed));
