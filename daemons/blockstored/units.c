@@ -40,6 +40,12 @@ struct units {
         LIST_HEAD(units_watch_list, units_watch) watches;
 };
 
+/* One property that a query reads. */
+struct units_read {
+        struct units_call *call;
+        sd_bus_slot *slot;
+};
+
 /* A call waits for a reply (slot), then, if it is a job, for the signal. A query is a row of property reads. */
 struct units_call {
         struct units *units;
@@ -47,12 +53,34 @@ struct units_call {
         char *unit;
         sd_bus_slot *slot;
         char *job; /* object path, once known */
-        unsigned step;
+        bool start;
+        struct units_read *reads; /* of a query, one a property */
+        unsigned n_waiting;
         struct unit_state state;
         units_job_done_t job_done;
         units_state_done_t state_done;
         units_list_done_t list_done;
         void *userdata;
+};
+
+/* What a query reads, all at once: what is shown of a failed unit should not lag behind. Sockets and targets have no Service interface: that error leaves the field empty. */
+static const struct {
+        const char *interface, *property, *type;
+        size_t offset, size;
+} queried[] = {
+        { SYSTEMD_UNIT, "LoadState", "s", offsetof(struct unit_state, load_state),
+                sizeof(((struct unit_state *) 0)->load_state) },
+        { SYSTEMD_UNIT, "Job", "(uo)", offsetof(struct unit_state, job), sizeof(uint32_t) },
+        { SYSTEMD_SERVICE, "Result", "s", offsetof(struct unit_state, result),
+                sizeof(((struct unit_state *) 0)->result) },
+        { SYSTEMD_SERVICE, "ExecMainStatus", "i", offsetof(struct unit_state, exec_main_status), sizeof(int32_t) },
+        { SYSTEMD_SERVICE, "ExecMainPID", "u", offsetof(struct unit_state, exec_main_pid), sizeof(uint32_t) },
+        { SYSTEMD_SERVICE, "StatusText", "s", offsetof(struct unit_state, status_text),
+                sizeof(((struct unit_state *) 0)->status_text) },
+        { SYSTEMD_UNIT, "SubState", "s", offsetof(struct unit_state, sub_state),
+                sizeof(((struct unit_state *) 0)->sub_state) },
+        { SYSTEMD_UNIT, "ActiveState", "s", offsetof(struct unit_state, active_state),
+                sizeof(((struct unit_state *) 0)->active_state) },
 };
 
 struct units_watch {
@@ -79,6 +107,9 @@ struct units_call *units_call_free(struct units_call *call) {
         if (call->entry.le_prev)
                 LIST_REMOVE(call, entry);
         sd_bus_slot_unref(call->slot);
+        for (size_t i = 0; call->reads && i < ELEMENTSOF(queried); i++)
+                sd_bus_slot_unref(call->reads[i].slot);
+        free(call->reads);
         free(call->job);
         free(call->unit);
         free(call);
@@ -307,7 +338,7 @@ static int on_job_queued(sd_bus_message *message, void *userdata, sd_bus_error *
 
         if (refused) {
                 /* Stopping what is not loaded is a job well done. */
-                if (sd_bus_error_has_name(refused, "org.freedesktop.systemd1.NoSuchUnit") && call->step == 0)
+                if (sd_bus_error_has_name(refused, "org.freedesktop.systemd1.NoSuchUnit") && !call->start)
                         end_job(call, "done", NULL);
                 else {
                         char text[512];
@@ -337,7 +368,7 @@ static int queue_job(struct units *units, const char *method, bool start, const 
         if (r < 0)
                 return r;
         call->job_done = done;
-        call->step = start;
+        call->start = start;
 
         r = sd_bus_call_method_async(units->bus, &call->slot, destination(units), SYSTEMD_PATH, SYSTEMD_MANAGER,
                 method, on_job_queued, call, "ss", unit, "replace");
@@ -367,31 +398,9 @@ void units_reset_failed(struct units *units, const char *unit) {
                 "ResetFailedUnit", on_subscribed, NULL, "s", unit);
 }
 
-/* What a query reads, in this order. Sockets and targets have no Service interface: that error leaves the field empty. */
-static const struct {
-        const char *interface, *property, *type;
-        size_t offset, size;
-} query_steps[] = {
-        { SYSTEMD_UNIT, "LoadState", "s", offsetof(struct unit_state, load_state),
-                sizeof(((struct unit_state *) 0)->load_state) },
-        { SYSTEMD_UNIT, "Job", "(uo)", offsetof(struct unit_state, job), sizeof(uint32_t) },
-        { SYSTEMD_SERVICE, "Result", "s", offsetof(struct unit_state, result),
-                sizeof(((struct unit_state *) 0)->result) },
-        { SYSTEMD_SERVICE, "ExecMainStatus", "i", offsetof(struct unit_state, exec_main_status), sizeof(int32_t) },
-        { SYSTEMD_SERVICE, "ExecMainPID", "u", offsetof(struct unit_state, exec_main_pid), sizeof(uint32_t) },
-        { SYSTEMD_SERVICE, "StatusText", "s", offsetof(struct unit_state, status_text),
-                sizeof(((struct unit_state *) 0)->status_text) },
-        { SYSTEMD_UNIT, "SubState", "s", offsetof(struct unit_state, sub_state),
-                sizeof(((struct unit_state *) 0)->sub_state) },
-        { SYSTEMD_UNIT, "ActiveState", "s", offsetof(struct unit_state, active_state),
-                sizeof(((struct unit_state *) 0)->active_state) },
-};
-
-static int query_step(struct units_call *call);
-
-static int take_property(struct units_call *call, sd_bus_message *message) {
-        char *field = (char *) &call->state + query_steps[call->step].offset;
-        const char *type = query_steps[call->step].type;
+static int take_property(struct units_call *call, size_t index, sd_bus_message *message) {
+        char *field = (char *) &call->state + queried[index].offset;
+        const char *type = queried[index].type;
         int r;
 
         r = sd_bus_message_enter_container(message, SD_BUS_TYPE_VARIANT, type);
@@ -404,7 +413,7 @@ static int take_property(struct units_call *call, sd_bus_message *message) {
 
                 r = sd_bus_message_read(message, "s", &text);
                 if (r >= 0)
-                        (void) snprintf(field, query_steps[call->step].size, "%s", text);
+                        (void) snprintf(field, queried[index].size, "%s", text);
                 return r;
         }
         case 'u':
@@ -420,29 +429,24 @@ static int take_property(struct units_call *call, sd_bus_message *message) {
 }
 
 static int on_property(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-        struct units_call *call = userdata;
-        bool service = strcmp(query_steps[call->step].interface, SYSTEMD_SERVICE) == 0;
+        struct units_read *read = userdata;
+        struct units_call *call = read->call;
+        size_t index = (size_t) (read - call->reads);
         int r = 0;
 
-        call->slot = sd_bus_slot_unref(call->slot);
+        read->slot = sd_bus_slot_unref(read->slot);
 
-        if (sd_bus_message_is_method_error(message, NULL))
-                r = service ? 0 : -sd_bus_message_get_errno(message);
-        else
-                r = take_property(call, message);
+        if (!sd_bus_message_is_method_error(message, NULL))
+                r = take_property(call, index, message);
+        else if (strcmp(queried[index].interface, SYSTEMD_SERVICE) != 0)
+                r = -sd_bus_message_get_errno(message);
 
-        if (r >= 0 && ++call->step < ELEMENTSOF(query_steps))
-                r = query_step(call);
-        else if (r >= 0) {
-                end_query(call, 0);
-                return 0;
-        }
-        if (r < 0)
-                end_query(call, r);
+        if (r < 0 || --call->n_waiting == 0)
+                end_query(call, r < 0 ? r : 0);
         return 0;
 }
 
-static int query_step(struct units_call *call) {
+static int send_reads(struct units_call *call) {
         _cleanup_free_ char *path = NULL;
         int r;
 
@@ -450,8 +454,21 @@ static int query_step(struct units_call *call) {
         if (r < 0)
                 return r;
 
-        return sd_bus_call_method_async(call->units->bus, &call->slot, destination(call->units), path, PROPERTIES,
-                "Get", on_property, call, "ss", query_steps[call->step].interface, query_steps[call->step].property);
+        call->reads = calloc(ELEMENTSOF(queried), sizeof(*call->reads));
+        if (!call->reads)
+                return -ENOMEM;
+
+        for (size_t i = 0; i < ELEMENTSOF(queried); i++) {
+                call->reads[i].call = call;
+                r = sd_bus_call_method_async(call->units->bus, &call->reads[i].slot, destination(call->units), path,
+                        PROPERTIES, "Get", on_property, call->reads + i, "ss", queried[i].interface,
+                        queried[i].property);
+                if (r < 0)
+                        return r;
+                call->n_waiting++;
+        }
+
+        return 0;
 }
 
 int units_query(
@@ -464,7 +481,7 @@ int units_query(
                 return r;
         call->state_done = done;
 
-        r = query_step(call);
+        r = send_reads(call);
         if (r < 0) {
                 units_call_free(call);
                 return r;
