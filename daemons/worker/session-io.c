@@ -104,6 +104,8 @@ void session_send(struct session *s, struct request *request) {
         request->out.iov[1] = (struct iovec){ .iov_base = request->data, .iov_len = data };
         request->out.n_iov = data > 0 ? 2 : 1;
         request->out.done = request_sent;
+        if (s->n_in_flight == 0 && !s->reply)
+                s->waiting_usec = ring_now_usec(s->ring);
         TAILQ_INSERT_TAIL(&s->in_flight, request, entry);
         s->n_in_flight++;
         stream_send(&s->stream, &request->out);

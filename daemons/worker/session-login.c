@@ -56,6 +56,8 @@ int session_call(
         if (!s->modern || !(s->caps & (op == IVBS_OP_DETACH ? IVBS_CAP_LEASE : IVBS_CAP_IMAGES)))
                 return -EOPNOTSUPP;
 
+        if (s->n_in_flight == 0)
+                s->waiting_usec = ring_now_usec(s->ring);
         s->reply = reply;
         s->reply_userdata = userdata;
         session_send_control(s, op, payload, n);
@@ -132,7 +134,14 @@ static int send_attach(struct session *s) {
         size_t n;
         int r;
 
-        if (!(s->caps & IVBS_CAP_LEASE)) {
+        if (a->attached && a->modern && !(s->caps & IVBS_CAP_LEASE)) {
+                session_close(s, SESSION_REFUSED, FAILURE_PROTOCOL,
+                        "this proxy knows no leases, and cannot continue an attachment with one");
+                return 0;
+        }
+
+        /* What began at a classic server goes on as it began: there is no token that a modern one would know. */
+        if (!(s->caps & IVBS_CAP_LEASE) || (a->attached && !a->modern)) {
                 op = IVBS_OP_ATTACH_TO_IMAGE;
                 n = IVBS_IMAGE_NAME_SIZE;
                 r = ivbs_image_name_encode(a->name, payload);

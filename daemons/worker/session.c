@@ -144,12 +144,15 @@ static void send_keepalive(struct session *s) {
 static void watch(struct session *s) {
         uint64_t now = ring_now_usec(s->ring);
         uint64_t idle_usec = (s->idle_limit_ms ?: 30000U) * UINT64_C(1000) / 3;
-        uint64_t silent_usec = now - s->stream.last_input_usec;
+        /* While nothing was asked, silence was in order. */
+        uint64_t since_usec =
+                s->stream.last_input_usec > s->waiting_usec ? s->stream.last_input_usec : s->waiting_usec;
+        uint64_t silent_usec = now - since_usec;
 
         if (s->n_in_flight == 0 && !s->reply)
                 s->oldest_probe_usec = 0;
         else if (s->modern && silent_usec > s->config->dead_time_usec / 2) {
-                if (s->oldest_probe_usec == 0 || s->oldest_probe_usec < s->stream.last_input_usec) {
+                if (s->oldest_probe_usec == 0 || s->oldest_probe_usec < since_usec) {
                         s->oldest_probe_usec = now;
                         send_keepalive(s);
                 } else if (silent_usec > s->config->dead_time_usec) {

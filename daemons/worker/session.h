@@ -93,6 +93,7 @@ struct session {
         struct request_list in_flight;
         unsigned n_in_flight;
         struct request *receiving; /* the read whose data is coming */
+        uint64_t waiting_usec;     /* since when the proxy owes an answer, while it owes any */
         uint64_t oldest_probe_usec;
 
         /* The one control packet under way: handshake, or session_call(). */
