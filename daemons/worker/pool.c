@@ -134,12 +134,21 @@ static void step_stop(struct pool *pool) {
                 ring_defer(pool->ring, &pool->stop_step);
 }
 
+/* Whether something that was acknowledged may not be durable yet. */
+static bool owes_flush(const struct pool *pool) {
+        const struct attachment *a = pool->attachment;
+
+        return a && a->attached && !a->read_only && (a->caps & IVBS_CAP_FLUSH) && !pool->stop_flushed;
+}
+
 static void stop_flush_done(struct request *request, int error) {
         struct pool *pool = request->owner;
 
         pool->stop_flush = NULL;
         pool->stop_flushed = true;
-        pool->stop_error = error;
+        /* Where the end of the session or of our patience failed it, that is the reason. */
+        if (error == 0 || pool->stop_error == 0)
+                pool->stop_error = error;
         requests_put(request);
         step_stop(pool);
 }
@@ -164,11 +173,10 @@ static void run_stop(struct ring_deferred *deferred) {
                 return;
 
         if (pool->session && pool->session->state == SESSION_READY && !pool->stop_expired) {
-                if (!TAILQ_EMPTY(&pool->queue) || !TAILQ_EMPTY(&pool->delayed) || pool->stop_flush)
+                if (!TAILQ_EMPTY(&pool->queue) || !TAILQ_EMPTY(&pool->delayed) || pool->session->n_in_flight > 0 ||
+                        pool->stop_flush)
                         return;
                 if (!pool->stop_flushed && can_flush) {
-                        if (pool->session->n_in_flight > 0)
-                                return;
                         pool->stop_flush = requests_get(pool->requests, REQUEST_FLUSH, 0);
                         if (pool->stop_flush) {
                                 pool->stop_flush->done = stop_flush_done;
@@ -176,6 +184,7 @@ static void run_stop(struct ring_deferred *deferred) {
                                 pool_submit(pool, pool->stop_flush);
                                 return;
                         }
+                        pool->stop_error = -ENOMEM;
                 }
                 if (pool->stop_detach && !pool->stop_detached) {
                         if (session_call(pool->session, IVBS_OP_DETACH, NULL, 0, stop_detach_done, pool) >= 0)
@@ -206,6 +215,8 @@ static void stop_expired(struct ring_timer *timer) {
         struct pool *pool = POOL_OF(timer, stop_timer);
 
         pool->stop_expired = true;
+        if (owes_flush(pool) && pool->stop_error == 0)
+                pool->stop_error = -ETIMEDOUT;
         step_stop(pool);
 }
 
@@ -305,6 +316,8 @@ static void session_ended(struct session *s, const struct session_end *end, stru
 
         if (pool->state == POOL_STOPPING) {
                 pool->stop_expired = true;
+                if (owes_flush(pool) && pool->stop_error == 0)
+                        pool->stop_error = -ENOTCONN;
                 step_stop(pool);
                 return;
         }
