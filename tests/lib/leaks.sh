@@ -92,7 +92,8 @@ leaks_clear() {
         tac | xargs -r -n 1 timeout 10 umount -l
     timeout 5 systemctl stop "${units[@]}"
     timeout 5 systemctl kill -s KILL "${units[@]}" 2>/dev/null
-    timeout 10 systemctl stop "${units[@]}"
+    # The supervisor, too, may be in a state that it came to by the failure.
+    timeout 10 systemctl stop "${units[@]}" blockstored.service
     for d in /sys/block/nbd*; do
         [ ! -e "$d/pid" ] || timeout 10 nbd-client -d "/dev/${d##*/}"
     done
