@@ -15,7 +15,8 @@
 #include "container-of.h"
 #include "log.h"
 
-#define SMALL_SIZE 272U /* the largest fixed payload of an answer: ATTACH_TO_IMAGE's */
+#define LAST_ANSWER_USEC 1000000U /* it is taken by then, or never */
+#define SMALL_SIZE       272U     /* the largest fixed payload of an answer: ATTACH_TO_IMAGE's */
 
 struct request {
         struct stream_out out;
@@ -200,6 +201,7 @@ void client_answer_last(struct client *client, uint32_t op, uint32_t sequence, e
         struct request *request = answer_new(client, op, sequence);
 
         client->state = CLIENT_CLOSING;
+        ring_timer_set(&client->timer, LAST_ANSWER_USEC);
         if (request) {
                 request->last = true;
                 answer(request, status, NULL, 0);

@@ -195,9 +195,11 @@ static void silence(struct ring_timer *timer) {
         struct client *client = CONTAINER_OF(timer, struct client, timer);
         uint64_t limit = client->proxy->settings->idle_limit_usec, since = client->stream.last_input_usec, now;
 
-        if (client->state == CLIENT_CLOSING)
-                limit = limit < 1000000U ? limit : 1000000U;
-        else if (client->state < CLIENT_LOGGED_IN && !client->control.busy) {
+        if (client->state == CLIENT_CLOSING) {
+                client_close(client, -ETIMEDOUT);
+                return;
+        }
+        if (client->state < CLIENT_LOGGED_IN && !client->control.busy) {
                 now = ring_now_usec(client->proxy->ring);
                 if (now - client->accepted_usec >= client->proxy->settings->login_limit_usec) {
                         client_close(client, -ETIMEDOUT);
@@ -382,6 +384,7 @@ int client_new(struct client **ret, struct proxy *proxy, int fd, const struct so
         }
 
         /* Answers are gathered by the stream; the kernel need not wait for more. */
+        (void) setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &(int){ 1 }, sizeof(int));
         (void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
         ring_timer_init(&client->timer, proxy->ring, silence);
         client->timer.stopped = timer_stopped;

@@ -71,7 +71,7 @@ static int start_ring(struct server *server, enum failure *ret_failure, char **r
                 (void) refuse(ret_failure, FAILURE_SYSTEM, ret_message,
                         r == -EPERM || r == -ENOSYS
                                 ? "io_uring is not allowed here (%s). Set sysctl kernel.io_uring_disabled=0, and let "
-                                  "the unit's system call filter pass @io-event"
+                                  "the unit's system call filter pass @aio"
                                 : "Cannot set up io_uring: %s",
                         strerror(-r));
                 return r;

@@ -6,9 +6,11 @@ import os
 import random
 import socket
 import struct
+import time
 
 from case import Case
 from client import Closed, LENGTH_MAX, OPS, padded, password_hex
+from proxy import DEADLINE
 
 HUGE = (LENGTH_MAX + 1, 1 << 31, (1 << 32) - 1)
 
@@ -79,6 +81,22 @@ class Hostile(Case):
                     c.send(op, b"", length=length)
                     self.assertStatus(c.receive_answer(), "INVALID_REQUEST")
                     c.wait_closed()
+
+    def test_endless_bytes_behind_the_end(self):
+        """Who goes on sending and takes no answer is cut off all the same."""
+        self.proxy.create("endless", 32 << 20)
+        c = self.proxy.leased("endless")
+        c.send("READ", struct.pack(">QQ", 0, 32 << 20))
+        # The answer is on its way, and the last one has to stand in line behind it.
+        c.socket.setblocking(True)
+        c.socket.recv(1 << 14, socket.MSG_PEEK | socket.MSG_WAITALL)
+        c.socket.settimeout(20)
+        c.send_raw(c.packet("WRITE", b"", length=HUGE[0]))
+        end = time.monotonic() + DEADLINE
+        with self.assertRaises(ConnectionError):
+            while time.monotonic() < end:
+                c.send_raw(bytes(65536))
+        c.close()
 
     def test_wrong_lengths(self):
         wrong = (("LOGIN", 159), ("LOGIN", 161), ("LOGIN", 0), ("ATTACH_TO_IMAGE", 255), ("ATTACH_TO_IMAGE", 257),

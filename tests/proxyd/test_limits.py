@@ -13,7 +13,7 @@ import threading
 import unittest
 
 from case import Case
-from client import Closed, padded
+from client import Client, Closed, padded
 from proxy import BINARY, Proxy, work_directory
 
 
@@ -328,6 +328,27 @@ class Start(unittest.TestCase):
             self.assertEqual(c.socket.family, socket.AF_INET6)
         self.assertIn("Listening on 127.0.0.1:", self.proxy.log())
         self.assertEqual(self.proxy.stop(), 0)
+
+    def test_socket_activation(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            address = listener.getsockname()
+            os.set_inheritable(listener.fileno(), True)
+            with open(os.devnull, "wb") as null:
+                process = subprocess.Popen(
+                    ["sh", "-c", f"exec 3<&{listener.fileno()}; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"", "sh",
+                     BINARY, "--config", self.proxy.config_path], close_fds=False, stdout=null, stderr=null)
+            try:
+                with Client(address) as c:
+                    self.assertEqual(c.login().status, "OK")
+                    process.terminate()
+                    c.wait_closed()
+                self.assertEqual(process.wait(60), 0)
+                # The socket is systemd's: it still takes connections, for the next one.
+                socket.create_connection(address, 20).close()
+            finally:
+                process.kill()
+                process.wait()
 
     def test_damaged_image_hurts_only_itself(self):
         self.proxy.start()
