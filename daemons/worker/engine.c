@@ -166,6 +166,7 @@ static void *thread_main(void *userdata) {
                 if (r < 0) {
                         /* The kernel may still write to our memory, so it is left as it is: the process is about to end. */
                         engine_post_failed(engine, FAILURE_SYSTEM, "io_uring failed");
+                        engine_post_stopped(engine, r);
                         return NULL;
                 }
                 engine_post_stopped(engine, engine->stop_error);
