@@ -26,9 +26,7 @@ static struct attachment attached(const char *name) {
 }
 
 static void round_trip(void) {
-        static const char *const names[] = { "vm1", "a \"quoted\" \\name",
-                "B\xc3\xbc"
-                "ro" };
+        static const char *const names[] = { "vm1", "a \"quoted\" \\name", "Stra\xc3\x9f" };
 
         for (size_t i = 0; i < ELEMENTSOF(names); i++) {
                 struct attachment a = attached(names[i]), b = { .steal = true };
