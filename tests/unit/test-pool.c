@@ -309,7 +309,10 @@ static void impostors(void) {
         begin(&x, s, NULL);
         go_and_attach(&x);
         submit(&x, REQUEST_WRITE, 4096, 512);
-        RUN_UNTIL(x.client.ring, x.client.n_done > 0);
+        do { /* without the growing back-off, which test-proxies covers */
+                proxies_get_writable(pool_get_proxies(x.pool), 0)->failures = 0;
+                step_and_wait_a_little(x.client.ring);
+        } while (x.client.n_done == 0);
         ASSERT_EQ(x.client.errors[0], 0);
         ASSERT_EQ(x.n_failed, 0U);
         ASSERT_EQ(x.client.attachment.size, SERVER_IMAGE_SIZE);
