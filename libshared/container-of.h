@@ -6,8 +6,4 @@
 #include <stddef.h>
 
 /* ptr: the address of the member of a struct type. */
-#define CONTAINER_OF(ptr, type, member)                                 \
-        ({                                                              \
-                __typeof__(((type *) 0)->member) *_member = (ptr);      \
-                (type *) (((char *) _member) - offsetof(type, member)); \
-        })
+#define CONTAINER_OF(ptr, type, member) ((type *) (((char *) (ptr)) - offsetof(type, member)))

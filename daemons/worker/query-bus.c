@@ -38,8 +38,10 @@ static void operationp(struct operation **operation) {
 static int operation_new(struct query *q, sd_bus_message *m, struct operation **ret, sd_bus_error *error) {
         struct operation *operation;
 
-        if (!q->engine || q->refused)
-                return peer_bus_error_set(error, q->refused, "%s", q->engine ? q->status.reason : q->sentence);
+        if (!q->engine || q->refused) {
+                (void) peer_bus_error_set(error, q->refused, "%s", q->engine ? q->status.reason : q->sentence);
+                return -EIO; /* what was set is what the caller sees */
+        }
 
         operation = calloc(1, sizeof(*operation));
         if (!operation)

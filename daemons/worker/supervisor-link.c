@@ -246,9 +246,13 @@ static int append_proxies(sd_bus_message *m, const struct engine_status *status)
                         return r;
         }
 
-        if ((r = sd_bus_message_close_container(m)) < 0 || (r = sd_bus_message_close_container(m)) < 0)
-                return r;
-        return sd_bus_message_close_container(m);
+        /* The array, the variant, the entry. */
+        for (unsigned i = 0; i < 3; i++) {
+                r = sd_bus_message_close_container(m);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
 }
 
 static int append_status(sd_bus_message *m, const struct engine_status *status) {
