@@ -124,16 +124,31 @@ static bool is_running(const struct managed *managed) {
         }
 }
 
+/* Takes the options. */
+static int keep_options(struct managed *managed, struct attach_options *options) {
+        int r;
+
+        r = options_write(managed->image->name, options);
+        if (r < 0)
+                return r;
+
+        attach_options_done(&managed->options);
+        managed->options = *options;
+        *options = (struct attach_options){ .read_only = -1 };
+        return 0;
+}
+
 int managed_attach(
         struct managed *managed, struct attach_options *options, sd_bus_message *message, sd_bus_error *error) {
         const char *name = managed->image->name;
+        bool is_up = is_running(managed) || (managed->unit_known && unit_state_is_up(&managed->unit));
         int r;
 
         if (managed->work == MANAGED_STOPPING)
                 return peer_bus_error_set(
                         error, FAILURE_BUSY, "Image %s is being detached; try again when it is", name);
 
-        if ((managed->work == MANAGED_STARTING || is_running(managed)) && !is_compatible(managed, options))
+        if ((managed->work == MANAGED_STARTING || is_up) && !is_compatible(managed, options))
                 return peer_bus_error_set(error, FAILURE_BUSY,
                         "Image %s is attached, or being attached, with other options; detach it first", name);
 
@@ -149,17 +164,18 @@ int managed_attach(
                 return 0;
         }
 
-        r = options_write(name, options);
-        if (r < 0) {
-                char text[256];
+        /* What runs already, started by somebody else or on its way back, goes on with what it was given. */
+        if (!is_up) {
+                r = keep_options(managed, options);
+                if (r < 0) {
+                        char text[256];
 
-                (void) snprintf(text, sizeof(text), "The options for %s cannot be kept: %s", name, strerror(-r));
-                operations_fail(&managed->operations, FAILURE_SYSTEM, text);
-                return 0;
+                        (void) snprintf(
+                                text, sizeof(text), "The options for %s cannot be kept: %s", name, strerror(-r));
+                        operations_fail(&managed->operations, FAILURE_SYSTEM, text);
+                        return 0;
+                }
         }
-        attach_options_done(&managed->options);
-        managed->options = *options;
-        *options = (struct attach_options){ .read_only = -1 };
 
         managed->work = MANAGED_STARTING;
         managed->stray_call = units_call_free(managed->stray_call);
