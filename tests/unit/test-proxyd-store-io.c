@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#include "container-of.h"
 #include "proxyd-store.h"
 
 #define IMAGE_SIZE (1U << 20)
@@ -55,7 +56,7 @@ static uint64_t stored_epoch(const char *path) {
 }
 
 static void done(struct store_io *io, int error) {
-        struct waited *waited = (struct waited *) ((char *) io - offsetof(struct waited, io));
+        struct waited *waited = CONTAINER_OF(io, struct waited, io);
 
         ASSERT_FALSE(waited->done);
         waited->done = true;
