@@ -218,7 +218,7 @@ int image_apply_status(struct image *image, const struct image_status *status) {
         int r = 0;
 
         /* To a new worker everything is new; who uses the device has been waiting for it. */
-        if (state == IMAGE_ATTACHING && *image->device)
+        if (state == IMAGE_ATTACHING && image->state == IMAGE_RECONNECTING && *image->device)
                 state = IMAGE_RECONNECTING;
 
         if (!status_is_valid(status))

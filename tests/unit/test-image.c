@@ -139,8 +139,17 @@ static void statuses(void) {
         ASSERT_OK(image_apply_status(image, &status));
         ASSERT_EQ(announced, IMAGE_PROXIES);
 
-        /* A restarted worker attaches anew; for the user of the device the image is on its way back. */
+        /* While a first attach goes on, having the device already is no step back. */
+        image_handle_event(image, IMAGE_EVENT_UNIT_GONE, NULL);
+        image_handle_event(image, IMAGE_EVENT_LINKED, NULL);
         ASSERT_OK(image_set_device(image, "/dev/nbd0"));
+        status.state = IMAGE_ATTACHING;
+        ASSERT_OK(image_apply_status(image, &status));
+        ASSERT_EQ(image->state, IMAGE_ATTACHING);
+        status.state = IMAGE_ATTACHED;
+        ASSERT_OK(image_apply_status(image, &status));
+
+        /* A restarted worker attaches anew; for the user of the device the image is on its way back. */
         image_handle_event(image, IMAGE_EVENT_LINK_LOST, NULL);
         image_handle_event(image, IMAGE_EVENT_LINKED, NULL);
         status.state = IMAGE_ATTACHING;
