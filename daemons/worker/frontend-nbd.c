@@ -18,6 +18,10 @@
 /* More than there are slots, so that only answers without one can reach it. */
 #define ANSWERS_MAX (2U * REQUESTS_MAX)
 
+/* What one client on the socket may hold: a share, so that one which never reads its answers does not keep the kernel device waiting. One request it may have at any size. */
+#define CLIENT_SLOTS_MAX (REQUESTS_MAX / 4U)
+#define CLIENT_BYTES_MAX IVBS_DATA_MAX
+
 /* What has no slot to live in: handshake and errors. */
 struct message {
         struct stream_out out;
@@ -36,6 +40,24 @@ static void answer_sent(struct frontend *f) {
                 f->crowded = false;
                 stream_resume(&f->stream);
         }
+}
+
+static size_t data_of(const struct request *request) {
+        return request->data ? request->length : 0;
+}
+
+static void give_back(struct frontend *f, struct request *request) {
+        f->n_held--;
+        f->held_bytes -= data_of(request);
+        requests_put(request);
+}
+
+static bool has_its_share(const struct frontend *f, const struct nbd_request *wire) {
+        size_t data = wire->type == NBD_CMD_READ || wire->type == NBD_CMD_WRITE ? wire->length : 0;
+
+        if (f->kernel || f->n_held == 0)
+                return false;
+        return f->n_held >= CLIENT_SLOTS_MAX || f->held_bytes + data > CLIENT_BYTES_MAX;
 }
 
 static void message_sent(struct stream_out *out, int error) {
@@ -81,7 +103,7 @@ static void reply_sent(struct stream_out *out, int error) {
         struct request *request = CONTAINER_OF(out, struct request, reply);
         struct frontend *f = request->owner;
 
-        requests_put(request);
+        give_back(f, request);
         answer_sent(f);
 }
 
@@ -134,7 +156,7 @@ static void request_done(struct request *request, int error) {
         if (error < 0) {
                 if (send_error(f, request->op == REQUEST_READ, request->cookie, error) < 0)
                         stream_close(&f->stream, -ENOMEM);
-                requests_put(request);
+                give_back(f, request);
                 return;
         }
         count(f, request);
@@ -208,6 +230,12 @@ static ssize_t take(struct frontend *f, const uint8_t *data, size_t n) {
                 return r < 0 ? r : (ssize_t) NBD_REQUEST_SIZE;
         }
 
+        if (has_its_share(f, &wire)) {
+                f->crowded = true;
+                stream_pause(&f->stream);
+                return 0;
+        }
+
         request = requests_get(f->requests, op_of(wire.type), wire.length);
         if (!request) {
                 stream_pause(&f->stream);
@@ -222,6 +250,8 @@ static ssize_t take(struct frontend *f, const uint8_t *data, size_t n) {
         request->no_hole = (wire.flags & NBD_CMD_FLAG_NO_HOLE) != 0;
         request->owner = f;
         request->done = request_done;
+        f->n_held++;
+        f->held_bytes += data_of(request);
 
         if (wire.type == NBD_CMD_WRITE) {
                 f->receiving = request;

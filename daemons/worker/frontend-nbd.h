@@ -47,6 +47,8 @@ struct frontend {
         struct request_list in_flight; /* by owner_entry: submitted, not answered yet */
         unsigned n_in_flight;
         struct request *receiving; /* the write whose data is coming */
+        unsigned n_held;           /* slots of ours, until their answers have gone to the socket */
+        size_t held_bytes;         /* their data */
         bool crowded;              /* paused until answers have been read */
         uint32_t skip;             /* data of a write that was refused */
         struct request_waiter waiter;

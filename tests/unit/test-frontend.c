@@ -736,7 +736,31 @@ static void answers_nobody_reads(void) {
         fixture_free(x);
 }
 
+/* Slots are shared with the kernel device: a client gets a part of them, and more only when answers have gone. */
+static void a_client_has_its_share(void) {
+        const unsigned share = REQUESTS_MAX / 4;
+        struct fixture *x = fixture_new(false, REQUESTS_MAX, ALL_FLAGS);
+
+        greet(x, NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
+        send_info(x, NBD_OPT_GO, "");
+        expect_info(x, NBD_OPT_GO);
+
+        for (unsigned i = 0; i < share + 2; i++)
+                send_request(x, NBD_CMD_FLUSH, 0, i, 0, 0);
+        RUN_UNTIL(x->ring, x->n_submitted == share);
+        run_what_is_due(x->ring);
+        ASSERT_EQ(x->n_submitted, share);
+
+        for (unsigned i = 0; i < share + 2; i++) {
+                RUN_UNTIL(x->ring, x->n_submitted > i);
+                answer(x, i, 0);
+                ASSERT_EQ(read_simple(x, i), NBD_SUCCESS);
+        }
+        ASSERT_EQ(requests_in_use(x->requests), 0U);
+        fixture_free(x);
+}
+
 TEST_MAIN(TEST(handshake), TEST(export_name), TEST(aborted), TEST(too_many_options), TEST(broken_handshakes),
         TEST(every_kind), TEST(durable_trim), TEST(refused), TEST(beyond_repair), TEST(errors_are_never_success),
         TEST(structured), TEST(disconnected_with_requests_in_flight), TEST(killed_in_the_middle), TEST(slots_used_up),
-        TEST(answers_nobody_reads));
+        TEST(answers_nobody_reads), TEST(a_client_has_its_share));
