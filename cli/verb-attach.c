@@ -22,8 +22,9 @@
 #include "report.h"
 #include "verbs.h"
 
-/* The worker gives up after attach-timeout; that it did must still find its way here. */
-#define GRACE_USEC          (2 * UINT64_C(1000000))
+/* The worker gives up attach-timeout after its own start; that start, and word of the end, take their time on a busy
+ * machine. */
+#define GRACE_USEC          (10 * UINT64_C(1000000))
 #define ATTACH_TIMEOUT_USEC (90 * UINT64_C(1000000))
 
 static bool arg_read_only, arg_steal;
