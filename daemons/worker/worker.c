@@ -89,7 +89,7 @@ static const char *reason_of(const struct worker *w) {
 static void show(struct worker *w) {
         const char *state = state_of(w), *reason = reason_of(w);
 
-        if (w->status.active_proxy[0])
+        if (w->status.active_proxy[0] && w->failure == FAILURE_NONE)
                 (void) sd_notifyf(false, "STATUS=%s to %s, %" PRIu32 " request%s in flight%s%s", state,
                         w->status.active_proxy, w->status.stats.in_flight, w->status.stats.in_flight == 1 ? "" : "s",
                         reason[0] ? ". " : "", reason);

@@ -171,7 +171,8 @@ static void send_option(struct fixture *x, uint32_t option, const void *payload,
         put_be32(head + 8, option);
         put_be32(head + 12, n);
         client_send(x, head, sizeof(head));
-        client_send(x, payload, n);
+        if (n > 0)
+                client_send(x, payload, n);
 }
 
 /* Returns the type of the reply. */
