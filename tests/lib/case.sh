@@ -146,6 +146,14 @@ image_state_is() {
     [ "$(image_property "$2" State)" = "$1" ]
 }
 
+# reason_matches NAME REGEX: for wait_for, like the one before; the supervisor hears of a failure
+# when systemd does, or a moment later.
+reason_matches() {
+    local reason
+    reason=$(image_property "$1" StateReason)
+    grep -qiE -- "$2" <<<"$reason" || { echo "StateReason of $1: '$reason'" && return 1; }
+}
+
 # listens PORT: whether something on the loopback accepts connections.
 listens() {
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
