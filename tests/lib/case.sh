@@ -146,6 +146,13 @@ image_state_is() {
     [ "$(image_property "$2" State)" = "$1" ]
 }
 
+# image_counts NAME PROPERTY MINIMUM: for wait_for; counters are refreshed once a second.
+image_counts() {
+    local count
+    count=$(image_property "$1" "$2")
+    [ "$count" -ge "$3" ] || { echo "$2 of $1 is $count, not $3 or more" && return 1; }
+}
+
 # reason_matches NAME REGEX: for wait_for, like the one before; the supervisor hears of a failure
 # when systemd does, or a moment later.
 reason_matches() {
