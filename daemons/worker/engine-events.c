@@ -134,8 +134,10 @@ void engine_take_picture(struct engine *engine, struct engine_status *ret) {
                 ret->latency_usec = (engine->stats.latency_usec - engine->shown_latency_usec) /
                                     (engine->stats.completed - engine->shown_completed);
         snprintf(ret->reason, sizeof(ret->reason), "%s", pool_get_reason(engine->pool));
-        if (active)
+        if (active) {
                 strcpy(ret->active_proxy, active->address);
+                ret->n_sessions = 1;
+        }
 
         for (size_t i = 0; i < ret->n_proxies; i++) {
                 const struct proxy *proxy = proxies_get(proxies, i);
@@ -144,9 +146,11 @@ void engine_take_picture(struct engine *engine, struct engine_status *ret) {
                         .priority = proxy->priority,
                         .state = proxy->state,
                         .round_trip_usec = proxy->round_trip_usec,
+                        .failures = proxy->failures,
                         .announced = proxy->announced,
                 };
                 strcpy(ret->proxies[i].address, proxy->address);
+                strcpy(ret->proxies[i].reason, proxy->reason);
         }
 }
 

@@ -16,16 +16,23 @@ struct engine_proxy {
         char address[IVBS_PROXY_ADDRESS_MAX + 1];
         uint16_t priority;
         enum proxy_state state;
-        uint64_t round_trip_usec;
+        uint64_t round_trip_usec; /* 0: not known */
+        unsigned failures;        /* since the last success */
         bool announced;
+        char reason[PROXY_REASON_MAX]; /* of the last failure; "" after a success */
 };
 
 /* A picture of the I/O thread: taken when something changed, and once a second while there is I/O. */
 struct engine_status {
         enum pool_state state;
         char reason[ENGINE_REASON_MAX];
+        uint64_t state_since_usec;                     /* CLOCK_REALTIME, µs; 0: not known */
         char active_proxy[IVBS_PROXY_ADDRESS_MAX + 1]; /* "" without one */
+        char standby_proxy[IVBS_PROXY_ADDRESS_MAX +
+                           1]; /* the proxy of the logged-in session in reserve; "" without one */
         bool classic;
+        unsigned n_sessions;     /* that carry I/O */
+        uint64_t retained_bytes; /* acknowledged, not yet known to be durable */
         uint64_t failovers;
         unsigned n_clients;
         struct io_stats stats;

@@ -53,6 +53,7 @@ const char *pool_state_to_string(enum pool_state state) {
                 [POOL_CONNECTING] = "attaching",
                 [POOL_ATTACHED] = "attached",
                 [POOL_RECONNECTING] = "reconnecting",
+                [POOL_PARKED] = "parked",
                 [POOL_STOPPING] = "detaching",
                 [POOL_FAILED] = "failed",
         };

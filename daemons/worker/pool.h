@@ -9,7 +9,8 @@
 enum pool_state {
         POOL_CONNECTING, /* never attached yet */
         POOL_ATTACHED,
-        POOL_RECONNECTING, /* was attached; I/O waits */
+        POOL_RECONNECTING, /* was attached; another session is being made, and I/O waits for it */
+        POOL_PARKED,       /* was attached; no proxy can be had, and I/O waits */
         POOL_STOPPING,
         POOL_FAILED, /* terminal: all I/O fails */
         _POOL_STATE_MAX,
