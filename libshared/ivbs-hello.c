@@ -356,6 +356,33 @@ int ivbs_fence_decode(
         return 0;
 }
 
+void ivbs_fence_reply_encode(uint64_t generation, uint8_t ret[static IVBS_FENCE_REPLY_SIZE]) {
+        put_be64(ret, generation);
+}
+
+int ivbs_fence_reply_decode(const uint8_t *data, size_t n, uint64_t *ret_generation) {
+        if (n < IVBS_FENCE_REPLY_SIZE)
+                return -EBADMSG;
+        if (get_be64(data) == 0)
+                return -ERANGE;
+
+        *ret_generation = get_be64(data);
+        return 0;
+}
+
+void ivbs_drain_encode(uint32_t flags, uint8_t ret[static IVBS_DRAIN_SIZE]) {
+        put_be32(ret, flags);
+        put_be32(ret + 4, 0);
+}
+
+int ivbs_drain_decode(const uint8_t *data, size_t n, uint32_t *ret_flags) {
+        if (n < IVBS_DRAIN_SIZE)
+                return -EBADMSG;
+
+        *ret_flags = get_be32(data);
+        return 0;
+}
+
 void ivbs_notice_encode(const struct ivbs_notice *notice, uint8_t ret[static IVBS_NOTICE_LENGTH]) {
         put_be32(ret, notice->kind);
         put_be32(ret + 4, 0);

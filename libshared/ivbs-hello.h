@@ -32,7 +32,9 @@
 #define IVBS_CREATE_IMAGE_SIZE 272U
 #define IVBS_REMOVE_IMAGE_SIZE 280U
 #define IVBS_ZEROES_SIZE       24U
-#define IVBS_PROXIES_MAX       64U /* entries of a list that are looked at */
+#define IVBS_DRAIN_SIZE        8U
+#define IVBS_TICKET_MAX        256U /* bytes of a ticket, at least 1 */
+#define IVBS_PROXIES_MAX       64U  /* entries of a list that are looked at */
 #define IVBS_PROXY_ADDRESS_MAX 255U
 #define IVBS_PROXIES_SIZE_MAX  (16U + IVBS_PROXIES_MAX * (8U + IVBS_PROXY_ADDRESS_MAX))
 #define IVBS_IMAGES_PER_LIST   256U
@@ -46,8 +48,10 @@
 #define IVBS_CAP_LEASE        (UINT64_C(1) << 5) /* ATTACH_LEASE, RESUME, DETACH */
 #define IVBS_CAP_FENCE        (UINT64_C(1) << 6) /* FENCE */
 #define IVBS_CAP_DURABILITY \
-        (UINT64_C(1) << 7)                 /* FLUSH's reply proves what is durable, under the identity it carries */
-#define IVBS_CAP_NOTICE (UINT64_C(1) << 8) /* NOTICE */
+        (UINT64_C(1) << 7)                  /* FLUSH's reply proves what is durable, under the identity it carries */
+#define IVBS_CAP_NOTICE (UINT64_C(1) << 8)  /* NOTICE */
+#define IVBS_CAP_TICKET (UINT64_C(1) << 9)  /* LOGIN_TICKET; the OK reply to it and to LOGIN carries a fresh ticket */
+#define IVBS_CAP_DRAIN  (UINT64_C(1) << 10) /* DRAIN */
 
 /* Layout of GREETING's payload: 0 magic[8], 8 caps u64, 16 max_length u32, 20 idle_limit_ms u32, 24 layout size u32, 28 reserved u32,
  * 32 boot_id[16], 48 instance_id[16]. */
@@ -155,9 +159,12 @@ struct ivbs_zeroes {
         uint32_t flags;
 };
 
+/* DRAIN: 0 flags u32, 4 reserved u32. No payload in the reply. */
+#define IVBS_DRAIN_UNDO (UINT32_C(1) << 0)
+
 /* NOTICE, server to client, sequence 0: 0 kind u32, 4 reserved u32, 8 value u64. Unknown kinds are ignored. */
 enum ivbs_notice_kind {
-        IVBS_NOTICE_DRAIN = 1, /* go elsewhere; value: milliseconds until the server closes */
+        IVBS_NOTICE_DRAIN = 1, /* go elsewhere; value: milliseconds until the server closes, 0: it does not */
         IVBS_NOTICE_SIZE = 2,  /* value: the image's new size, bytes */
 };
 
@@ -222,6 +229,13 @@ void ivbs_fence_encode(
         const uint8_t token[static IVBS_UUID_SIZE], uint64_t generation, uint8_t ret[static IVBS_FENCE_SIZE]);
 int ivbs_fence_decode(
         const uint8_t *data, size_t n, uint8_t ret_token[static IVBS_UUID_SIZE], uint64_t *ret_generation);
+
+void ivbs_fence_reply_encode(uint64_t generation, uint8_t ret[static IVBS_FENCE_REPLY_SIZE]);
+/* -ERANGE: 0, which no lease ever has. */
+int ivbs_fence_reply_decode(const uint8_t *data, size_t n, uint64_t *ret_generation);
+
+void ivbs_drain_encode(uint32_t flags, uint8_t ret[static IVBS_DRAIN_SIZE]);
+int ivbs_drain_decode(const uint8_t *data, size_t n, uint32_t *ret_flags);
 
 void ivbs_notice_encode(const struct ivbs_notice *notice, uint8_t ret[static IVBS_NOTICE_LENGTH]);
 int ivbs_notice_decode(const uint8_t *data, size_t n, struct ivbs_notice *ret);

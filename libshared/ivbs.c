@@ -16,13 +16,17 @@
 
 struct bounds {
         uint32_t min, max;
+        bool or_none; /* 0 as well */
 };
 
 /* clang-format off */
-#define NEVER      { 1, 0 }
-#define EXACTLY(n) { (n), (n) }
+#define NEVER               { 1, 0, false }
+#define EXACTLY(n)          { (n), (n), false }
+#define UP_TO(n)            { 0, (n), false }
+#define BETWEEN(m, n)       { (m), (n), false }
 /* A later version may append fields. */
-#define AT_LEAST(n) { (n), (n) + ERROR_PAYLOAD_MAX }
+#define AT_LEAST(n)         { (n), (n) + ERROR_PAYLOAD_MAX, false }
+#define NONE_OR_AT_LEAST(n) { (n), (n) + ERROR_PAYLOAD_MAX, true }
 /* clang-format on */
 
 static const struct op_entry {
@@ -30,27 +34,31 @@ static const struct op_entry {
         const char *name;
         struct bounds to_server, to_client;
 } op_table[] = {
-        { IVBS_OP_GREETING, "GREETING", NEVER, { 0, ERROR_PAYLOAD_MAX } },
-        { IVBS_OP_KEEPALIVE, "KEEPALIVE", { 0, ERROR_PAYLOAD_MAX }, { 0, ERROR_PAYLOAD_MAX } },
-        { IVBS_OP_LOGIN, "LOGIN", EXACTLY(IVBS_LOGIN_SIZE), { 0, ERROR_PAYLOAD_MAX } },
+        { IVBS_OP_GREETING, "GREETING", NEVER, UP_TO(ERROR_PAYLOAD_MAX) },
+        { IVBS_OP_KEEPALIVE, "KEEPALIVE", UP_TO(ERROR_PAYLOAD_MAX), UP_TO(ERROR_PAYLOAD_MAX) },
+        { IVBS_OP_LOGIN, "LOGIN", EXACTLY(IVBS_LOGIN_SIZE), UP_TO(ERROR_PAYLOAD_MAX) },
         { IVBS_OP_ATTACH_TO_IMAGE, "ATTACH_TO_IMAGE", EXACTLY(IVBS_IMAGE_NAME_SIZE),
                 AT_LEAST(IVBS_ATTACH_REPLY_SIZE) },
-        { IVBS_OP_LIST_PROXIES, "LIST_PROXIES", { 0, ERROR_PAYLOAD_MAX }, { 0, 1024 * 1024 } },
-        { IVBS_OP_READ, "READ", EXACTLY(IVBS_READ_SIZE), { 0, IVBS_DATA_MAX } },
-        { IVBS_OP_WRITE, "WRITE", { IVBS_WRITE_PREFIX_SIZE + 1, IVBS_LENGTH_MAX }, { 0, ERROR_PAYLOAD_MAX } },
+        { IVBS_OP_LIST_PROXIES, "LIST_PROXIES", UP_TO(ERROR_PAYLOAD_MAX), UP_TO(1024 * 1024) },
+        { IVBS_OP_READ, "READ", EXACTLY(IVBS_READ_SIZE), UP_TO(IVBS_DATA_MAX) },
+        { IVBS_OP_WRITE, "WRITE", BETWEEN(IVBS_WRITE_PREFIX_SIZE + 1, IVBS_LENGTH_MAX), UP_TO(ERROR_PAYLOAD_MAX) },
         { IVBS_OP_HELLO, "HELLO", AT_LEAST(IVBS_HELLO_SIZE), AT_LEAST(IVBS_HELLO_REPLY_SIZE) },
         { IVBS_OP_NOTICE, "NOTICE", NEVER, AT_LEAST(IVBS_NOTICE_LENGTH) },
+        { IVBS_OP_LOGIN_TICKET, "LOGIN_TICKET", BETWEEN(1, IVBS_TICKET_MAX), UP_TO(ERROR_PAYLOAD_MAX) },
         { IVBS_OP_ATTACH_LEASE, "ATTACH_LEASE", AT_LEAST(IVBS_LEASE_SIZE), AT_LEAST(IVBS_LEASE_REPLY_SIZE) },
         { IVBS_OP_RESUME, "RESUME", AT_LEAST(IVBS_RESUME_SIZE), AT_LEAST(IVBS_LEASE_REPLY_SIZE) },
         { IVBS_OP_FENCE, "FENCE", AT_LEAST(IVBS_FENCE_SIZE), AT_LEAST(IVBS_FENCE_REPLY_SIZE) },
-        { IVBS_OP_DETACH, "DETACH", { 0, ERROR_PAYLOAD_MAX }, { 0, ERROR_PAYLOAD_MAX } },
-        { IVBS_OP_LIST_IMAGES, "LIST_IMAGES", AT_LEAST(IVBS_LIST_IMAGES_SIZE), { 8, IVBS_LIST_REPLY_SIZE_MAX } },
+        { IVBS_OP_DETACH, "DETACH", UP_TO(ERROR_PAYLOAD_MAX), UP_TO(ERROR_PAYLOAD_MAX) },
+        { IVBS_OP_LIST_IMAGES, "LIST_IMAGES", AT_LEAST(IVBS_LIST_IMAGES_SIZE), BETWEEN(8, IVBS_LIST_REPLY_SIZE_MAX) },
         { IVBS_OP_CREATE_IMAGE, "CREATE_IMAGE", AT_LEAST(IVBS_CREATE_IMAGE_SIZE), AT_LEAST(IVBS_UUID_SIZE) },
-        { IVBS_OP_REMOVE_IMAGE, "REMOVE_IMAGE", AT_LEAST(IVBS_REMOVE_IMAGE_SIZE), { 0, ERROR_PAYLOAD_MAX } },
-        { IVBS_OP_FLUSH, "FLUSH", { 0, ERROR_PAYLOAD_MAX }, { 0, ERROR_PAYLOAD_MAX } },
-        { IVBS_OP_TRIM, "TRIM", AT_LEAST(IVBS_READ_SIZE), { 0, ERROR_PAYLOAD_MAX } },
-        { IVBS_OP_WRITE_ZEROES, "WRITE_ZEROES", AT_LEAST(IVBS_ZEROES_SIZE), { 0, ERROR_PAYLOAD_MAX } },
-        { IVBS_OP_WRITE_FUA, "WRITE_FUA", { IVBS_WRITE_PREFIX_SIZE + 1, IVBS_LENGTH_MAX }, { 0, ERROR_PAYLOAD_MAX } },
+        { IVBS_OP_REMOVE_IMAGE, "REMOVE_IMAGE", AT_LEAST(IVBS_REMOVE_IMAGE_SIZE), UP_TO(ERROR_PAYLOAD_MAX) },
+        { IVBS_OP_DRAIN, "DRAIN", AT_LEAST(IVBS_DRAIN_SIZE), UP_TO(ERROR_PAYLOAD_MAX) },
+        /* A part of an identity is none. */
+        { IVBS_OP_FLUSH, "FLUSH", UP_TO(ERROR_PAYLOAD_MAX), NONE_OR_AT_LEAST(IVBS_IDENTITY_SIZE) },
+        { IVBS_OP_TRIM, "TRIM", AT_LEAST(IVBS_READ_SIZE), UP_TO(ERROR_PAYLOAD_MAX) },
+        { IVBS_OP_WRITE_ZEROES, "WRITE_ZEROES", AT_LEAST(IVBS_ZEROES_SIZE), UP_TO(ERROR_PAYLOAD_MAX) },
+        { IVBS_OP_WRITE_FUA, "WRITE_FUA", BETWEEN(IVBS_WRITE_PREFIX_SIZE + 1, IVBS_LENGTH_MAX),
+                UP_TO(ERROR_PAYLOAD_MAX) },
 };
 
 static const struct status_entry {
@@ -131,6 +139,8 @@ int ivbs_header_check(const struct ivbs_header *header, enum ivbs_direction dire
         if (direction == IVBS_TO_CLIENT && header->status != IVBS_STATUS_OK)
                 return header->length <= ERROR_PAYLOAD_MAX ? 0 : -EMSGSIZE;
 
+        if (b->or_none && header->length == 0)
+                return 0;
         return header->length >= b->min && header->length <= b->max ? 0 : -EMSGSIZE;
 }
 

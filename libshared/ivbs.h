@@ -36,6 +36,7 @@ enum ivbs_op {
         /* Ours, see ivbs-hello.h. Only after HELLO. */
         IVBS_OP_HELLO = 1001,
         IVBS_OP_NOTICE = 1002,
+        IVBS_OP_LOGIN_TICKET = 1100,
         IVBS_OP_ATTACH_LEASE = 1200,
         IVBS_OP_RESUME = 1201,
         IVBS_OP_FENCE = 1202,
@@ -43,6 +44,7 @@ enum ivbs_op {
         IVBS_OP_LIST_IMAGES = 1210,
         IVBS_OP_CREATE_IMAGE = 1211,
         IVBS_OP_REMOVE_IMAGE = 1212,
+        IVBS_OP_DRAIN = 1220,
         IVBS_OP_FLUSH = 1300,
         IVBS_OP_TRIM = 1301,
         IVBS_OP_WRITE_ZEROES = 1302,

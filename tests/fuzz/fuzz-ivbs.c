@@ -116,6 +116,27 @@ static void fence_round_trip(const uint8_t *data, size_t n) {
         REQUIRE(memcmp(data, again, sizeof(again)) == 0);
 }
 
+static void fence_reply_round_trip(const uint8_t *data, size_t n) {
+        uint8_t again[IVBS_FENCE_REPLY_SIZE];
+        uint64_t generation;
+
+        if (ivbs_fence_reply_decode(data, n, &generation) < 0)
+                return;
+        REQUIRE(generation > 0);
+        ivbs_fence_reply_encode(generation, again);
+        REQUIRE(memcmp(data, again, sizeof(again)) == 0);
+}
+
+static void drain_round_trip(const uint8_t *data, size_t n) {
+        uint8_t first[IVBS_DRAIN_SIZE];
+        uint32_t a, b;
+
+        if (ivbs_drain_decode(data, n, &a) < 0)
+                return;
+        ivbs_drain_encode(a, first);
+        REQUIRE(ivbs_drain_decode(first, sizeof(first), &b) == 0 && a == b);
+}
+
 static void list_images_round_trip(const uint8_t *data, size_t n) {
         char after[IVBS_IMAGE_NAME_SIZE];
         uint8_t again[IVBS_LIST_IMAGES_SIZE];
@@ -188,10 +209,11 @@ static const struct payload {
         { IVBS_OP_NOTICE, NULL, notice_round_trip },
         { IVBS_OP_ATTACH_LEASE, lease_round_trip, lease_reply_round_trip },
         { IVBS_OP_RESUME, resume_round_trip, lease_reply_round_trip },
-        { IVBS_OP_FENCE, fence_round_trip, NULL },
+        { IVBS_OP_FENCE, fence_round_trip, fence_reply_round_trip },
         { IVBS_OP_LIST_IMAGES, list_images_round_trip, image_list_round_trip },
         { IVBS_OP_CREATE_IMAGE, create_image_round_trip, NULL },
         { IVBS_OP_REMOVE_IMAGE, remove_image_round_trip, NULL },
+        { IVBS_OP_DRAIN, drain_round_trip, NULL },
         { IVBS_OP_FLUSH, NULL, identity_round_trip },
         { IVBS_OP_TRIM, range_round_trip, NULL },
         { IVBS_OP_WRITE_ZEROES, zeroes_round_trip, NULL },

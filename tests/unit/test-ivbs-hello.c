@@ -64,6 +64,14 @@ static void greeting(void) {
         ASSERT_EQ(ivbs_greeting_decode(bytes, IVBS_GREETING_SIZE, &decoded), 0);
 }
 
+static void capability_bits(void) {
+        ASSERT_EQ(IVBS_CAP_FENCE, 0x40);
+        ASSERT_EQ(IVBS_CAP_DURABILITY, 0x80);
+        ASSERT_EQ(IVBS_CAP_NOTICE, 0x100);
+        ASSERT_EQ(IVBS_CAP_TICKET, 0x200);
+        ASSERT_EQ(IVBS_CAP_DRAIN, 0x400);
+}
+
 static void hello(void) {
         struct ivbs_hello hello = { .caps = IVBS_CAP_LEASE, .max_length = 65536, .host = "host-1" }, decoded;
         uint8_t bytes[IVBS_HELLO_SIZE];
@@ -335,7 +343,7 @@ static void create_and_remove(void) {
         ASSERT_STREQ(removed.name, "disk1");
 }
 
-static void zeroes_fence_notice(void) {
+static void zeroes_fence_drain_notice(void) {
         struct ivbs_zeroes zeroes = { .offset = 512,
                 .length = UINT64_MAX,
                 .flags = IVBS_ZEROES_FUA | IVBS_ZEROES_NO_HOLE },
@@ -343,6 +351,7 @@ static void zeroes_fence_notice(void) {
         struct ivbs_notice notice = { .kind = IVBS_NOTICE_DRAIN, .value = 2000 }, noticed;
         uint8_t bytes[IVBS_ZEROES_SIZE], token[IVBS_UUID_SIZE], decoded_token[IVBS_UUID_SIZE];
         uint64_t generation;
+        uint32_t flags;
 
         ivbs_zeroes_encode(&zeroes, bytes);
         ASSERT_HEX(bytes, IVBS_ZEROES_SIZE, "0000000000000200 ffffffffffffffff 00000003 00000000");
@@ -357,6 +366,19 @@ static void zeroes_fence_notice(void) {
         ASSERT_NEEDS(bytes, IVBS_FENCE_SIZE, ivbs_fence_decode(data, n, decoded_token, &generation));
         ASSERT_MEMEQ(decoded_token, token, IVBS_UUID_SIZE);
         ASSERT_EQ(generation, 3);
+
+        ivbs_fence_reply_encode(0x0102030405060708, bytes);
+        ASSERT_HEX(bytes, IVBS_FENCE_REPLY_SIZE, "0102030405060708");
+        ASSERT_NEEDS(bytes, IVBS_FENCE_REPLY_SIZE, ivbs_fence_reply_decode(data, n, &generation));
+        ASSERT_EQ(generation, 0x0102030405060708);
+        ivbs_fence_reply_encode(0, bytes);
+        ASSERT_ERROR(ivbs_fence_reply_decode(bytes, IVBS_FENCE_REPLY_SIZE, &generation), ERANGE);
+        ASSERT_EQ(generation, 0x0102030405060708);
+
+        ivbs_drain_encode(IVBS_DRAIN_UNDO, bytes);
+        ASSERT_HEX(bytes, IVBS_DRAIN_SIZE, "00000001 00000000");
+        ASSERT_NEEDS(bytes, IVBS_DRAIN_SIZE, ivbs_drain_decode(data, n, &flags));
+        ASSERT_EQ(flags, 1);
 
         ivbs_notice_encode(&notice, bytes);
         ASSERT_HEX(bytes, IVBS_NOTICE_LENGTH, "00000001 00000000 00000000000007d0");
@@ -422,6 +444,6 @@ static void too_many_proxies(void) {
         free(bytes);
 }
 
-TEST_MAIN(TEST(greeting), TEST(hello), TEST(identity), TEST(lease), TEST(resume), TEST(lease_reply), TEST(holder),
-        TEST(list_images), TEST(listed_images), TEST(create_and_remove), TEST(zeroes_fence_notice), TEST(proxies),
-        TEST(too_many_proxies));
+TEST_MAIN(TEST(greeting), TEST(capability_bits), TEST(hello), TEST(identity), TEST(lease), TEST(resume),
+        TEST(lease_reply), TEST(holder), TEST(list_images), TEST(listed_images), TEST(create_and_remove),
+        TEST(zeroes_fence_drain_notice), TEST(proxies), TEST(too_many_proxies));

@@ -91,6 +91,34 @@ static void lengths(void) {
                 { IVBS_OP_GREETING, 0, UINT32_MAX, IVBS_TO_SERVER, -EMSGSIZE },
                 { IVBS_OP_LIST_PROXIES, 0, 5000, IVBS_TO_CLIENT, 0 },
                 { IVBS_OP_LIST_PROXIES, 0, UINT32_MAX, IVBS_TO_CLIENT, -EMSGSIZE },
+                { IVBS_OP_FLUSH, 0, 0, IVBS_TO_SERVER, 0 },
+                { IVBS_OP_FLUSH, 0, 0, IVBS_TO_CLIENT, 0 },
+                { IVBS_OP_FLUSH, 0, 1, IVBS_TO_CLIENT, -EMSGSIZE },
+                { IVBS_OP_FLUSH, 0, 47, IVBS_TO_CLIENT, -EMSGSIZE },
+                { IVBS_OP_FLUSH, 0, 48, IVBS_TO_CLIENT, 0 },
+                { IVBS_OP_FLUSH, 0, 48 + 4096, IVBS_TO_CLIENT, 0 },
+                { IVBS_OP_FLUSH, 0, 48 + 4097, IVBS_TO_CLIENT, -EMSGSIZE },
+                { IVBS_OP_FLUSH, IVBS_STATUS_PERMANENT_ERROR, 0, IVBS_TO_CLIENT, 0 },
+                { IVBS_OP_FLUSH, IVBS_STATUS_PERMANENT_ERROR, 48, IVBS_TO_CLIENT, 0 },
+                { IVBS_OP_FENCE, 0, 23, IVBS_TO_SERVER, -EMSGSIZE },
+                { IVBS_OP_FENCE, 0, 24, IVBS_TO_SERVER, 0 },
+                { IVBS_OP_FENCE, 0, 7, IVBS_TO_CLIENT, -EMSGSIZE },
+                { IVBS_OP_FENCE, 0, 8, IVBS_TO_CLIENT, 0 },
+                { IVBS_OP_FENCE, IVBS_STATUS_EXPIRED, 0, IVBS_TO_CLIENT, 0 },
+                { IVBS_OP_LOGIN, 0, 0, IVBS_TO_CLIENT, 0 },
+                { IVBS_OP_LOGIN, 0, 256, IVBS_TO_CLIENT, 0 },
+                { IVBS_OP_LOGIN_TICKET, 0, 0, IVBS_TO_SERVER, -EMSGSIZE },
+                { IVBS_OP_LOGIN_TICKET, 0, 1, IVBS_TO_SERVER, 0 },
+                { IVBS_OP_LOGIN_TICKET, 0, 256, IVBS_TO_SERVER, 0 },
+                { IVBS_OP_LOGIN_TICKET, 0, 257, IVBS_TO_SERVER, -EMSGSIZE },
+                { IVBS_OP_LOGIN_TICKET, 0, UINT32_MAX, IVBS_TO_SERVER, -EMSGSIZE },
+                { IVBS_OP_LOGIN_TICKET, 0, 0, IVBS_TO_CLIENT, 0 },
+                { IVBS_OP_LOGIN_TICKET, 0, 256, IVBS_TO_CLIENT, 0 },
+                { IVBS_OP_LOGIN_TICKET, 0, 4097, IVBS_TO_CLIENT, -EMSGSIZE },
+                { IVBS_OP_DRAIN, 0, 7, IVBS_TO_SERVER, -EMSGSIZE },
+                { IVBS_OP_DRAIN, 0, 8, IVBS_TO_SERVER, 0 },
+                { IVBS_OP_DRAIN, 0, 0, IVBS_TO_CLIENT, 0 },
+                { IVBS_OP_DRAIN, IVBS_STATUS_PERMISSION_DENIED, 0, IVBS_TO_CLIENT, 0 },
                 { 0, 0, 0, IVBS_TO_SERVER, -EOPNOTSUPP },
                 { 299, 0, IVBS_LENGTH_MAX, IVBS_TO_CLIENT, -EOPNOTSUPP },
                 { 299, 0, IVBS_LENGTH_MAX + 1, IVBS_TO_CLIENT, -EMSGSIZE },
@@ -111,6 +139,8 @@ static void names_of_ops_and_statuses(void) {
         ASSERT_STREQ(ivbs_op_to_string(IVBS_OP_GREETING), "GREETING");
         ASSERT_STREQ(ivbs_op_to_string(IVBS_OP_ATTACH_TO_IMAGE), "ATTACH_TO_IMAGE");
         ASSERT_STREQ(ivbs_op_to_string(IVBS_OP_WRITE_FUA), "WRITE_FUA");
+        ASSERT_STREQ(ivbs_op_to_string(1100), "LOGIN_TICKET");
+        ASSERT_STREQ(ivbs_op_to_string(1220), "DRAIN");
         ASSERT_STREQ(ivbs_op_to_string(0), "unknown");
         ASSERT_STREQ(ivbs_op_to_string(UINT32_MAX), "unknown");
 
