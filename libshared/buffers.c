@@ -113,6 +113,10 @@ void buffers_put(struct buffers *buffers, void *buffer, size_t size) {
         buffers->in_use -= class_size(c);
 }
 
+size_t buffers_size_for(size_t size) {
+        return class_size(class_of(size));
+}
+
 size_t buffers_in_use(const struct buffers *buffers) {
         return buffers->in_use;
 }

@@ -24,5 +24,8 @@ void *buffers_get(struct buffers *buffers, size_t size);
 /* size: the same as at get. NULL is fine. */
 void buffers_put(struct buffers *buffers, void *buffer, size_t size);
 
+/* What a buffer of size bytes (1 - BUFFER_SIZE_MAX) takes from the limit. */
+size_t buffers_size_for(size_t size);
+
 /* Bytes handed out at present. */
 size_t buffers_in_use(const struct buffers *buffers);

@@ -42,8 +42,9 @@ static void answer_sent(struct frontend *f) {
         }
 }
 
+/* Not by request->data: a write's may have been taken over by the time it is answered. */
 static size_t data_of(const struct request *request) {
-        return request->data ? request->length : 0;
+        return request->op == REQUEST_READ || request->op == REQUEST_WRITE ? request->length : 0;
 }
 
 static void give_back(struct frontend *f, struct request *request) {

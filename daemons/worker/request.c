@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* Slots are allocated when first needed and kept on a stack, their number bounded: with none left the frontends stop reading, the kernel queues, and
- * nothing here grows with what a client sends. */
+ * nothing here grows with what a client sends. A few are set apart, and there from the
+ * beginning, for what the pool itself has to send: it must go when everything else is used up. */
 
 #include <assert.h>
 #include <errno.h>
@@ -14,8 +15,10 @@ TAILQ_HEAD(request_waiter_list, request_waiter);
 struct requests {
         struct buffers *buffers;
         struct request_list free;
+        struct request reserved[REQUESTS_RESERVED];
+        struct request_list reserved_free;
         struct request_waiter_list waiters;
-        unsigned max, allocated, in_use;
+        unsigned max, in_use, reserved_in_use;
         uint64_t next_order;
 };
 
@@ -31,7 +34,10 @@ int requests_new(struct requests **ret, struct buffers *buffers, unsigned max) {
         requests->buffers = buffers;
         requests->max = max;
         TAILQ_INIT(&requests->free);
+        TAILQ_INIT(&requests->reserved_free);
         TAILQ_INIT(&requests->waiters);
+        for (size_t i = 0; i < REQUESTS_RESERVED; i++)
+                TAILQ_INSERT_TAIL(&requests->reserved_free, requests->reserved + i, entry);
         *ret = requests;
         return 0;
 }
@@ -42,7 +48,7 @@ struct requests *requests_free(struct requests *requests) {
         if (!requests)
                 return NULL;
 
-        assert(requests->in_use == 0);
+        assert(requests->in_use == 0 && requests->reserved_in_use == 0);
         while ((request = TAILQ_FIRST(&requests->free))) {
                 TAILQ_REMOVE(&requests->free, request, entry);
                 free(request);
@@ -53,6 +59,25 @@ struct requests *requests_free(struct requests *requests) {
 
 static bool has_data(enum request_op op) {
         return op == REQUEST_READ || op == REQUEST_WRITE;
+}
+
+static struct request *fill(struct requests *requests, struct request *request, enum request_op op, uint32_t length) {
+        /* Not the whole struct: the header bytes are written before they are read. */
+        request->order = requests->next_order++;
+        request->op = op;
+        request->fua = request->no_hole = false;
+        request->length = length;
+        request->data = NULL;
+        request->done = NULL;
+        request->owner = NULL;
+        request->session = NULL;
+        request->sending = request->answered = false;
+        request->error = 0;
+        request->attempts = 0;
+        request->ordering_state = 0;
+        request->reserved = false;
+        request->requests = requests;
+        return request;
 }
 
 struct request *requests_get(struct requests *requests, enum request_op op, uint32_t length) {
@@ -77,23 +102,22 @@ struct request *requests_get(struct requests *requests, enum request_op op, uint
                         buffers_put(requests->buffers, data, length);
                         return NULL;
                 }
-                requests->allocated++;
         }
 
-        /* Not the whole struct: the header bytes are written before they are read. */
-        request->order = requests->next_order++;
-        request->op = op;
-        request->fua = request->no_hole = false;
-        request->length = length;
-        request->data = data;
-        request->done = NULL;
-        request->owner = NULL;
-        request->session = NULL;
-        request->sending = request->answered = false;
-        request->error = 0;
-        request->attempts = 0;
-        request->requests = requests;
+        fill(requests, request, op, length)->data = data;
         requests->in_use++;
+        return request;
+}
+
+struct request *requests_get_reserved(struct requests *requests, enum request_op op, uint32_t length) {
+        struct request *request = TAILQ_FIRST(&requests->reserved_free);
+
+        if (!request)
+                return NULL;
+
+        TAILQ_REMOVE(&requests->reserved_free, request, entry);
+        fill(requests, request, op, length)->reserved = true;
+        requests->reserved_in_use++;
         return request;
 }
 
@@ -113,6 +137,12 @@ void requests_put(struct request *request) {
 
         assert(!request->sending);
 
+        if (request->reserved) {
+                TAILQ_INSERT_HEAD(&requests->reserved_free, request, entry);
+                requests->reserved_in_use--;
+                return;
+        }
+
         if (has_data(request->op))
                 buffers_put(requests->buffers, request->data, request->length);
         TAILQ_INSERT_HEAD(&requests->free, request, entry);
@@ -121,7 +151,7 @@ void requests_put(struct request *request) {
 }
 
 unsigned requests_in_use(const struct requests *requests) {
-        return requests->in_use;
+        return requests->in_use + requests->reserved_in_use;
 }
 
 void requests_wait(struct requests *requests, struct request_waiter *waiter) {
@@ -141,6 +171,17 @@ void requests_unwait(struct requests *requests, struct request_waiter *waiter) {
 
         waiter->waiting = false;
         TAILQ_REMOVE(&requests->waiters, waiter, entry);
+}
+
+void requests_memory_freed(struct requests *requests) {
+        struct request_waiter *waiter;
+        unsigned n = 0;
+
+        /* One that tries in vain waits again, and has had its turn. */
+        TAILQ_FOREACH(waiter, &requests->waiters, entry)
+                n++;
+        for (; n > 0; n--)
+                wake_next(requests);
 }
 
 const char *request_op_to_string(enum request_op op) {

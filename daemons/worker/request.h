@@ -37,7 +37,7 @@ struct request {
         bool no_hole;
         uint64_t offset;
         uint32_t length;
-        uint8_t *data; /* of reads and writes: length bytes */
+        uint8_t *data; /* of reads and writes: length bytes; NULL once somebody has taken a write's over */
 
         /* The acceptor. done() comes exactly once, with 0 or a negative errno; it ends in requests_put(). */
         void (*done)(struct request *request, int error);
@@ -57,6 +57,16 @@ struct request {
         struct stream_out out;
         uint8_t prefix[REQUEST_PREFIX_MAX];
 
+        /* ordering.c's. */
+        uint8_t ordering_state;
+        uint64_t ordering_number;            /* of acceptance, among those that were held up or could hold up */
+        unsigned ordering_waits_for;         /* earlier mutations that overlap */
+        unsigned ordering_followers;         /* requests that wait for this mutation */
+        TAILQ_ENTRY(request) ordering_entry; /* the mutations */
+        TAILQ_ENTRY(request) ordering_queue; /* who waits, or is about to be released */
+        LIST_ENTRY(request) ordering_line;   /* mutations of a granule */
+
+        bool reserved; /* from requests_get_reserved(): data is the caller's */
         struct requests *requests;
 };
 
@@ -69,7 +79,8 @@ struct request_waiter {
 
 struct requests;
 
-#define REQUESTS_MAX 512U
+#define REQUESTS_MAX      512U
+#define REQUESTS_RESERVED 8U /* on top of them */
 
 /* max: slots, at most REQUESTS_MAX. */
 int requests_new(struct requests **ret, struct buffers *buffers, unsigned max);
@@ -78,11 +89,19 @@ DEFINE_CLEANUP(struct requests *, requests_free);
 
 /* A slot, with a data buffer of length bytes for reads and writes; NULL when slots or memory are used up: see requests_wait(). */
 struct request *requests_get(struct requests *requests, enum request_op op, uint32_t length);
+/* A slot that frontends cannot take, for the pool's own flush and for replay, so that neither waits for what waits for it; NULL: all REQUESTS_RESERVED are in use. Without data:
+ * those of a replayed write (length bytes) are set by the caller, and stay the caller's. */
+struct request *requests_get_reserved(struct requests *requests, enum request_op op, uint32_t length);
+/* Data that were taken over (NULL) do not come back. */
 void requests_put(struct request *request);
+/* Reserved ones included. */
 unsigned requests_in_use(const struct requests *requests);
 
 /* waiter is woken when it is worth to try again. unwait: it will not try again, and passes on the turn that it may have been given. */
 void requests_wait(struct requests *requests, struct request_waiter *waiter);
 void requests_unwait(struct requests *requests, struct request_waiter *waiter);
+
+/* Buffers have gone back without a slot, as when the log of retained writes is cut: wakes all who wait. */
+void requests_memory_freed(struct requests *requests);
 
 const char *request_op_to_string(enum request_op op);

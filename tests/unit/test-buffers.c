@@ -27,6 +27,7 @@ static void sizes(void) {
                 ASSERT_TRUE(buffer);
                 ASSERT_EQ((uintptr_t) buffer % 4096, 0);
                 ASSERT_EQ(buffers_in_use(buffers), cases[i].taken);
+                ASSERT_EQ(buffers_size_for(cases[i].size), cases[i].taken);
                 memset(buffer, 0xa5, cases[i].taken);
                 buffers_put(buffers, buffer, cases[i].size);
                 ASSERT_EQ(buffers_in_use(buffers), 0U);

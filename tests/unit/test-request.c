@@ -110,6 +110,81 @@ static void turn_is_passed_on(void) {
         ASSERT_TRUE(a.n_woken == 1 && b.n_woken == 1);
 }
 
+static void reserved(void) {
+        _cleanup_(buffers_freep) struct buffers *buffers = NULL;
+        _cleanup_(requests_freep) struct requests *requests = NULL;
+        struct sleeper a = { .waiter.wake = wake };
+        struct request *slots[REQUESTS_RESERVED], *all;
+        uint8_t data[512];
+
+        ASSERT_OK(buffers_new(&buffers, 4096));
+        ASSERT_OK(requests_new(&requests, buffers, 1));
+        all = requests_get(requests, REQUEST_WRITE, 4096);
+        ASSERT_TRUE(all && !all->reserved);
+        requests_wait(requests, &a.waiter);
+
+        /* With no slot and no memory left for anybody else. */
+        for (size_t i = 0; i < ELEMENTSOF(slots); i++) {
+                slots[i] = requests_get_reserved(requests, i % 2 ? REQUEST_WRITE : REQUEST_FLUSH, i % 2 ? 512 : 0);
+                ASSERT_TRUE(slots[i] && slots[i]->reserved && !slots[i]->data);
+                if (slots[i]->op == REQUEST_WRITE)
+                        slots[i]->data = data;
+        }
+        ASSERT_TRUE(requests_get_reserved(requests, REQUEST_FLUSH, 0) == NULL);
+        ASSERT_EQ(requests_in_use(requests), 1U + REQUESTS_RESERVED);
+        ASSERT_TRUE(requests_get(requests, REQUEST_FLUSH, 0) == NULL);
+
+        for (size_t i = 0; i < ELEMENTSOF(slots); i++)
+                requests_put(slots[i]);
+        ASSERT_EQ(a.n_woken, 0U); /* nothing that it could take */
+        ASSERT_EQ(buffers_in_use(buffers), 4096U);
+        requests_put(all);
+        ASSERT_EQ(a.n_woken, 1U);
+        ASSERT_EQ(requests_in_use(requests), 0U);
+}
+
+struct greedy {
+        struct request_waiter waiter;
+        struct requests *requests;
+        unsigned n_woken;
+};
+
+static void wake_greedy(struct request_waiter *waiter) {
+        struct greedy *g = (struct greedy *) waiter;
+
+        g->n_woken++;
+        requests_wait(g->requests, waiter);
+}
+
+static void data_taken_over(void) {
+        _cleanup_(buffers_freep) struct buffers *buffers = NULL;
+        _cleanup_(requests_freep) struct requests *requests = NULL;
+        struct sleeper a = { .waiter.wake = wake };
+        struct greedy b;
+        struct request *write;
+        uint8_t *data;
+
+        ASSERT_OK(buffers_new(&buffers, 4096));
+        ASSERT_OK(requests_new(&requests, buffers, 2));
+        b = (struct greedy){ .waiter.wake = wake_greedy, .requests = requests };
+        write = requests_get(requests, REQUEST_WRITE, 4096);
+        data = TAKE_PTR(write->data);
+        requests_put(write);
+        ASSERT_EQ(buffers_in_use(buffers), 4096U);
+        ASSERT_TRUE(requests_get(requests, REQUEST_WRITE, 4096) == NULL);
+
+        requests_wait(requests, &b.waiter);
+        requests_wait(requests, &a.waiter);
+        buffers_put(buffers, data, 4096);
+        requests_memory_freed(requests);
+        ASSERT_TRUE(a.n_woken == 1 && b.n_woken == 1);
+        requests_memory_freed(requests);
+        ASSERT_TRUE(a.n_woken == 1 && b.n_woken == 2);
+        requests_unwait(requests, &b.waiter);
+        requests_memory_freed(requests);
+        ASSERT_EQ(b.n_woken, 2U);
+}
+
 static void names(void) {
         ASSERT_STREQ(request_op_to_string(REQUEST_READ), "read");
         ASSERT_STREQ(request_op_to_string(REQUEST_WRITE_ZEROES), "write-zeroes");
@@ -118,4 +193,5 @@ static void names(void) {
         ASSERT_TRUE(requests_free(NULL) == NULL);
 }
 
-TEST_MAIN(TEST(bounds), TEST(without_memory), TEST(waiters_are_woken), TEST(turn_is_passed_on), TEST(names));
+TEST_MAIN(TEST(bounds), TEST(without_memory), TEST(waiters_are_woken), TEST(turn_is_passed_on), TEST(reserved),
+        TEST(data_taken_over), TEST(names));
