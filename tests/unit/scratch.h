@@ -11,7 +11,9 @@
 
 #include "test.h"
 
-static char scratch[] = "/tmp/blockstore-test-XXXXXX";
+#define SCRATCH_TEMPLATE "/tmp/blockstore-test-XXXXXX"
+
+static char scratch[] = SCRATCH_TEMPLATE;
 
 static inline const char *scratch_path(const char *relative) {
         static char path[512];
@@ -21,6 +23,7 @@ static inline const char *scratch_path(const char *relative) {
 }
 
 static inline void scratch_make(void) {
+        memcpy(scratch, SCRATCH_TEMPLATE, sizeof(scratch));
         ASSERT_TRUE(mkdtemp(scratch) != NULL);
 }
 
