@@ -20,6 +20,8 @@
 
 #define PRIORITY_DEFAULT 100U
 #define CONNECTIONS_MAX  16U
+#define RETAIN_LIMIT_MIN (UINT64_C(1) << 20)
+#define RETAIN_LIMIT_MAX (UINT64_C(1) << 30)
 #define SUFFIX           ".json"
 
 static const struct host_config defaults = {
@@ -31,6 +33,9 @@ static const struct host_config defaults = {
         .login_timeout_usec = 10 * USEC_PER_SEC,
         .dead_time_usec = 3 * USEC_PER_SEC,
         .io_timeout_usec = UINT64_MAX,
+        .retain = RETAIN_AUTO,
+        .retain_limit = UINT64_C(64) << 20,
+        .classic_replay = true,
 };
 
 static void proxies_free(struct proxy_address *proxies, size_t n) {
@@ -204,6 +209,33 @@ static int handle_nbd_access(struct config_context *context, struct json_object 
         return 0;
 }
 
+static int handle_retain(struct config_context *context, struct json_object *value, void *userdata) {
+        const char *s = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
+        enum retain_mode *target = userdata;
+
+        if (strcmp(s, "auto") == 0)
+                *target = RETAIN_AUTO;
+        else if (strcmp(s, "always") == 0)
+                *target = RETAIN_ALWAYS;
+        else
+                return config_refuse(context, value, "\"auto\" or \"always\"");
+        return 0;
+}
+
+static int handle_retain_limit(struct config_context *context, struct json_object *value, void *userdata) {
+        uint64_t *target = userdata, v;
+        int r;
+
+        r = config_handle_size(context, value, &v);
+        if (r < 0)
+                return r;
+        if (v < RETAIN_LIMIT_MIN || v > RETAIN_LIMIT_MAX)
+                return config_refuse(context, value, "a size from 1M to 1G");
+
+        *target = v;
+        return 0;
+}
+
 static int handle_connections(struct config_context *context, struct json_object *value, void *userdata) {
         unsigned *target = userdata, v;
 
@@ -253,7 +285,10 @@ static int handle_step(struct config_context *context, struct json_object *value
         { "dead-time", handle_step, FIELD(dead_time_usec), false },               \
         { "io-timeout", handle_wait, FIELD(io_timeout_usec), false },             \
         { "connections", handle_connections, FIELD(connections), false },         \
-        { "nbd-access", handle_nbd_access, FIELD(nbd_access), false }
+        { "nbd-access", handle_nbd_access, FIELD(nbd_access), false },            \
+        { "retain", handle_retain, FIELD(retain), false },                        \
+        { "retain-limit", handle_retain_limit, FIELD(retain_limit), false },      \
+        { "classic-replay", config_handle_bool, FIELD(classic_replay), false }
 
 #define KEYS_OF_IMAGE                                                    \
         { "image", handle_image, FIELD(image), false },                  \

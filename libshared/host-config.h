@@ -26,6 +26,11 @@ enum nbd_access {
         NBD_ACCESS_SHARED,
 };
 
+enum retain_mode {
+        RETAIN_AUTO, /* unless the proxy runs on this very machine: a power loss takes both */
+        RETAIN_ALWAYS,
+};
+
 struct proxy_address {
         char *address;     /* "HOST:PORT" or "[V6]:PORT", as given, port made explicit */
         uint16_t priority; /* lower is preferred; list order breaks ties */
@@ -46,6 +51,9 @@ struct host_config {
         uint64_t login_timeout_usec;
         uint64_t dead_time_usec;
         uint64_t io_timeout_usec; /* UINT64_MAX: infinity */
+        enum retain_mode retain;  /* whether acknowledged writes are kept until they are durable */
+        uint64_t retain_limit;    /* bytes, 1 MiB - 1 GiB */
+        bool classic_replay;      /* send unanswered writes again where a classic server cannot be fenced */
 };
 
 /* [A-Za-z0-9][A-Za-z0-9_.:-]{0,63}: what may be the instance of image@. */

@@ -77,6 +77,9 @@ static void built_in(void) {
         ASSERT_EQ(config->login_timeout_usec, 10000000);
         ASSERT_EQ(config->dead_time_usec, 3000000);
         ASSERT_EQ(config->io_timeout_usec, UINT64_MAX);
+        ASSERT_EQ(config->retain, RETAIN_AUTO);
+        ASSERT_EQ(config->retain_limit, 64U << 20);
+        ASSERT_TRUE(config->classic_replay);
 }
 
 static void every_key(void) {
@@ -86,8 +89,9 @@ static void every_key(void) {
                 "\"10.0.0.1\" } ],\n"
                 "  \"user\": \"host1\", \"attach-timeout\": \"infinity\", \"connect-timeout\": \"150ms\", "
                 "\"login-timeout\": 1,\n"
-                "  \"dead-time\": \"2s\", \"io-timeout\": \"10min\", \"connections\": 16, \"nbd-access\": \"shared\" "
-                "}",
+                "  \"dead-time\": \"2s\", \"io-timeout\": \"10min\", \"connections\": 16, \"nbd-access\": "
+                "\"shared\",\n"
+                "  \"retain\": \"always\", \"retain-limit\": \"1G\", \"classic-replay\": false }",
                 "{ \"image\": \"store name\", \"read-only\": true, \"device\": \"none\" }", "{ \"steal\": true }");
         config = load("vm1");
 
@@ -106,6 +110,9 @@ static void every_key(void) {
         ASSERT_EQ(config->io_timeout_usec, 600000000);
         ASSERT_EQ(config->connections, 16);
         ASSERT_EQ(config->nbd_access, NBD_ACCESS_SHARED);
+        ASSERT_EQ(config->retain, RETAIN_ALWAYS);
+        ASSERT_EQ(config->retain_limit, 1U << 30);
+        ASSERT_FALSE(config->classic_replay);
         ASSERT_STREQ(config->image, "store name");
         ASSERT_TRUE(config->read_only);
         ASSERT_EQ(config->device, DEVICE_NONE);
@@ -116,7 +123,8 @@ static void later_files_win(void) {
         struct host_config *config;
 
         put_all("{ \"proxies\": [ \"a\", \"b\" ], \"user\": \"host\", \"connections\": 2, \"io-timeout\": 5 }",
-                "{ \"proxies\": [ \"c\" ], \"user\": \"image\", \"connections\": 3, \"image\": \"x\", \"read-only\": "
+                "{ \"proxies\": [ \"c\" ], \"user\": \"image\", \"retain-limit\": 1048576, \"connections\": 3, "
+                "\"image\": \"x\", \"read-only\": "
                 "true }",
                 "{ \"user\": \"options\", \"read-only\": false }");
         config = load("vm1");
@@ -124,6 +132,7 @@ static void later_files_win(void) {
         ASSERT_STREQ(config->proxies[0].address, "c:11417");
         ASSERT_STREQ(config->user, "options");
         ASSERT_EQ(config->connections, 3);
+        ASSERT_EQ(config->retain_limit, 1U << 20);
         ASSERT_EQ(config->io_timeout_usec, 5000000);
         ASSERT_STREQ(config->image, "x");
         ASSERT_FALSE(config->read_only);
@@ -198,6 +207,16 @@ static void wrong_values(void) {
                 "1: connections: expected a whole number from 1 to 16, found null");
         expect_refusal("blockstore.json", "{ \"nbd-access\": true }",
                 "1: nbd-access: expected \"exclusive\" or \"shared\", found true");
+        expect_refusal("blockstore.json", "{ \"retain\": \"never\" }",
+                "1: retain: expected \"auto\" or \"always\", found \"never\"");
+        expect_refusal(
+                "blockstore.json", "{ \"retain\": false }", "1: retain: expected \"auto\" or \"always\", found false");
+        expect_refusal("blockstore.json", "{ \"retain-limit\": 1048575 }",
+                "1: retain-limit: expected a size from 1M to 1G, found 1048575");
+        expect_refusal("images.d/vm1.json", "{ \"retain-limit\": \"1025M\" }",
+                "1: retain-limit: expected a size from 1M to 1G, found \"1025M\"");
+        expect_refusal("images.d/vm1.json", "{ \"classic-replay\": \"no\" }",
+                "1: classic-replay: expected true or false, found \"no\"");
         expect_refusal("images.d/vm1.json", "{ \"device\": \"ublk\" }",
                 "1: device: expected \"nbd\" or \"none\", found \"ublk\"");
         expect_refusal("images.d/vm1.json", "{ \"image\": \"a/b\" }",
