@@ -33,6 +33,9 @@ DEFINE_STRING_GETTER(get_state_reason, IMAGE_OF(userdata)->state_reason);
 DEFINE_STRING_GETTER(get_device, IMAGE_OF(userdata)->device);
 DEFINE_STRING_GETTER(get_unit, ((struct managed *) userdata)->service);
 DEFINE_STRING_GETTER(get_active_proxy, IMAGE_OF(userdata)->active_proxy);
+DEFINE_STRING_GETTER(get_standby_proxy, IMAGE_OF(userdata)->standby_proxy);
+DEFINE_NUMBER_GETTER(get_state_since, "t", IMAGE_OF(userdata)->state_since_usec);
+DEFINE_NUMBER_GETTER(get_sessions, "u", IMAGE_OF(userdata)->n_sessions);
 DEFINE_NUMBER_GETTER(get_size, "t", IMAGE_OF(userdata)->size);
 DEFINE_NUMBER_GETTER(get_failovers, "t", IMAGE_OF(userdata)->failovers);
 DEFINE_NUMBER_GETTER(get_read_only, "b", (int) IMAGE_OF(userdata)->read_only);
@@ -44,6 +47,7 @@ DEFINE_NUMBER_GETTER(get_read_bytes, "t", IMAGE_OF(userdata)->counters.read_byte
 DEFINE_NUMBER_GETTER(get_written_bytes, "t", IMAGE_OF(userdata)->counters.written_bytes);
 DEFINE_NUMBER_GETTER(get_errors, "t", IMAGE_OF(userdata)->counters.errors);
 DEFINE_NUMBER_GETTER(get_latency, "t", IMAGE_OF(userdata)->counters.latency_usec);
+DEFINE_NUMBER_GETTER(get_retained_bytes, "t", IMAGE_OF(userdata)->counters.retained_bytes);
 DEFINE_NUMBER_GETTER(get_in_flight, "u", IMAGE_OF(userdata)->counters.in_flight);
 
 static int get_failure(sd_bus *bus, const char *path, const char *interface, const char *property,
@@ -65,6 +69,30 @@ static int get_proxies(sd_bus *bus, const char *path, const char *interface, con
                 r = sd_bus_message_append(reply, "(susts)", proxy->address, proxy->priority, proxy->state,
                         proxy->round_trip_usec, proxy->origin);
         }
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int get_proxy_health(sd_bus *bus, const char *path, const char *interface, const char *property,
+        sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        const struct image *image = IMAGE_OF(userdata);
+        int r;
+
+        r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "(sus)");
+        for (size_t i = 0; r >= 0 && i < image->n_health; i++)
+                r = sd_bus_message_append(
+                        reply, "(sus)", image->health[i].address, image->health[i].failures, image->health[i].reason);
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int get_missing_features(sd_bus *bus, const char *path, const char *interface, const char *property,
+        sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        const struct image *image = IMAGE_OF(userdata);
+        int r;
+
+        r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "s");
+        for (uint32_t bit = 1; r >= 0 && bit != 0; bit <<= 1)
+                if (image->missing_features & bit)
+                        r = sd_bus_message_append(reply, "s", image_feature_to_string((enum image_feature) bit));
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
@@ -144,13 +172,19 @@ static const sd_bus_vtable image_vtable[] = {
         SD_BUS_PROPERTY("ReadOnly", "b", get_read_only, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("State", "s", get_state, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("StateReason", "s", get_state_reason, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("StateSince", "t", get_state_since, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Failure", "s", get_failure, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Device", "s", get_device, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Unit", "s", get_unit, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("ActiveProxy", "s", get_active_proxy, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Proxies", "a(susts)", get_proxies, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("ProxyHealth", "a(sus)", get_proxy_health, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("StandbyProxy", "s", get_standby_proxy, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("Sessions", "u", get_sessions, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("MissingFeatures", "as", get_missing_features, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Configured", "b", get_configured, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Failovers", "t", get_failovers, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("RetainedBytes", "t", get_retained_bytes, 0, 0),
         SD_BUS_PROPERTY("ReadOperations", "t", get_read_operations, 0, 0),
         SD_BUS_PROPERTY("WriteOperations", "t", get_write_operations, 0, 0),
         SD_BUS_PROPERTY("FlushOperations", "t", get_flush_operations, 0, 0),
@@ -250,6 +284,11 @@ void image_bus_announce(struct managed *managed) {
                 { IMAGE_PROXIES, "Proxies" },
                 { IMAGE_CONFIGURED, "Configured" },
                 { IMAGE_FAILOVERS, "Failovers" },
+                { IMAGE_STATE_SINCE, "StateSince" },
+                { IMAGE_SESSIONS, "Sessions" },
+                { IMAGE_STANDBY_PROXY, "StandbyProxy" },
+                { IMAGE_PROXY_HEALTH, "ProxyHealth" },
+                { IMAGE_MISSING_FEATURES, "MissingFeatures" },
         };
         char *names[ELEMENTSOF(properties) + 1];
         size_t n = 0;

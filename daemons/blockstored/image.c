@@ -7,6 +7,7 @@
  * Every setter compares before it announces, so that PropertiesChanged carries exactly what has changed. */
 
 #include <string.h>
+#include <time.h>
 
 #include "device-sysfs.h"
 #include "host-config.h"
@@ -54,6 +55,30 @@ enum image_state image_state_from_string(const char *text) {
         return _IMAGE_STATE_INVALID;
 }
 
+static const struct {
+        enum image_feature feature;
+        const char *name;
+} features[] = {
+        { IMAGE_FEATURE_LEASE, "lease" },
+        { IMAGE_FEATURE_FENCE, "fence" },
+        { IMAGE_FEATURE_FLUSH, "flush" },
+        { IMAGE_FEATURE_DURABILITY, "durability" },
+};
+
+const char *image_feature_to_string(enum image_feature feature) {
+        for (size_t i = 0; i < ELEMENTSOF(features); i++)
+                if (features[i].feature == feature)
+                        return features[i].name;
+        return NULL;
+}
+
+uint32_t image_feature_from_string(const char *text) {
+        for (size_t i = 0; i < ELEMENTSOF(features); i++)
+                if (strcmp(features[i].name, text) == 0)
+                        return features[i].feature;
+        return 0;
+}
+
 static void proxies_free(struct image_proxy *proxies, size_t n) {
         for (size_t i = 0; proxies && i < n; i++) {
                 free(proxies[i].address);
@@ -99,6 +124,55 @@ static bool proxies_equal(const struct image_proxy *a, size_t n_a, const struct 
         return true;
 }
 
+static void health_free(struct image_health *health, size_t n) {
+        for (size_t i = 0; health && i < n; i++) {
+                free(health[i].address);
+                free(health[i].reason);
+        }
+        free(health);
+}
+
+static int health_copy(const struct image_health *from, size_t n, struct image_health **ret) {
+        struct image_health *copy = calloc(n > 0 ? n : 1, sizeof(*copy));
+
+        if (!copy)
+                return -ENOMEM;
+
+        for (size_t i = 0; i < n; i++) {
+                copy[i] = (struct image_health){
+                        .address = strdup(from[i].address),
+                        .reason = strdup(from[i].reason),
+                        .failures = from[i].failures,
+                };
+                if (!copy[i].address || !copy[i].reason) {
+                        health_free(copy, i + 1);
+                        return -ENOMEM;
+                }
+        }
+
+        *ret = copy;
+        return 0;
+}
+
+static bool health_equal(const struct image_health *a, size_t n_a, const struct image_health *b, size_t n_b) {
+        if (n_a != n_b)
+                return false;
+
+        for (size_t i = 0; i < n_a; i++)
+                if (strcmp(a[i].address, b[i].address) != 0 || strcmp(a[i].reason, b[i].reason) != 0 ||
+                        a[i].failures != b[i].failures)
+                        return false;
+        return true;
+}
+
+/* Shown to people, so by the clock they know. */
+static uint64_t now_usec(void) {
+        struct timespec now;
+
+        (void) clock_gettime(CLOCK_REALTIME, &now);
+        return (uint64_t) now.tv_sec * 1000000U + (uint64_t) now.tv_nsec / 1000U;
+}
+
 int image_new(const char *name, struct image **ret) {
         _cleanup_(image_freep) struct image *image = calloc(1, sizeof(*image));
 
@@ -111,9 +185,11 @@ int image_new(const char *name, struct image **ret) {
         image->state_reason = strdup("");
         image->device = strdup("");
         image->active_proxy = strdup("");
+        image->standby_proxy = strdup("");
         if (!image->name || !image->image_name || !image->uuid || !image->state_reason || !image->device ||
-                !image->active_proxy)
+                !image->active_proxy || !image->standby_proxy)
                 return -ENOMEM;
+        image->state_since_usec = now_usec();
 
         *ret = TAKE_PTR(image);
         return 0;
@@ -124,12 +200,14 @@ struct image *image_free(struct image *image) {
                 return NULL;
 
         proxies_free(image->proxies, image->n_proxies);
+        health_free(image->health, image->n_health);
         free(image->name);
         free(image->image_name);
         free(image->uuid);
         free(image->state_reason);
         free(image->device);
         free(image->active_proxy);
+        free(image->standby_proxy);
         free(image);
         return NULL;
 }
@@ -166,14 +244,24 @@ static int set_string(char **field, const char *value, uint32_t bit, uint32_t *m
         return 0;
 }
 
+/* since_usec 0: now. */
+static void set_state(struct image *image, enum image_state state, uint64_t since_usec, uint32_t *mask) {
+        if (image->state != state) {
+                image->state = state;
+                *mask |= IMAGE_STATE | IMAGE_STATE_SINCE;
+                image->state_since_usec = since_usec ?: now_usec();
+        } else if (since_usec != 0 && image->state_since_usec != since_usec) {
+                image->state_since_usec = since_usec;
+                *mask |= IMAGE_STATE_SINCE;
+        }
+}
+
 bool image_handle_event(struct image *image, enum image_event event, const char *reason) {
         short next = transitions[image->state][event];
         uint32_t mask = 0;
 
-        if (next != STAY) {
-                image->state = (enum image_state) next;
-                mask |= IMAGE_STATE;
-        }
+        if (next != STAY)
+                set_state(image, (enum image_state) next, 0, &mask);
         /* A reason belongs to a state; out of memory is none to keep the state back. */
         if (next != STAY || reason)
                 (void) set_string(&image->state_reason, reason ? reason : "", IMAGE_STATE_REASON, &mask);
@@ -193,12 +281,15 @@ static bool string_is_valid(const char *text) {
 
 static bool status_is_valid(const struct image_status *status) {
         if (!string_is_valid(status->state_reason) || !string_is_valid(status->image_name) ||
-                !string_is_valid(status->active_proxy))
+                !string_is_valid(status->active_proxy) || !string_is_valid(status->standby_proxy))
                 return false;
         if (status->uuid && *status->uuid && !device_uuid_is_valid(status->uuid))
                 return false;
-        if (status->n_proxies > IMAGE_PROXIES_MAX)
+        if (status->n_proxies > IMAGE_PROXIES_MAX || status->n_health > IMAGE_PROXIES_MAX)
                 return false;
+        for (size_t i = 0; i < status->n_health; i++)
+                if (!string_is_valid(status->health[i].address) || !string_is_valid(status->health[i].reason))
+                        return false;
         for (size_t i = 0; i < status->n_proxies; i++)
                 if (!string_is_valid(status->proxies[i].address) || !string_is_valid(status->proxies[i].state) ||
                         !string_is_valid(status->proxies[i].origin))
@@ -237,11 +328,24 @@ int image_apply_status(struct image *image, const struct image_status *status) {
                 mask |= IMAGE_PROXIES;
         }
 
-        if (worker_may_say(image, state) && image->state != state) {
-                image->state = state;
-                mask |= IMAGE_STATE;
-                if (!status->state_reason)
+        if ((status->mask & IMAGE_PROXY_HEALTH) &&
+                !health_equal(image->health, image->n_health, status->health, status->n_health)) {
+                struct image_health *copy;
+
+                r = health_copy(status->health, status->n_health, &copy);
+                if (r < 0)
+                        return r;
+                health_free(image->health, image->n_health);
+                image->health = copy;
+                image->n_health = status->n_health;
+                mask |= IMAGE_PROXY_HEALTH;
+        }
+
+        if (worker_may_say(image, state)) {
+                if (image->state != state && !status->state_reason)
                         r = set_string(&image->state_reason, "", IMAGE_STATE_REASON, &mask);
+                /* Where its word was not taken, its time is not either. */
+                set_state(image, state, state == status->state ? status->state_since_usec : 0, &mask);
         }
         if (r >= 0 && status->state_reason)
                 r = set_string(&image->state_reason, status->state_reason, IMAGE_STATE_REASON, &mask);
@@ -252,6 +356,17 @@ int image_apply_status(struct image *image, const struct image_status *status) {
         if (r >= 0 && status->active_proxy)
                 r = set_string(&image->active_proxy, status->active_proxy, IMAGE_ACTIVE_PROXY, &mask);
 
+        if (r >= 0 && status->standby_proxy)
+                r = set_string(&image->standby_proxy, status->standby_proxy, IMAGE_STANDBY_PROXY, &mask);
+
+        if ((status->mask & IMAGE_SESSIONS) && image->n_sessions != status->n_sessions) {
+                image->n_sessions = status->n_sessions;
+                mask |= IMAGE_SESSIONS;
+        }
+        if ((status->mask & IMAGE_MISSING_FEATURES) && image->missing_features != status->missing_features) {
+                image->missing_features = status->missing_features;
+                mask |= IMAGE_MISSING_FEATURES;
+        }
         if ((status->mask & IMAGE_SIZE) && image->size != status->size) {
                 image->size = status->size;
                 mask |= IMAGE_SIZE;
@@ -320,9 +435,27 @@ void image_forget_worker(struct image *image) {
                 image->n_proxies = 0;
                 mask |= IMAGE_PROXIES;
         }
+        if (image->n_health > 0) {
+                health_free(image->health, image->n_health);
+                image->health = NULL;
+                image->n_health = 0;
+                mask |= IMAGE_PROXY_HEALTH;
+        }
         if (image->size != 0) {
                 image->size = 0;
                 mask |= IMAGE_SIZE;
+        }
+        if (image->n_sessions != 0) {
+                image->n_sessions = 0;
+                mask |= IMAGE_SESSIONS;
+        }
+        if (image->missing_features != 0) {
+                image->missing_features = 0;
+                mask |= IMAGE_MISSING_FEATURES;
+        }
+        if (*image->standby_proxy) {
+                *image->standby_proxy = 0;
+                mask |= IMAGE_STANDBY_PROXY;
         }
         if (image->failovers != 0) {
                 image->failovers = 0;

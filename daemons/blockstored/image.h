@@ -13,6 +13,14 @@
 #define IMAGE_STRING_MAX  1024U /* bytes of any string that a worker sends */
 #define IMAGE_PROXIES_MAX 64U
 
+/* What a server can be unable to give; classic ones give none. Bits. */
+enum image_feature {
+        IMAGE_FEATURE_LEASE = 1U << 0,      /* one writer: another host is refused, or fenced by a takeover */
+        IMAGE_FEATURE_FENCE = 1U << 1,      /* a request of a lost connection cannot take effect later */
+        IMAGE_FEATURE_FLUSH = 1U << 2,      /* a flush reaches the disk */
+        IMAGE_FEATURE_DURABILITY = 1U << 3, /* the loss of what was not flushed is noticed and made good */
+};
+
 enum image_state {
         IMAGE_INACTIVE,
         IMAGE_ATTACHING,
@@ -53,6 +61,11 @@ enum image_property {
         IMAGE_CONFIGURED = 1U << 9,
         IMAGE_FAILOVERS = 1U << 10,
         IMAGE_FAILURE = 1U << 11,
+        IMAGE_STATE_SINCE = 1U << 12,
+        IMAGE_SESSIONS = 1U << 13,
+        IMAGE_STANDBY_PROXY = 1U << 14,
+        IMAGE_PROXY_HEALTH = 1U << 15,
+        IMAGE_MISSING_FEATURES = 1U << 16,
 };
 
 struct image_proxy {
@@ -61,32 +74,46 @@ struct image_proxy {
         uint64_t round_trip_usec;
 };
 
+struct image_health {
+        char *address, *reason; /* of the last failure; "" for none */
+        uint32_t failures;      /* since the last success */
+};
+
 struct image_counters {
-        uint64_t read_operations, write_operations, flush_operations, read_bytes, written_bytes, errors, latency_usec;
+        uint64_t read_operations, write_operations, flush_operations, read_bytes, written_bytes, errors, latency_usec,
+                retained_bytes;
         uint32_t in_flight;
 };
 
 /* What one Update said: only what is set in the mask, or not NULL, applies. Strings are borrowed. */
 struct image_status {
         enum image_state state; /* _IMAGE_STATE_INVALID: not said */
-        const char *state_reason, *image_name, *uuid, *active_proxy;
+        const char *state_reason, *image_name, *uuid, *active_proxy, *standby_proxy;
+        uint64_t state_since_usec; /* CLOCK_REALTIME; 0: not said */
         uint64_t size, failovers;
+        uint32_t n_sessions, missing_features;
         bool read_only;
         const struct image_proxy *proxies;
         size_t n_proxies;
-        uint32_t mask;                  /* IMAGE_SIZE, IMAGE_READ_ONLY, IMAGE_PROXIES, IMAGE_FAILOVERS */
+        const struct image_health *health;
+        size_t n_health;
+        uint32_t mask;                  /* of those that are neither strings nor states */
         struct image_counters counters; /* the whole, with what was not said as it was */
         enum failure failure;           /* FAILURE_NONE: not said */
 };
 
 struct image {
         char *name;
-        char *image_name, *uuid, *state_reason, *device, *active_proxy; /* "" for none, never NULL */
+        char *image_name, *uuid, *state_reason, *device, *active_proxy, *standby_proxy; /* "" for none, never NULL */
         uint64_t size, failovers;
+        uint32_t n_sessions, missing_features;
         bool read_only, configured, linked;
         enum image_state state;
+        uint64_t state_since_usec; /* CLOCK_REALTIME */
         struct image_proxy *proxies;
         size_t n_proxies;
+        struct image_health *health;
+        size_t n_health;
         struct image_counters counters;
         enum failure failure,
                 told_failure; /* why it has failed, or its worker gives up; what was last announced of it */
@@ -98,6 +125,10 @@ struct image {
 
 const char *image_state_to_string(enum image_state state);
 enum image_state image_state_from_string(const char *text);
+
+/* The name of one bit, NULL for none of them; 0 for a name that is not known. */
+const char *image_feature_to_string(enum image_feature feature);
+uint32_t image_feature_from_string(const char *text);
 
 /* name must be valid (image_local_name_is_valid()). */
 int image_new(const char *name, struct image **ret);

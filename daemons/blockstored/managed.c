@@ -14,10 +14,22 @@
 
 #define GONE_RETRY_USEC (10U * 1000U * 1000U)
 
+/* Each transition is one line in the journal. A worker logs its own, with more to say about them; ours are those that happen while none is linked, and the beginning. */
+static bool is_ours_to_log(const struct managed *managed) {
+        const struct image *image = managed->image;
+
+        if (image->state == IMAGE_ATTACHING)
+                return true;
+        /* A worker that gives up has logged why before it ended. */
+        if (image->state == IMAGE_FAILED && unit_state_is_worded(&managed->unit))
+                return false;
+        return !image->linked;
+}
+
 static void on_image_changed(struct image *image, uint32_t mask) {
         struct managed *managed = image->owner;
 
-        if (mask & IMAGE_STATE)
+        if ((mask & IMAGE_STATE) && is_ours_to_log(managed))
                 log_event(LOG_INFO,
                         LOG_FIELDS({ "IMAGE", image->name }, { "STATE", image_state_to_string(image->state) }),
                         "%s: %s%s%s", image->name, image_state_to_string(image->state),

@@ -93,3 +93,7 @@ enum failure unit_state_failure(const struct unit_state *state, const char *unit
                         unit);
         return failure;
 }
+
+bool unit_state_is_worded(const struct unit_state *state) {
+        return unit_state_is_failed(state) && in_table(state->exec_main_status);
+}

@@ -199,9 +199,70 @@ static int read_proxies(sd_bus_message *message, struct image_proxy *proxies, si
         return sd_bus_message_exit_container(message);
 }
 
+/* One a(sus), likewise. */
+static int read_health(sd_bus_message *message, struct image_health *health, size_t *ret_n) {
+        size_t n = 0;
+        int r;
+
+        r = sd_bus_message_enter_container(message, SD_BUS_TYPE_VARIANT, "a(sus)");
+        if (r >= 0)
+                r = sd_bus_message_enter_container(message, SD_BUS_TYPE_ARRAY, "(sus)");
+        while (r >= 0) {
+                const char *address, *reason;
+                uint32_t failures;
+
+                r = sd_bus_message_read(message, "(sus)", &address, &failures, &reason);
+                if (r <= 0)
+                        break;
+                if (n >= IMAGE_PROXIES_MAX)
+                        return -EINVAL;
+                health[n++] = (struct image_health){
+                        .address = (char *) address, .reason = (char *) reason, .failures = failures
+                };
+        }
+        if (r >= 0)
+                r = sd_bus_message_exit_container(message);
+        if (r < 0)
+                return r;
+
+        *ret_n = n;
+        return sd_bus_message_exit_container(message);
+}
+
+/* One as; a feature that is not known here is passed over. */
+static int read_features(sd_bus_message *message, uint32_t *ret) {
+        uint32_t features = 0;
+        int r;
+
+        r = sd_bus_message_enter_container(message, SD_BUS_TYPE_VARIANT, "as");
+        if (r >= 0)
+                r = sd_bus_message_enter_container(message, SD_BUS_TYPE_ARRAY, "s");
+        while (r >= 0) {
+                const char *name;
+
+                r = sd_bus_message_read(message, "s", &name);
+                if (r <= 0)
+                        break;
+                features |= image_feature_from_string(name);
+        }
+        if (r >= 0)
+                r = sd_bus_message_exit_container(message);
+        if (r < 0)
+                return r;
+
+        *ret = features;
+        return sd_bus_message_exit_container(message);
+}
+
+/* What the lists of one Update are read into. */
+struct status_lists {
+        struct image_proxy proxies[IMAGE_PROXIES_MAX];
+        struct image_health health[IMAGE_PROXIES_MAX];
+};
+
 /* Reads the variant of one key. A key that is not known is passed over, one of another type is refused. */
 static int read_key(
-        sd_bus_message *message, const char *key, struct image_status *status, struct image_proxy *proxies) {
+        sd_bus_message *message, const char *key, struct image_status *status, struct status_lists *lists) {
         struct image_counters *counters = &status->counters;
         const struct {
                 const char *key, *type;
@@ -212,6 +273,9 @@ static int read_key(
                 { "ImageName", "s", &status->image_name, 0 },
                 { "UUID", "s", &status->uuid, 0 },
                 { "ActiveProxy", "s", &status->active_proxy, 0 },
+                { "StandbyProxy", "s", &status->standby_proxy, 0 },
+                { "StateSince", "t", &status->state_since_usec, 0 },
+                { "Sessions", "u", &status->n_sessions, IMAGE_SESSIONS },
                 { "Size", "t", &status->size, IMAGE_SIZE },
                 { "Failovers", "t", &status->failovers, IMAGE_FAILOVERS },
                 { "ReadOperations", "t", &counters->read_operations, 0 },
@@ -222,6 +286,7 @@ static int read_key(
                 { "Errors", "t", &counters->errors, 0 },
                 { "LatencyUSec", "t", &counters->latency_usec, 0 },
                 { "InFlight", "u", &counters->in_flight, 0 },
+                { "RetainedBytes", "t", &counters->retained_bytes, 0 },
         };
         int r;
 
@@ -261,8 +326,17 @@ static int read_key(
         }
         if (strcmp(key, "Proxies") == 0) {
                 status->mask |= IMAGE_PROXIES;
-                status->proxies = proxies;
-                return read_proxies(message, proxies, &status->n_proxies);
+                status->proxies = lists->proxies;
+                return read_proxies(message, lists->proxies, &status->n_proxies);
+        }
+        if (strcmp(key, "ProxyHealth") == 0) {
+                status->mask |= IMAGE_PROXY_HEALTH;
+                status->health = lists->health;
+                return read_health(message, lists->health, &status->n_health);
+        }
+        if (strcmp(key, "MissingFeatures") == 0) {
+                status->mask |= IMAGE_MISSING_FEATURES;
+                return read_features(message, &status->missing_features);
         }
 
         return sd_bus_message_skip(message, "v");
@@ -271,7 +345,7 @@ static int read_key(
 static int method_update(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         struct worker_link *link = userdata;
         struct image_status status = { .state = _IMAGE_STATE_INVALID, .counters = link->counters };
-        struct image_proxy proxies[IMAGE_PROXIES_MAX];
+        struct status_lists lists;
         unsigned n = 0;
         int r;
 
@@ -289,7 +363,7 @@ static int method_update(sd_bus_message *message, void *userdata, sd_bus_error *
 
                 r = sd_bus_message_read(message, "s", &key);
                 if (r >= 0)
-                        r = ++n > STATUS_KEYS_MAX ? -EINVAL : read_key(message, key, &status, proxies);
+                        r = ++n > STATUS_KEYS_MAX ? -EINVAL : read_key(message, key, &status, &lists);
                 if (r >= 0)
                         r = sd_bus_message_exit_container(message);
         }

@@ -37,9 +37,10 @@ int supervisor_link_connect_device(
         struct supervisor_link *link, int kernel_fd, const struct attachment *attachment, uint16_t flags);
 int supervisor_link_disconnect_device(struct supervisor_link *link);
 
-/* Dropped silently while the link is down: up() is the time to show everything. attachment may be NULL. failure: FAILURE_NONE unless the worker is about to give up. state and reason override
- * those of status where they are not NULL. */
+/* Dropped silently while the link is down: up() is the time to show everything. attachment may be NULL. failure: FAILURE_NONE unless the worker is about to give up. state, since_usec (CLOCK_REALTIME)
+ * and reason are the worker's, which knows more than the I/O thread's in status. */
 void supervisor_link_update(struct supervisor_link *link, const struct engine_status *status,
-        const struct attachment *attachment, const char *state, const char *reason, enum failure failure);
+        const struct attachment *attachment, const char *state, uint64_t since_usec, const char *reason,
+        enum failure failure);
 /* Sends what is queued, for the end. */
 void supervisor_link_flush(struct supervisor_link *link);

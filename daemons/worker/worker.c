@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
@@ -20,6 +21,7 @@
 #include "log.h"
 #include "refuse.h"
 #include "supervisor-link.h"
+#include "transitions.h"
 #include "worker.h"
 
 #define STOP_TIMEOUT_USEC (10U * 1000U * 1000U)
@@ -44,23 +46,10 @@ struct worker {
         enum failure failure;
         char sentence[SENTENCE_MAX]; /* why it failed */
         char node[64];
+        struct transitions transitions;
         uint64_t started_usec;
         sd_event_source *extend_timer;
 };
-
-static void log_worker(struct worker *w, int priority, const char *state, const char *format, ...) _printf_(4, 5);
-static void log_worker(struct worker *w, int priority, const char *state, const char *format, ...) {
-        char text[SENTENCE_MAX];
-        va_list ap;
-
-        va_start(ap, format);
-        (void) vsnprintf(text, sizeof(text), format, ap);
-        va_end(ap);
-        log_event(priority,
-                LOG_FIELDS({ "IMAGE", w->name }, { "STATE", state },
-                        { "PROXY", w->status.active_proxy[0] ? w->status.active_proxy : NULL }),
-                "Image %s: %s", w->name, text);
-}
 
 static const char *state_of(const struct worker *w) {
         if (w->failure != FAILURE_NONE)
@@ -85,9 +74,35 @@ static const char *reason_of(const struct worker *w) {
         return "";
 }
 
-/* Tells systemd and the supervisor how things are. */
+static uint64_t realtime_usec(void) {
+        struct timespec now;
+
+        (void) clock_gettime(CLOCK_REALTIME, &now);
+        return (uint64_t) now.tv_sec * 1000000U + (uint64_t) now.tv_nsec / 1000U;
+}
+
+/* Each transition, and each failover, is one line in the journal; the supervisor logs only what happens while no worker is there to. */
+static void note(struct worker *w) {
+        struct transition transition;
+        char detail[160];
+
+        snprintf(detail, sizeof(detail), "%s%s%s%" PRIu64 " bytes%s", w->node[0] ? "as " : "", w->node,
+                w->node[0] ? ", " : "with ", w->known.size,
+                w->known.read_only || w->known.refuses_writes ? ", read-only" : "");
+        if (!transitions_observe(
+                    &w->transitions, state_of(w), reason_of(w), detail, &w->status, realtime_usec(), &transition))
+                return;
+        log_event(transition.priority,
+                LOG_FIELDS({ "IMAGE", w->name }, { "STATE", w->transitions.state },
+                        { "PROXY", transition.proxy[0] ? transition.proxy : NULL }),
+                "Image %s: %s", w->name, transition.message);
+}
+
+/* Tells the journal, systemd and the supervisor how things are. */
 static void show(struct worker *w) {
         const char *state = state_of(w), *reason = reason_of(w);
+
+        note(w);
 
         if (w->status.active_proxy[0] && w->failure == FAILURE_NONE)
                 (void) sd_notifyf(false, "STATUS=%s to %s, %" PRIu32 " request%s in flight%s%s", state,
@@ -97,8 +112,8 @@ static void show(struct worker *w) {
                 (void) sd_notifyf(false, "STATUS=%s%s%s", state, reason[0] ? ": " : "", reason);
 
         if (w->supervisor)
-                supervisor_link_update(
-                        w->supervisor, &w->status, w->attached ? &w->known : NULL, state, reason, w->failure);
+                supervisor_link_update(w->supervisor, &w->status, w->attached ? &w->known : NULL, state,
+                        w->transitions.since_usec, reason, w->failure);
 }
 
 static void finish(struct worker *w) {
@@ -124,7 +139,7 @@ static void fail(struct worker *w, enum failure failure, const char *format, ...
         va_start(ap, format);
         (void) vsnprintf(w->sentence, sizeof(w->sentence), format, ap);
         va_end(ap);
-        log_worker(w, LOG_ERR, "failed", "%s", w->sentence);
+        note(w);
 }
 
 /* Ends the worker for a reason that a user is told. Before the engine runs it ends at once. */
@@ -140,9 +155,6 @@ static void become_ready(struct worker *w) {
         if (!w->ready) {
                 w->ready = true;
                 w->extend_timer = sd_event_source_disable_unref(w->extend_timer);
-                log_worker(w, LOG_INFO, "attached", "attached%s%s%s%s, %" PRIu64 " bytes%s.",
-                        w->status.active_proxy[0] ? " to " : "", w->status.active_proxy, w->node[0] ? " as " : "",
-                        w->node, w->known.size, w->known.read_only || w->known.refuses_writes ? ", read-only" : "");
                 (void) sd_notify(false, "READY=1");
         }
         show(w);
@@ -167,14 +179,8 @@ static void on_attached(void *userdata, const struct attachment *attachment) {
 
 static void on_status(void *userdata, const struct engine_status *status) {
         struct worker *w = userdata;
-        enum pool_state before = w->status.state;
-        uint64_t failovers = w->status.failovers;
 
         w->status = *status;
-        if (status->failovers > failovers && status->state == POOL_ATTACHED)
-                log_worker(w, LOG_NOTICE, "attached", "I/O goes on, through %s.", status->active_proxy);
-        else if (status->state != before && status->state == POOL_RECONNECTING)
-                log_worker(w, LOG_WARNING, "reconnecting", "The proxy was lost; I/O waits. %s", status->reason);
         show(w);
 }
 
@@ -375,8 +381,8 @@ static int start(struct worker *w) {
 
         r = attachment_load(&w->attachment, state_directory);
         if (r < 0)
-                log_worker(w, LOG_WARNING, "attaching", "The former attachment cannot be read (%s); attaching anew.",
-                        strerror(-r));
+                log_event(LOG_WARNING, LOG_FIELDS({ "IMAGE", w->name }, { "STATE", "attaching" }),
+                        "Image %s: The former attachment cannot be read (%s); attaching anew.", w->name, strerror(-r));
 
         r = engine_new(&w->engine, w->event, &settings, &engine_events, w);
         if (r == -ENOSYS || r == -EPERM || r == -EACCES) {

@@ -85,10 +85,10 @@ static void reasons(void) {
         struct image *image = new_image();
 
         image_handle_event(image, IMAGE_EVENT_START, NULL);
-        ASSERT_EQ(announced, IMAGE_STATE);
+        ASSERT_EQ(announced, IMAGE_STATE | IMAGE_STATE_SINCE);
         announced = 0;
         ASSERT_TRUE(image_fail(image, FAILURE_NO_PROXY, "no proxy answers"));
-        ASSERT_EQ(announced, IMAGE_STATE | IMAGE_STATE_REASON | IMAGE_FAILURE);
+        ASSERT_EQ(announced, IMAGE_STATE | IMAGE_STATE_SINCE | IMAGE_STATE_REASON | IMAGE_FAILURE);
         ASSERT_EQ(image_shown_failure(image), FAILURE_NO_PROXY);
         announced = 0;
         /* The same again is no news. */
@@ -96,7 +96,7 @@ static void reasons(void) {
         ASSERT_EQ(announced, 0U);
         /* A new state takes the old reason along. */
         image_handle_event(image, IMAGE_EVENT_START, NULL);
-        ASSERT_EQ(announced, IMAGE_STATE | IMAGE_STATE_REASON | IMAGE_FAILURE);
+        ASSERT_EQ(announced, IMAGE_STATE | IMAGE_STATE_SINCE | IMAGE_STATE_REASON | IMAGE_FAILURE);
         ASSERT_STREQ(image->state_reason, "");
         ASSERT_EQ(image_shown_failure(image), FAILURE_NONE);
         image_free(image);
@@ -124,7 +124,7 @@ static void statuses(void) {
         status.counters.read_bytes = 7;
         n_announced = 0;
         ASSERT_OK(image_apply_status(image, &status));
-        ASSERT_EQ(announced, IMAGE_STATE | IMAGE_UUID | IMAGE_SIZE | IMAGE_PROXIES);
+        ASSERT_EQ(announced, IMAGE_STATE | IMAGE_STATE_SINCE | IMAGE_UUID | IMAGE_SIZE | IMAGE_PROXIES);
         ASSERT_EQ(n_announced, 1U);
         ASSERT_EQ(image->counters.read_bytes, 7U);
 
@@ -238,5 +238,92 @@ static void configuration(void) {
         image_free(image);
 }
 
-TEST_MAIN(TEST(names), TEST(fresh), TEST(life), TEST(reasons), TEST(statuses), TEST(limits_of_a_worker),
-        TEST(configuration));
+static void since(void) {
+        struct image_status status = nothing_said();
+        struct image *image = new_image();
+
+        image_handle_event(image, IMAGE_EVENT_LINKED, NULL);
+        status.state = IMAGE_PARKED;
+        status.state_since_usec = 1700000000000000;
+        status.state_reason = "127.0.0.1:11417: connection refused.";
+        announced = 0;
+        ASSERT_OK(image_apply_status(image, &status));
+        ASSERT_EQ(announced, IMAGE_STATE | IMAGE_STATE_SINCE | IMAGE_STATE_REASON);
+        ASSERT_EQ(image->state_since_usec, UINT64_C(1700000000000000));
+
+        /* A supervisor that was restarted learns what it was. */
+        status.state_since_usec++;
+        announced = 0;
+        ASSERT_OK(image_apply_status(image, &status));
+        ASSERT_EQ(announced, IMAGE_STATE_SINCE);
+        announced = 0;
+        ASSERT_OK(image_apply_status(image, &status));
+        ASSERT_EQ(announced, 0U);
+
+        /* Without a time of the worker's it is now, and so it is where the supervisor itself decides. */
+        status.state = IMAGE_ATTACHED;
+        status.state_since_usec = 0;
+        ASSERT_OK(image_apply_status(image, &status));
+        ASSERT_TRUE(image->state_since_usec > UINT64_C(1700000000000001));
+        status.state_since_usec = 5;
+        ASSERT_OK(image_apply_status(image, &status));
+        image_handle_event(image, IMAGE_EVENT_LINK_LOST, NULL);
+        ASSERT_EQ(image->state, IMAGE_RECONNECTING);
+        ASSERT_TRUE(image->state_since_usec > 5);
+
+        /* A restarted worker "attaches", while who uses the device has been waiting since before. */
+        ASSERT_OK(image_set_device(image, "/dev/nbd0"));
+        image->state_since_usec = 7;
+        status.state = IMAGE_ATTACHING;
+        status.state_since_usec = 9;
+        ASSERT_OK(image_apply_status(image, &status));
+        ASSERT_EQ(image->state, IMAGE_RECONNECTING);
+        ASSERT_EQ(image->state_since_usec, 7U);
+        image_free(image);
+}
+
+static void failover(void) {
+        struct image_health health[] = {
+                { .address = (char *) "127.0.0.1:11417", .reason = (char *) "connection refused", .failures = 3 },
+                { .address = (char *) "127.0.0.1:11418", .reason = (char *) "" },
+        };
+        struct image_status status = nothing_said();
+        struct image *image = new_image();
+
+        image_handle_event(image, IMAGE_EVENT_LINKED, NULL);
+        status.health = health;
+        status.n_health = 2;
+        status.standby_proxy = "127.0.0.1:11418";
+        status.n_sessions = 4;
+        status.missing_features = IMAGE_FEATURE_FENCE | IMAGE_FEATURE_DURABILITY;
+        status.counters.retained_bytes = 4096;
+        status.mask = IMAGE_PROXY_HEALTH | IMAGE_SESSIONS | IMAGE_MISSING_FEATURES;
+        announced = 0;
+        ASSERT_OK(image_apply_status(image, &status));
+        ASSERT_EQ(announced, IMAGE_PROXY_HEALTH | IMAGE_SESSIONS | IMAGE_MISSING_FEATURES | IMAGE_STANDBY_PROXY);
+        ASSERT_EQ(image->counters.retained_bytes, 4096U);
+        announced = 0;
+        status.counters.retained_bytes = 8192;
+        ASSERT_OK(image_apply_status(image, &status));
+        ASSERT_EQ(announced, 0U);
+
+        health[0].reason = (char *) "no answer";
+        ASSERT_OK(image_apply_status(image, &status));
+        ASSERT_EQ(announced, IMAGE_PROXY_HEALTH);
+        ASSERT_STREQ(image->health[0].reason, "no answer");
+
+        announced = 0;
+        image_forget_worker(image);
+        ASSERT_EQ(announced, IMAGE_PROXY_HEALTH | IMAGE_SESSIONS | IMAGE_MISSING_FEATURES | IMAGE_STANDBY_PROXY);
+        image_free(image);
+}
+
+static void features(void) {
+        for (uint32_t bit = 1; bit <= IMAGE_FEATURE_DURABILITY; bit <<= 1)
+                ASSERT_EQ(image_feature_from_string(image_feature_to_string((enum image_feature) bit)), bit);
+        ASSERT_EQ(image_feature_from_string("levitation"), 0U);
+        ASSERT_TRUE(!image_feature_to_string((enum image_feature)(1U << 20)));
+}
+
+TEST_MAIN(TEST(names), TEST(fresh), TEST(life), TEST(reasons), TEST(statuses), TEST(since), TEST(failover),
+        TEST(features), TEST(limits_of_a_worker), TEST(configuration));
