@@ -280,8 +280,10 @@ static void session_answered(struct session *s, struct request *request, int err
                 insert_in_order(&pool->delayed, request);
                 if (!pool->retry_timer.armed)
                         ring_timer_set(&pool->retry_timer, RETRY_USEC);
-        } else
+        } else {
+                proxy_served(s->proxy);
                 request->done(request, error);
+        }
 
         pump(pool);
         step_stop(pool);
@@ -353,7 +355,7 @@ static void connect_next(struct pool *pool) {
         if (pool->session || pool->state == POOL_STOPPING || pool->state == POOL_FAILED)
                 return;
 
-        proxy = proxies_choose(pool->proxies, now, &when);
+        proxy = proxies_choose(pool->proxies, now, NULL, &when);
         if (!proxy) {
                 if (when != UINT64_MAX)
                         ring_timer_set(&pool->connect_timer, when - now);

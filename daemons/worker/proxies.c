@@ -1,5 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+/* Entries are never moved, for sessions point to them. An announced one that is named no more is only marked; when nobody uses it, its place may be given to another. So no list, however
+ * long or however often changed, takes away what is configured, and none fills the table for good.
+ *
+ * Two times hold back a proxy that drains: the ordinary back-off, and a longer rest that counts only while there is somebody else to ask. When all proxies are
+ * restarted one after the other, the last to drain finds the first one running again, and we must not sit out its rest before we see that. */
+
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,13 +14,19 @@
 #include "config.h"
 #include "proxies.h"
 
-/* Entries are never moved or removed: sessions point to them. One that is no longer announced is only left out of the choice. */
+/* Differences in latency below these are chance. */
+#define LATENCY_FACTOR   2U
+#define LATENCY_MIN_USEC 1000U
+
+/* A new measurement counts for an eighth, as in TCP (RFC 6298). */
+#define LATENCY_WEIGHT 8U
+
 struct proxies {
         uint64_t random;
-        size_t n;
+        size_t n, n_announced;
         struct entry {
                 struct proxy proxy;
-                bool gone;
+                bool gone; /* announced once, and named no more */
         } entries[IVBS_PROXIES_MAX];
 };
 
@@ -21,12 +34,22 @@ const char *proxy_state_to_string(enum proxy_state state) {
         static const char *const names[_PROXY_STATE_MAX] = {
                 [PROXY_UNKNOWN] = "unknown",
                 [PROXY_ACTIVE] = "active",
+                [PROXY_STANDBY] = "standby",
                 [PROXY_REACHABLE] = "reachable",
                 [PROXY_UNREACHABLE] = "unreachable",
                 [PROXY_REFUSED] = "refused",
+                [PROXY_DRAINING] = "draining",
         };
 
         return (unsigned) state < _PROXY_STATE_MAX ? names[state] : "unknown";
+}
+
+static bool is_in_use(const struct proxy *p) {
+        return p->n_users > 0 || p->state == PROXY_ACTIVE || p->state == PROXY_STANDBY;
+}
+
+static bool is_forgotten(const struct entry *e) {
+        return e->gone && !is_in_use(&e->proxy);
 }
 
 static struct entry *find(struct proxies *proxies, const char *address) {
@@ -36,16 +59,31 @@ static struct entry *find(struct proxies *proxies, const char *address) {
         return NULL;
 }
 
-static struct entry *add(struct proxies *proxies, const char *address, uint16_t priority, bool announced) {
-        struct entry *e;
+static struct entry *find_forgotten(struct proxies *proxies) {
+        for (size_t i = 0; i < proxies->n; i++)
+                if (is_forgotten(proxies->entries + i))
+                        return proxies->entries + i;
+        return NULL;
+}
 
-        if (proxies->n == IVBS_PROXIES_MAX || strlen(address) > IVBS_PROXY_ADDRESS_MAX)
+static struct entry *add(struct proxies *proxies, const char *address, uint16_t priority, bool announced) {
+        struct entry *e = NULL;
+
+        if (strlen(address) > IVBS_PROXY_ADDRESS_MAX)
                 return NULL;
 
-        e = proxies->entries + proxies->n++;
+        if (proxies->n < IVBS_PROXIES_MAX && (!announced || proxies->n_announced < PROXIES_ANNOUNCED_MAX)) {
+                e = proxies->entries + proxies->n++;
+                if (announced)
+                        proxies->n_announced++;
+        } else if (announced)
+                e = find_forgotten(proxies);
+        if (!e)
+                return NULL;
+
+        proxy_forget_ticket(&e->proxy);
+        *e = (struct entry){ .proxy = { .priority = priority, .announced = announced } };
         strcpy(e->proxy.address, address);
-        e->proxy.priority = priority;
-        e->proxy.announced = announced;
         return e;
 }
 
@@ -66,28 +104,51 @@ int proxies_new(struct proxies **ret, const struct proxy_address *configured, si
 }
 
 struct proxies *proxies_free(struct proxies *proxies) {
+        if (!proxies)
+                return NULL;
+
+        for (size_t i = 0; i < proxies->n; i++) {
+                assert(proxies->entries[i].proxy.n_users == 0);
+                proxy_forget_ticket(&proxies->entries[i].proxy);
+        }
         free(proxies);
         return NULL;
 }
 
-static bool is_better(const struct proxy *a, const struct proxy *b) {
-        if (a->priority != b->priority)
-                return a->priority < b->priority;
-        return a->failures < b->failures;
+static bool is_clearly_faster(const struct proxy *a, const struct proxy *b) {
+        return a->round_trip_usec > 0 && a->round_trip_usec * LATENCY_FACTOR < b->round_trip_usec &&
+               b->round_trip_usec - a->round_trip_usec > LATENCY_MIN_USEC;
 }
 
-struct proxy *proxies_choose(struct proxies *proxies, uint64_t now_usec, uint64_t *ret_when_usec) {
+static bool is_better(const struct proxy *a, const struct proxy *b) {
+        bool a_drains = a->state == PROXY_DRAINING, b_drains = b->state == PROXY_DRAINING;
+
+        if (a_drains != b_drains)
+                return b_drains;
+        if (a->priority != b->priority)
+                return a->priority < b->priority;
+        if (a->failures != b->failures)
+                return a->failures < b->failures;
+        return is_clearly_faster(a, b);
+}
+
+/* patient: a draining one may have its rest. */
+static struct proxy *choose(struct proxies *proxies, uint64_t now_usec, const struct proxy *except, bool patient,
+        uint64_t *ret_when_usec) {
         struct proxy *best = NULL;
         uint64_t when = UINT64_MAX;
 
         for (size_t i = 0; i < proxies->n; i++) {
                 struct proxy *p = &proxies->entries[i].proxy;
+                uint64_t not_before = p->not_before_usec;
 
-                if (proxies->entries[i].gone)
+                if (proxies->entries[i].gone || p == except)
                         continue;
-                if (p->not_before_usec > now_usec) {
-                        if (p->not_before_usec < when)
-                                when = p->not_before_usec;
+                if (patient && p->state == PROXY_DRAINING && p->drain_until_usec > not_before)
+                        not_before = p->drain_until_usec;
+                if (not_before > now_usec) {
+                        if (not_before < when)
+                                when = not_before;
                         continue;
                 }
                 if (!best || is_better(p, best))
@@ -99,49 +160,96 @@ struct proxy *proxies_choose(struct proxies *proxies, uint64_t now_usec, uint64_
         return best;
 }
 
-bool proxies_merge(struct proxies *proxies, const struct ivbs_proxy *announced, size_t n) {
+struct proxy *proxies_choose(
+        struct proxies *proxies, uint64_t now_usec, const struct proxy *except, uint64_t *ret_when_usec) {
+        struct proxy *p = choose(proxies, now_usec, except, true, ret_when_usec);
+
+        return p || except ? p : choose(proxies, now_usec, NULL, false, ret_when_usec);
+}
+
+/* Those that are in the list already: takes over what is said of them, and forgets whom nobody names. */
+static bool update(struct proxies *proxies, char *const *addresses, const struct ivbs_proxy *announced, size_t n) {
         bool named[IVBS_PROXIES_MAX] = {};
         bool changed = false;
 
         for (size_t i = 0; i < n; i++) {
-                _cleanup_free_ char *address = NULL;
-                struct entry *e;
+                struct entry *e = addresses[i] ? find(proxies, addresses[i]) : NULL;
 
-                if (address_normalise(announced[i].address, &address) < 0)
+                if (!e || named[e - proxies->entries])
                         continue;
 
-                e = find(proxies, address);
-                if (e && named[e - proxies->entries])
-                        continue; /* the first mention counts */
-                if (!e) {
-                        e = add(proxies, address, announced[i].priority, true);
-                        if (!e)
-                                continue;
-                        changed = true;
-                } else if (e->proxy.announced && (e->gone || e->proxy.priority != announced[i].priority)) {
+                named[e - proxies->entries] = true;
+                if (e->proxy.announced && (e->gone || e->proxy.priority != announced[i].priority)) {
                         e->gone = false;
                         e->proxy.priority = announced[i].priority;
                         changed = true;
                 }
-                named[e - proxies->entries] = true;
         }
 
         for (size_t i = 0; i < proxies->n; i++) {
                 struct entry *e = proxies->entries + i;
 
-                if (e->proxy.announced && !e->gone && !named[i] && e->proxy.state != PROXY_ACTIVE)
+                if (e->proxy.announced && !e->gone && !named[i] && !is_in_use(&e->proxy))
                         e->gone = changed = true;
         }
-
         return changed;
+}
+
+bool proxies_merge(struct proxies *proxies, const struct ivbs_proxy *announced, size_t n) {
+        char *addresses[IVBS_PROXIES_MAX] = {};
+        bool changed;
+
+        /* No more than a list may have: each entry is compared with all. */
+        if (n > ELEMENTSOF(addresses))
+                n = ELEMENTSOF(addresses);
+
+        for (size_t i = 0; i < n; i++)
+                if (address_normalise(announced[i].address, &addresses[i]) < 0)
+                        addresses[i] = NULL;
+
+        changed = update(proxies, addresses, announced, n);
+        for (size_t i = 0; i < n; i++) {
+                if (addresses[i] && !find(proxies, addresses[i]) &&
+                        add(proxies, addresses[i], announced[i].priority, true))
+                        changed = true;
+                free(addresses[i]);
+        }
+        return changed;
+}
+
+struct proxy *proxy_ref(struct proxy *proxy) {
+        proxy->n_users++;
+        return proxy;
+}
+
+struct proxy *proxy_unref(struct proxy *proxy) {
+        if (proxy) {
+                assert(proxy->n_users > 0);
+                proxy->n_users--;
+        }
+        return NULL;
 }
 
 void proxy_succeeded(struct proxy *proxy, uint64_t round_trip_usec) {
         proxy->state = PROXY_ACTIVE;
-        proxy->failures = 0;
         proxy->not_before_usec = 0;
-        proxy->round_trip_usec = round_trip_usec;
         proxy->reason[0] = 0;
+        proxy_measured(proxy, round_trip_usec);
+}
+
+void proxy_served(struct proxy *proxy) {
+        proxy->failures = 0;
+}
+
+void proxy_measured(struct proxy *proxy, uint64_t round_trip_usec) {
+        if (round_trip_usec == 0)
+                return;
+
+        if (proxy->round_trip_usec == 0)
+                proxy->round_trip_usec = round_trip_usec;
+        else
+                proxy->round_trip_usec =
+                        (proxy->round_trip_usec * (LATENCY_WEIGHT - 1) + round_trip_usec) / LATENCY_WEIGHT;
 }
 
 /* xorshift: jitter needs no secrecy. */
@@ -154,30 +262,59 @@ static uint64_t next_random(struct proxies *proxies) {
         return proxies->random = x;
 }
 
+static uint64_t with_jitter(struct proxies *proxies, uint64_t wait_usec) {
+        return wait_usec - next_random(proxies) % (wait_usec / 4);
+}
+
 void proxy_failed(
         struct proxies *proxies, struct proxy *proxy, uint64_t now_usec, enum proxy_state state, const char *reason) {
         uint64_t wait = PROXY_BACKOFF_MAX_USEC;
+
+        if (state == PROXY_DRAINING && (proxy->state != PROXY_DRAINING || proxy->drain_until_usec <= now_usec))
+                proxy->drain_until_usec = now_usec + with_jitter(proxies, PROXY_BACKOFF_MAX_USEC);
+        proxy->state = state;
+        snprintf(proxy->reason, sizeof(proxy->reason), "%s", reason);
+        if (proxy->not_before_usec > now_usec)
+                return;
 
         if (proxy->failures < 7)
                 wait = (uint64_t) PROXY_BACKOFF_MIN_USEC << proxy->failures;
         if (wait > PROXY_BACKOFF_MAX_USEC)
                 wait = PROXY_BACKOFF_MAX_USEC;
-        wait -= next_random(proxies) % (wait / 4);
 
-        proxy->state = state;
         proxy->failures++;
-        proxy->not_before_usec = now_usec + wait;
-        strncpy(proxy->reason, reason, sizeof(proxy->reason) - 1);
+        proxy->not_before_usec = now_usec + with_jitter(proxies, wait);
+}
+
+void proxy_set_ticket(struct proxy *proxy, const uint8_t *ticket, size_t n) {
+        proxy_forget_ticket(proxy);
+        if (n > sizeof(proxy->ticket))
+                return;
+
+        memcpy(proxy->ticket, ticket, n);
+        proxy->n_ticket = n;
+}
+
+void proxy_forget_ticket(struct proxy *proxy) {
+        explicit_bzero(proxy->ticket, sizeof(proxy->ticket));
+        proxy->n_ticket = 0;
 }
 
 size_t proxies_count(const struct proxies *proxies) {
-        return proxies->n;
-}
+        size_t n = 0;
 
-const struct proxy *proxies_get(const struct proxies *proxies, size_t i) {
-        return &proxies->entries[i].proxy;
+        for (size_t i = 0; i < proxies->n; i++)
+                n += !is_forgotten(proxies->entries + i);
+        return n;
 }
 
 struct proxy *proxies_get_writable(struct proxies *proxies, size_t i) {
-        return &proxies->entries[i].proxy;
+        for (size_t k = 0; k < proxies->n; k++)
+                if (!is_forgotten(proxies->entries + k) && i-- == 0)
+                        return &proxies->entries[k].proxy;
+        abort();
+}
+
+const struct proxy *proxies_get(const struct proxies *proxies, size_t i) {
+        return proxies_get_writable((struct proxies *) proxies, i);
 }

@@ -26,6 +26,7 @@ static void release(struct survey *survey) {
 
 static void on_ready(struct session *s) {
         proxy_succeeded(s->proxy, ring_now_usec(s->ring) - s->started_usec);
+        proxy_served(s->proxy); /* nothing more is asked of it */
         s->proxy->state = PROXY_REACHABLE;
         session_close(s, SESSION_LOST, FAILURE_NONE, "surveyed");
 }
