@@ -5,6 +5,7 @@
  */
 
 #include <stdbool.h>
+#include <string.h>
 #include <sys/queue.h>
 
 #include "attachment.h"
@@ -16,10 +17,10 @@
 #include "store.h"
 #include "users.h"
 
-/* What HELLO can be granted. Not FENCE and DURABILITY: those are promises that need more than one proxy's word. */
+/* What HELLO can be granted. */
 #define PROXY_CAPS                                                                                                  \
         (IVBS_CAP_FLUSH | IVBS_CAP_FUA | IVBS_CAP_TRIM | IVBS_CAP_WRITE_ZEROES | IVBS_CAP_IMAGES | IVBS_CAP_LEASE | \
-                IVBS_CAP_NOTICE)
+                IVBS_CAP_FENCE | IVBS_CAP_DURABILITY | IVBS_CAP_NOTICE)
 
 struct client;
 struct request;
@@ -35,7 +36,7 @@ struct proxy {
         struct jobs *store_jobs; /* the store's thread */
         struct jobs *login_jobs; /* slow hashes keep only each other waiting */
         struct buffers *buffers;
-        sd_id128_t boot_id, instance_id;
+        sd_id128_t instance_id;
         bool draining;
         struct client_list clients;
 
@@ -51,3 +52,14 @@ struct proxy {
         /* The users file has changed. Takes users. */
         void (*users_changed)(struct proxy *proxy, struct users *users);
 };
+
+/* What a flush that succeeds now holds under. */
+static inline void proxy_get_identity(const struct proxy *proxy, struct ivbs_identity *ret) {
+        struct store_identity identity;
+
+        proxy->store->ops->get_identity(proxy->store, &identity);
+        *ret = (struct ivbs_identity){ .mount_instance = identity.mount_instance,
+                .error_epoch = identity.error_epoch };
+        memcpy(ret->boot_id, identity.boot_id.bytes, IVBS_UUID_SIZE);
+        memcpy(ret->store_uuid, identity.uuid.bytes, IVBS_UUID_SIZE);
+}

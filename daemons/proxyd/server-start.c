@@ -153,14 +153,14 @@ static int open_store(struct server *server, enum failure *ret_failure, char **r
         return images_new(&proxy->images, proxy->store, proxy->store_jobs);
 }
 
-/* One descriptor a client and two an image, besides our own. */
+/* One descriptor a client and four an image, besides our own. */
 static void raise_limits(const struct settings *settings) {
         struct rlimit limit;
 
         if (getrlimit(RLIMIT_NOFILE, &limit) >= 0) {
                 limit.rlim_cur = limit.rlim_max;
                 (void) setrlimit(RLIMIT_NOFILE, &limit);
-                if (limit.rlim_cur < (rlim_t) settings->clients_max * 3 + 64)
+                if (limit.rlim_cur < (rlim_t) settings->clients_max * 5 + 64)
                         log_event(LOG_WARNING, NULL,
                                 "The limit of %ju open files is low for clients-max %u: raise LimitNOFILE= of the "
                                 "unit",
@@ -218,9 +218,7 @@ int server_new(struct server **ret, const char *config_path, enum failure *ret_f
         raise_limits(server->settings);
 
         *ret_failure = FAILURE_SYSTEM;
-        r = sd_id128_get_boot(&proxy->boot_id);
-        if (r >= 0)
-                r = sd_id128_randomize(&proxy->instance_id);
+        r = sd_id128_randomize(&proxy->instance_id);
         if (r < 0)
                 return r;
         r = start_ring(server, ret_failure, ret_message);

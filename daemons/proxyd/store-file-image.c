@@ -17,6 +17,7 @@ struct store_image *store_file_close_image(struct store_image *i) {
                 return NULL;
 
         store_file_unwatch(image);
+        store_file_sync_close(image);
         safe_close(image->data_fd);
         safe_close(image->directory_fd);
         free(image->name);
@@ -52,7 +53,7 @@ int store_file_open_image(struct store *s, const char *name, struct store_image 
                 return -ENOMEM;
         *image = (struct file_image){ .image.store = s, .directory_fd = -EBADF, .data_fd = -EBADF };
         owned = &image->image;
-        store_file_image_io_init(image);
+        store_file_sync_init(image);
         image->name = strdup(name);
         if (!image->name)
                 return -ENOMEM;
@@ -71,6 +72,10 @@ int store_file_open_image(struct store *s, const char *name, struct store_image 
                 store->how.complain(name, "The image's data is shorter than its record says");
                 return -EUCLEAN;
         }
+
+        r = store_file_sync_open(image);
+        if (r < 0)
+                return r;
 
         image->image.uuid = record.uuid;
         image->image.size = record.size;

@@ -164,6 +164,9 @@ static int load_or_make(struct file_store *store, char **ret_message) {
         sd_id128_t machine_id;
         int r;
 
+        r = sd_id128_get_boot(&store->boot_id);
+        if (r < 0)
+                return refuse(ret_message, r, "Cannot read this machine's boot id: %s", strerror(-r));
         r = sd_id128_get_machine_app_specific(STORE_APP_ID, &machine_id);
         if (r < 0)
                 return refuse(ret_message, r,
@@ -188,19 +191,6 @@ static int load_or_make(struct file_store *store, char **ret_message) {
 
         store->uuid = record.uuid;
         store->error_epoch = record.error_epoch;
-        return 0;
-}
-
-/* A number that changes when the file system was mounted anew. */
-static uint64_t mount_instance(int fd) {
-        struct statx stx;
-
-#ifdef STATX_MNT_ID_UNIQUE
-        if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID_UNIQUE, &stx) >= 0 && (stx.stx_mask & STATX_MNT_ID_UNIQUE))
-                return stx.stx_mnt_id;
-#endif
-        if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &stx) >= 0 && (stx.stx_mask & STATX_MNT_ID))
-                return stx.stx_mnt_id;
         return 0;
 }
 
@@ -234,7 +224,7 @@ static int file_open(const struct store_how *how, struct store **ret, char **ret
         pthread_mutex_init(&store->mutex, NULL);
         TAILQ_INIT(&store->images);
         owned = &store->store;
-        store_file_io_init(store);
+        store_file_epoch_init(store);
         store->path = strdup(how->path);
         if (!store->path)
                 return -ENOMEM;
@@ -265,7 +255,7 @@ static int file_open(const struct store_how *how, struct store **ret, char **ret
         if (r < 0)
                 return refuse_access("tidy", store->path, r, ret_message);
 
-        store->mount_instance = mount_instance(store->fd);
+        store->mount_instance = store_file_mount_instance(store->fd);
         if (how->ring && how->record_changed) {
                 r = store_file_watch_start(store);
                 if (r < 0)
@@ -281,9 +271,10 @@ static void file_get_identity(const struct store *s, struct store_identity *ret)
         const struct file_store *store = (const struct file_store *) s;
 
         *ret = (struct store_identity){
+                .boot_id = store->boot_id,
                 .uuid = store->uuid,
                 .mount_instance = store->mount_instance,
-                .error_epoch = store->error_epoch,
+                .error_epoch = atomic_load(&store->error_epoch),
         };
 }
 

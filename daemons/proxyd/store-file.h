@@ -4,6 +4,7 @@
 /* What the files of the file store share; nobody else includes this. */
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "store-file-record.h"
 #include "store.h"
@@ -15,9 +16,9 @@ struct file_store {
         struct store_how how;
         char *path;
         int fd, images_fd;
-        sd_id128_t uuid;
+        sd_id128_t uuid, boot_id;
         uint64_t mount_instance;
-        uint64_t error_epoch;
+        _Atomic uint64_t error_epoch; /* only grows; raised on the ring's thread, read anew on the store's */
 
         /* See store-file-watch.c. */
         pthread_mutex_t mutex;
@@ -26,13 +27,23 @@ struct file_store {
         struct ring_op watch_op;
         uint8_t watch_buffer[4096];
 
-        /* Raising the error epoch, see store-file-io.c. */
+        /* Raising the error epoch, see store-file-epoch.c. */
         struct job epoch_job;
         bool raising;                         /* the job is under way */
         bool epoch_unrecorded;                /* the last try could not be stored */
         int epoch_result;                     /* of the job */
         uint64_t epoch_raised;                /* to what */
         struct store_io_list failing, failed; /* answered by the job at work; by the next one */
+};
+
+/* Gathered syncs of an image, see store-file-sync.c. */
+struct file_sync {
+        struct file_store *store;
+        struct ring_op op;
+        int fd;
+        bool running;
+        uint64_t from, to;                     /* bytes that the one under way covers */
+        struct store_io_list covered, waiting; /* by the one under way; for the next one */
 };
 
 struct file_image {
@@ -42,11 +53,7 @@ struct file_image {
         int watch;
         bool listed;
         TAILQ_ENTRY(file_image) entry;
-
-        struct ring_op sync_op;
-        struct store_io_list syncing, to_sync; /* covered by the fdatasync() under way; by the next one */
-        bool sync_running;
-        bool sync_doubtful; /* a durable write failed while an fdatasync() was under way */
+        struct file_sync flushes, durable_writes;
 };
 
 static inline struct file_store *FILE_STORE(struct store *store) {
@@ -57,9 +64,25 @@ static inline struct file_image *FILE_IMAGE(struct store_image *image) {
         return (struct file_image *) image;
 }
 
-void store_file_io_init(struct file_store *store);
-void store_file_image_io_init(struct file_image *image);
+/* store-file-io.c */
 void store_file_submit(struct store_io *io);
+
+/* store-file-sync.c. Open needs data_fd, and returns 0 or a negative errno: -ESTALE, the name leads to another file. */
+void store_file_sync_init(struct file_image *image);
+int store_file_sync_open(struct file_image *image);
+void store_file_sync_close(struct file_image *image);
+/* What io has written, or for a flush everything, becomes durable; then done(). */
+void store_file_sync(struct store_io *io);
+
+/* store-file-epoch.c */
+void store_file_epoch_init(struct file_store *store);
+/* The sync that was to cover io is over: notes a failure before it is answered. On the ring's thread. */
+void store_file_sync_ended(struct store_io *io, int error);
+/* Blocks. Another proxy of the store may have raised it: to be called when an image is taken over from one. */
+int store_file_load_epoch(struct file_store *store);
+
+/* store-file-mount.c. 0: not known. */
+uint64_t store_file_mount_instance(int fd);
 
 /* store-file-create.c: what changes the directory of images. */
 int store_file_create(struct store *store, const char *name, uint64_t size, sd_id128_t *ret_uuid);

@@ -50,6 +50,7 @@ struct store_io {
         struct ring_op op;
         uint64_t progress;
         unsigned stage;
+        int result;
         STAILQ_ENTRY(store_io) entry;
 };
 STAILQ_HEAD(store_io_list, store_io);
@@ -63,6 +64,7 @@ struct store_listed {
 
 /* What a flush's promise hangs on, see struct ivbs_identity. */
 struct store_identity {
+        sd_id128_t boot_id; /* of the machine in whose memory an acknowledged write is kept */
         sd_id128_t uuid;
         uint64_t mount_instance;
         uint64_t error_epoch;

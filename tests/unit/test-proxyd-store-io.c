@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "container-of.h"
 #include "proxyd-store.h"
@@ -180,18 +181,37 @@ static void flushes_are_gathered(void) {
 }
 
 /* A pipe cannot be synced: as good as a broken disk. */
+struct broken {
+        int *fd, kept, fds[2];
+};
+
+static void break_sync(struct broken *broken, struct file_sync *sync) {
+        broken->fd = &sync->fd;
+        broken->kept = sync->fd;
+        ASSERT_OK(pipe2(broken->fds, O_CLOEXEC));
+        sync->fd = broken->fds[1];
+}
+
+static void mend_sync(struct broken *broken) {
+        *broken->fd = broken->kept;
+        safe_close(broken->fds[0]);
+        safe_close(broken->fds[1]);
+}
+
+static uint64_t known_epoch(struct rig *rig) {
+        struct store_identity identity;
+
+        rig->store->ops->get_identity(rig->store, &identity);
+        return identity.error_epoch;
+}
+
 static void failed_sync_raises_the_epoch_first(void) {
         struct waited waited[3] = {};
-        struct store_identity identity;
-        struct file_image *image;
+        struct broken broken;
         struct rig rig;
-        int kept, fds[2];
 
         rig_up(&rig);
-        image = FILE_IMAGE(rig.image);
-        kept = image->data_fd;
-        ASSERT_OK(pipe2(fds, O_CLOEXEC));
-        image->data_fd = fds[1];
+        break_sync(&broken, &FILE_IMAGE(rig.image)->flushes);
 
         /* The first starts a sync; the others are gathered for the next. */
         for (size_t i = 0; i < ELEMENTSOF(waited); i++) {
@@ -204,47 +224,161 @@ static void failed_sync_raises_the_epoch_first(void) {
                 /* The record had it before the answer was given. */
                 ASSERT_TRUE(waited[i].stored_epoch >= 1);
         }
-        rig.store->ops->get_identity(rig.store, &identity);
-        ASSERT_EQ(identity.error_epoch, stored_epoch(rig.path));
-        ASSERT_TRUE(identity.error_epoch >= 1 && identity.error_epoch <= 3);
+        ASSERT_EQ(known_epoch(&rig), stored_epoch(rig.path));
+        ASSERT_TRUE(known_epoch(&rig) >= 1 && known_epoch(&rig) <= 3);
 
-        image->data_fd = kept;
+        mend_sync(&broken);
         ASSERT_EQ(do_io(&rig, (struct store_io){ .kind = STORE_FLUSH }), 0);
-        safe_close(fds[0]);
-        safe_close(fds[1]);
+        rig_down(&rig);
+}
+
+static void failed_sync_of_a_durable_write(void) {
+        static uint8_t data[4096];
+        struct waited waited[2] = {};
+        struct broken broken;
+        struct rig rig;
+
+        rig_up(&rig);
+        break_sync(&broken, &FILE_IMAGE(rig.image)->durable_writes);
+        for (size_t i = 0; i < ELEMENTSOF(waited); i++) {
+                waited[i].io = (struct store_io){ .kind = i ? STORE_WRITE_ZEROES : STORE_WRITE,
+                        .buffer = data,
+                        .length = sizeof(data),
+                        .durable = true };
+                waited[i].store_path = rig.path;
+                start(&rig, waited + i);
+                ASSERT_EQ(wait_for(&rig, waited + i), -EIO);
+                ASSERT_EQ(waited[i].stored_epoch, i + 1);
+        }
+
+        /* Flushes have a description of their own, and find for themselves what is the matter. */
+        ASSERT_EQ(do_io(&rig, (struct store_io){ .kind = STORE_FLUSH }), 0);
+        mend_sync(&broken);
+        ASSERT_EQ(do_io(&rig, waited[0].io), 0);
+        ASSERT_EQ(stored_epoch(rig.path), 2U);
+        rig_down(&rig);
+}
+
+/* Under the old epoch its answer would cover what the other has lost. */
+static void success_beside_a_failure_is_answered_behind_it(void) {
+        struct waited fails = { .io.kind = STORE_FLUSH }, works = { .io.kind = STORE_FLUSH };
+        struct broken broken;
+        struct rig rig;
+
+        rig_up(&rig);
+        break_sync(&broken, &FILE_IMAGE(rig.image)->flushes);
+        fails.store_path = works.store_path = rig.path;
+        start(&rig, &fails);
+        while (!FILE_STORE(rig.store)->raising)
+                ASSERT_OK(ring_step(rig.ring, true));
+        mend_sync(&broken);
+        works.io.image = rig.image;
+        works.io.done = done;
+        store_file_sync_ended(&works.io, 0);
+        ASSERT_FALSE(fails.done);
+        ASSERT_FALSE(works.done);
+        ASSERT_EQ(wait_for(&rig, &works), 0);
+        ASSERT_EQ(works.stored_epoch, 1U);
+        ASSERT_TRUE(fails.done);
+        ASSERT_EQ(fails.error, -EIO);
         rig_down(&rig);
 }
 
 /* While a failure cannot be noted, no flush may be believed. */
 static void unrecorded_failure_fails_flushes(void) {
-        struct file_image *image;
         struct file_store *store;
+        struct broken broken;
         struct rig rig;
-        int kept, kept_store, fds[2];
+        int kept_store;
+
+        rig_up(&rig);
+        store = FILE_STORE(rig.store);
+        kept_store = store->fd;
+        break_sync(&broken, &FILE_IMAGE(rig.image)->flushes);
+        store->fd = broken.fds[0];
+        ASSERT_EQ(do_io(&rig, (struct store_io){ .kind = STORE_FLUSH }), -EIO);
+        ASSERT_EQ(known_epoch(&rig), 1U);
+
+        mend_sync(&broken);
+        store->fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        ASSERT_EQ(do_io(&rig, (struct store_io){ .kind = STORE_FLUSH }), -EIO);
+        safe_close(store->fd);
+        store->fd = kept_store;
+        /* This one is noted, beyond all that was told ... */
+        ASSERT_EQ(do_io(&rig, (struct store_io){ .kind = STORE_FLUSH }), -EIO);
+        ASSERT_EQ(stored_epoch(rig.path), 3U);
+        /* ... and then all is well again. */
+        ASSERT_EQ(do_io(&rig, (struct store_io){ .kind = STORE_FLUSH }), 0);
+        ASSERT_EQ(known_epoch(&rig), 3U);
+        rig_down(&rig);
+}
+
+/* Two proxies on one store. */
+static void epoch_of_another_proxy(void) {
+        struct broken broken;
+        struct rig rig, other;
+
+        rig_up(&rig);
+        other = rig;
+        other.store = open_store_on(rig.path, rig.ring, rig.jobs);
+        ASSERT_OK(other.store->ops->open_image(other.store, "io", &other.image));
+
+        break_sync(&broken, &FILE_IMAGE(other.image)->flushes);
+        ASSERT_EQ(do_io(&other, (struct store_io){ .kind = STORE_FLUSH }), -EIO);
+        ASSERT_EQ(known_epoch(&other), 1U);
+        ASSERT_EQ(known_epoch(&rig), 0U);
+        ASSERT_OK(store_file_load_epoch(FILE_STORE(rig.store)));
+        ASSERT_EQ(known_epoch(&rig), 1U);
+        /* Never back, whatever is read. */
+        atomic_store(&FILE_STORE(rig.store)->error_epoch, 7);
+        ASSERT_OK(store_file_load_epoch(FILE_STORE(rig.store)));
+        ASSERT_EQ(known_epoch(&rig), 7U);
+
+        mend_sync(&broken);
+        other.store->ops->close_image(other.image);
+        other.store->ops->close(other.store);
+        rig_down(&rig);
+}
+
+/* Two syncs on one description would take each other's errors. */
+static void descriptions_are_apart(void) {
+        struct file_image *image;
+        struct stat st[3];
+        struct rig rig;
 
         rig_up(&rig);
         image = FILE_IMAGE(rig.image);
-        store = FILE_STORE(rig.store);
-        kept = image->data_fd;
-        kept_store = store->fd;
-        ASSERT_OK(pipe2(fds, O_CLOEXEC));
-        image->data_fd = fds[1];
-        store->fd = fds[0];
-        ASSERT_EQ(do_io(&rig, (struct store_io){ .kind = STORE_FLUSH }), -EIO);
+        ASSERT_OK(fstat(image->data_fd, st));
+        ASSERT_OK(fstat(image->flushes.fd, st + 1));
+        ASSERT_OK(fstat(image->durable_writes.fd, st + 2));
+        ASSERT_TRUE(st[0].st_ino == st[1].st_ino && st[0].st_ino == st[2].st_ino);
+        /* The offset is the description's. */
+        ASSERT_EQ(lseek(image->data_fd, 7, SEEK_SET), 7);
+        ASSERT_EQ(lseek(image->flushes.fd, 8, SEEK_SET), 8);
+        ASSERT_EQ(lseek(image->durable_writes.fd, 0, SEEK_CUR), 0);
+        ASSERT_EQ(lseek(image->data_fd, 0, SEEK_CUR), 7);
+        rig_down(&rig);
+}
 
-        image->data_fd = kept;
-        ASSERT_EQ(do_io(&rig, (struct store_io){ .kind = STORE_FLUSH }), -EIO);
-        store->fd = kept_store;
-        /* This one is noted ... */
-        ASSERT_EQ(do_io(&rig, (struct store_io){ .kind = STORE_FLUSH }), -EIO);
-        ASSERT_TRUE(stored_epoch(rig.path) >= 1);
-        /* ... and then all is well again. */
-        ASSERT_EQ(do_io(&rig, (struct store_io){ .kind = STORE_FLUSH }), 0);
+static void identity_outlives_the_proxy(void) {
+        struct store_identity first, second;
+        struct rig rig;
 
-        safe_close(fds[0]);
-        safe_close(fds[1]);
+        rig_up(&rig);
+        rig.store->ops->get_identity(rig.store, &first);
+        rig.store->ops->close_image(rig.image);
+        rig.store->ops->close(rig.store);
+        rig.store = open_store_on(rig.path, rig.ring, rig.jobs);
+        ASSERT_OK(rig.store->ops->open_image(rig.store, "io", &rig.image));
+        rig.store->ops->get_identity(rig.store, &second);
+        ASSERT_EQ(first.mount_instance, second.mount_instance);
+        ASSERT_EQ(first.error_epoch, second.error_epoch);
+        ASSERT_TRUE(sd_id128_equal(first.uuid, second.uuid));
+        ASSERT_TRUE(sd_id128_equal(first.boot_id, second.boot_id) && !sd_id128_is_null(first.boot_id));
         rig_down(&rig);
 }
 
 TEST_MAIN(TEST(reads_what_was_written), TEST(zeroes), TEST(zeroes_in_pieces), TEST(flushes_are_gathered),
-        TEST(failed_sync_raises_the_epoch_first), TEST(unrecorded_failure_fails_flushes));
+        TEST(failed_sync_raises_the_epoch_first), TEST(failed_sync_of_a_durable_write),
+        TEST(success_beside_a_failure_is_answered_behind_it), TEST(unrecorded_failure_fails_flushes),
+        TEST(epoch_of_another_proxy), TEST(descriptions_are_apart), TEST(identity_outlives_the_proxy));
