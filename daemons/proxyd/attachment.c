@@ -171,6 +171,12 @@ void attachment_end(struct attachment *a) {
                 forget(a);
 }
 
+void attachment_renew(struct attachment *a, uint64_t generation) {
+        assert(a->image && !a->ended && a->n_ios == 0);
+        a->generation = generation;
+        a->expired = false;
+}
+
 void attachment_make_read_only(struct attachment *a) {
         if (a->image && !a->ended && a->writes && !a->leased)
                 a->image->n_unleased_writers--;

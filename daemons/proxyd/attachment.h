@@ -84,6 +84,8 @@ bool image_is_attached(const struct image *image);
 void attachment_start(struct attachment *attachment, struct image *image);
 /* The session is gone, or detaches: what is in hand goes on, the reference is dropped when it is over. */
 void attachment_end(struct attachment *attachment);
+/* It has proved that the lease is its own, under that generation: it may go on. Nothing of it may be in hand. */
+void attachment_renew(struct attachment *attachment, uint64_t generation);
 /* The right to write is gone; what is in hand goes on. */
 void attachment_make_read_only(struct attachment *attachment);
 /* Whether it may be forgotten. */

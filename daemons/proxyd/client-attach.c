@@ -16,6 +16,7 @@
 
 #include "client.h"
 #include "container-of.h"
+#include "fault-point.h"
 #include "log.h"
 
 enum {
@@ -117,7 +118,7 @@ static int look_for_resume(struct lease *lease, void *userdata) {
         struct control *control = userdata;
         int r;
 
-        r = lease_resume(lease, control->token, control->generation);
+        r = rule_is_off("lease-generation") ? 0 : lease_resume(lease, control->token, control->generation);
         return r == 0 ? LEASE_UNCHANGED : r;
 }
 
@@ -137,17 +138,7 @@ static void run_give_back(struct job *job) {
 
 /* --- the end of an attachment's beginning --- */
 
-static void encode_identity(const struct proxy *proxy, struct ivbs_identity *ret) {
-        struct store_identity identity;
-
-        proxy->store->ops->get_identity(proxy->store, &identity);
-        memcpy(ret->boot_id, proxy->boot_id.bytes, IVBS_UUID_SIZE);
-        memcpy(ret->store_uuid, identity.uuid.bytes, IVBS_UUID_SIZE);
-        ret->mount_instance = identity.mount_instance;
-        ret->error_epoch = identity.error_epoch;
-}
-
-static void answer_attached(struct client *client) {
+void client_answer_attached(struct client *client) {
         struct control *control = &client->control;
         const struct attachment *a = &client->attachment;
         const struct store_image *handle = a->image->handle;
@@ -167,7 +158,7 @@ static void answer_attached(struct client *client) {
 
         memcpy(reply.uuid, handle->uuid.bytes, IVBS_UUID_SIZE);
         memcpy(reply.token, a->token, IVBS_UUID_SIZE);
-        encode_identity(client->proxy, &reply.identity);
+        proxy_get_identity(client->proxy, &reply.identity);
         ivbs_lease_reply_encode(&reply, data);
         client_control_end(client, IVBS_STATUS_OK, data, IVBS_LEASE_REPLY_SIZE);
 }
@@ -204,7 +195,7 @@ static void settled(struct image_waiter *waiter) {
         log_event(LOG_INFO, CLIENT_FIELDS(client), "%s has attached %s for %s (%s, generation %ju)", client->address,
                 a->image->name, a->writes ? "writing" : "reading", ivbs_op_to_string(control->op),
                 (uintmax_t) a->generation);
-        answer_attached(client);
+        client_answer_attached(client);
         client_push_proxies(client);
 }
 
@@ -358,6 +349,10 @@ void client_resume_lease(struct client *client, const struct ivbs_header *header
                 return;
         }
 
+        if (client->attachment.image) {
+                client_rejoin(client, &resume);
+                return;
+        }
         strcpy(control->name, resume.name);
         writes = !(resume.flags & IVBS_LEASE_READ_ONLY);
         if (!prepare(client, header, writes))
@@ -395,7 +390,11 @@ static void given_back(struct client *client) {
 void client_io_idle(struct client *client) {
         struct control *control = &client->control;
 
-        if (control->op != IVBS_OP_DETACH || control->finish)
+        if (control->finish)
+                return;
+        if (control->op == IVBS_OP_RESUME)
+                client_rejoin_idle(client);
+        if (control->op != IVBS_OP_DETACH)
                 return;
 
         if (!client->attachment.leased) {

@@ -13,6 +13,7 @@
 
 #include "client.h"
 #include "container-of.h"
+#include "fault-point.h"
 #include "log.h"
 
 #define LAST_ANSWER_USEC 1000000U /* it is taken by then, or never */
@@ -240,6 +241,27 @@ static enum ivbs_status status_of_error(int error) {
         return error == -ENOSPC ? IVBS_STATUS_NO_SPACE : IVBS_STATUS_PERMANENT_ERROR;
 }
 
+/* Whoever keeps what is not durable yet has to know under which identity a sync's answer holds. */
+static bool tells_identity(const struct request *request, enum ivbs_status status) {
+        if (!(request->client->caps & IVBS_CAP_DURABILITY))
+                return false;
+        return request->io.kind == STORE_FLUSH || (request->io.durable && status == IVBS_STATUS_PERMANENT_ERROR);
+}
+
+static void answer_io(struct request *request, int error) {
+        enum ivbs_status status = status_of_error(error);
+        struct ivbs_identity identity;
+
+        if (error >= 0 && request->io.kind == STORE_READ)
+                answer(request, status, request->buffer, request->io.length);
+        else if (tells_identity(request, status)) {
+                proxy_get_identity(request->client->proxy, &identity);
+                ivbs_identity_encode(&identity, request->small);
+                answer(request, status, request->small, IVBS_IDENTITY_SIZE);
+        } else
+                answer(request, status, NULL, 0);
+}
+
 static void io_done(struct store_io *io, int error) {
         struct request *request = CONTAINER_OF(io, struct request, io);
         struct client *client = request->client;
@@ -254,10 +276,7 @@ static void io_done(struct store_io *io, int error) {
         /* A busy control keeps the client alive beyond the answer. */
         idle = client->control.busy && client->attachment.n_ios == 0;
 
-        if (error >= 0 && io->kind == STORE_READ)
-                answer(request, IVBS_STATUS_OK, request->buffer, io->length);
-        else
-                answer(request, status_of_error(error), NULL, 0);
+        answer_io(request, error);
 
         if (idle)
                 client_io_idle(client);
@@ -444,6 +463,7 @@ int client_payload(struct client *client) {
                 return 0;
         }
 
+        fault_point("write-received");
         submit(request);
         return 0;
 }

@@ -46,7 +46,8 @@ static const struct op_rule {
         { IVBS_OP_READ, 0, BIT(CLIENT_ATTACHED), NULL },
         { IVBS_OP_WRITE, 0, BIT(CLIENT_ATTACHED), NULL },
         { IVBS_OP_ATTACH_LEASE, IVBS_CAP_LEASE, BIT(CLIENT_LOGGED_IN), client_attach_lease },
-        { IVBS_OP_RESUME, IVBS_CAP_LEASE, BIT(CLIENT_LOGGED_IN), client_resume_lease },
+        { IVBS_OP_RESUME, IVBS_CAP_LEASE, BIT(CLIENT_LOGGED_IN) | BIT(CLIENT_ATTACHED), client_resume_lease },
+        { IVBS_OP_FENCE, IVBS_CAP_FENCE | IVBS_CAP_LEASE, BIT(CLIENT_ATTACHED), client_fence },
         /* A worker that stops together with its proxy can still let go. */
         { IVBS_OP_DETACH, IVBS_CAP_LEASE, BIT(CLIENT_ATTACHED) | BIT(CLIENT_DRAINING), client_detach },
         { IVBS_OP_LIST_PROXIES, IVBS_CAP_IMAGES, AFTER_LOGIN, client_list_proxies },
@@ -340,6 +341,7 @@ static void address_to_text(const struct sockaddr *sa, char *ret, size_t size) {
 
 static void greet(struct client *client) {
         const struct proxy *proxy = client->proxy;
+        struct ivbs_identity identity;
         struct ivbs_greeting greeting = { .caps = PROXY_CAPS, .max_length = IVBS_LENGTH_MAX };
         uint64_t idle_msec = proxy->settings->idle_limit_usec / 1000U;
         uint8_t data[IVBS_GREETING_SIZE];
@@ -347,7 +349,8 @@ static void greet(struct client *client) {
         /* 0 says never. */
         if (proxy->settings->idle_limit_usec != UINT64_MAX)
                 greeting.idle_limit_ms = idle_msec < UINT32_MAX ? (uint32_t) idle_msec : UINT32_MAX;
-        memcpy(greeting.boot_id, proxy->boot_id.bytes, IVBS_UUID_SIZE);
+        proxy_get_identity(proxy, &identity);
+        memcpy(greeting.boot_id, identity.boot_id, IVBS_UUID_SIZE);
         memcpy(greeting.instance_id, proxy->instance_id.bytes, IVBS_UUID_SIZE);
         ivbs_greeting_encode(&greeting, data);
         client_answer_copy(client, IVBS_OP_GREETING, 0, IVBS_STATUS_OK, data, sizeof(data));

@@ -3,7 +3,7 @@
 
 /* One connection: who it is, what it has attached, what it has in flight. Its parts: client.c (life, states, the table
  * of ops), client-request.c (I/O and answers), client-control.c (one slow operation at a time), client-login.c,
- * client-attach.c, client-images.c. */
+ * client-attach.c, client-fence.c, client-images.c. */
 
 #include <netinet/in.h>
 #include <sys/queue.h>
@@ -146,6 +146,11 @@ void client_control_end_last(struct client *client, enum ivbs_status status);
 void client_control_end_take(struct client *client, enum ivbs_status status, void *payload, size_t n);
 /* The last of the client's requests is answered by the store. */
 void client_io_idle(struct client *client);
+/* RESUME of the image that the session has attached; its control has started. Idle: nothing of it is in hand any more. */
+void client_rejoin(struct client *client, const struct ivbs_resume *resume);
+void client_rejoin_idle(struct client *client);
+/* Ends the control with the answer that ATTACH and RESUME give. */
+void client_answer_attached(struct client *client);
 static inline struct client *CLIENT_OF_JOB(struct job *job) {
         return CONTAINER_OF(job, struct client, control.job);
 }
@@ -157,6 +162,7 @@ void client_login(struct client *client, const struct ivbs_header *header, const
 void client_attach(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_attach_lease(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_resume_lease(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_fence(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_detach(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_list_images(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_create_image(struct client *client, const struct ivbs_header *header, const uint8_t *payload);

@@ -57,6 +57,19 @@ int lease_resume(const struct lease *lease, const uint8_t token[static LEASE_TOK
         return 0;
 }
 
+int lease_fence(struct lease *lease, const uint8_t token[static LEASE_TOKEN_SIZE], uint64_t generation) {
+        int r;
+
+        r = lease_resume(lease, token, generation);
+        if (r != 0)
+                return r;
+        if (lease->generation >= INT64_MAX)
+                return -EOVERFLOW;
+
+        lease->generation++;
+        return 0;
+}
+
 int lease_give_back(struct lease *lease, const uint8_t token[static LEASE_TOKEN_SIZE], uint64_t generation) {
         int r;
 

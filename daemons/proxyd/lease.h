@@ -47,6 +47,10 @@ int lease_take(
 /* An attachment comes back. Returns 0 or LEASE_EXPIRED. */
 int lease_resume(const struct lease *lease, const uint8_t token[static LEASE_TOKEN_SIZE], uint64_t generation);
 
+/* The attachment goes on under the next generation, and whatever it had sent under the present one is refused. Returns 0 with *lease changed, LEASE_EXPIRED, or
+ * -EOVERFLOW. */
+int lease_fence(struct lease *lease, const uint8_t token[static LEASE_TOKEN_SIZE], uint64_t generation);
+
 /* The attachment ends. The generation stays. Returns 0 with *lease changed, or LEASE_EXPIRED. */
 int lease_give_back(struct lease *lease, const uint8_t token[static LEASE_TOKEN_SIZE], uint64_t generation);
 

@@ -172,6 +172,9 @@ class Client:
         return self.call("RESUME", struct.pack(">II", int(read_only), 0) + token + struct.pack(">QQ", generation, 0) +
                          padded(image, 256))
 
+    def fence(self, token, generation):
+        return self.call("FENCE", token + struct.pack(">Q", generation))
+
     def detach(self):
         return self.call("DETACH")
 
@@ -221,7 +224,15 @@ class Lease:
         self.generation, = struct.unpack(">Q", payload[48:56])
         self.boot_id, self.store_uuid = payload[64:80], payload[80:96]
         self.mount_instance, self.error_epoch = struct.unpack(">QQ", payload[96:112])
+        self.identity = payload[64:112]
         self.read_only = bool(self.flags & 1)
+
+
+class Identity:
+    def __init__(self, payload):
+        self.boot_id, self.store_uuid = payload[:16], payload[16:32]
+        self.mount_instance, self.error_epoch = struct.unpack(">QQ", payload[32:48])
+        self.bytes = payload[:48]
 
 
 def proxies(payload):

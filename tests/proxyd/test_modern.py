@@ -6,7 +6,7 @@ import struct
 import threading
 
 from case import Case
-from client import (ALL_CAPS, CAP_DURABILITY, CAP_FENCE, Lease, LENGTH_MAX, padded, password_hex, proxies)
+from client import ALL_CAPS, CAP_DURABILITY, Identity, Lease, LENGTH_MAX, padded, password_hex, proxies
 
 
 class Hello(Case):
@@ -15,7 +15,7 @@ class Hello(Case):
             data = c.greeting.payload
             self.assertEqual(data[:8], b"IVBSCAP1")
             caps, max_length, idle_ms, layout, _ = struct.unpack(">QIIII", data[8:32])
-            self.assertEqual(caps, ALL_CAPS & ~CAP_FENCE & ~CAP_DURABILITY)
+            self.assertEqual(caps, ALL_CAPS)
             self.assertEqual(max_length, LENGTH_MAX)
             self.assertEqual(idle_ms, 30000)
             self.assertEqual(layout, 64)
@@ -25,7 +25,7 @@ class Hello(Case):
 
     def test_grant_is_the_intersection(self):
         with self.proxy.connect() as c:
-            reply = c.hello(caps=5 | 1 << 40 | CAP_FENCE)
+            reply = c.hello(caps=5 | 1 << 40)
             self.assertStatus(reply, "OK")
             self.assertEqual(struct.unpack(">Q", reply.payload[:8])[0], 5)
 
@@ -291,6 +291,31 @@ class Data(Case):
             for sequence in flushes:
                 self.assertStatus(c.wait(sequence), "OK")
             self.assertEqual(c.read(0, 8192).payload, b"f" * 4096 + b"g" * 4096)
+
+    def test_flush_tells_its_identity(self):
+        self.proxy.create("vouched")
+        with self.proxy.modern() as c:
+            lease = Lease(c.attach_lease("vouched").payload)
+            reply = c.flush()
+            self.assertStatus(reply, "OK")
+            self.assertEqual(reply.payload, lease.identity)
+            identity = Identity(reply.payload)
+            self.assertEqual(identity.boot_id, c.greeting.payload[32:48])
+            self.assertEqual(identity.error_epoch, 0)
+            self.assertEqual(c.write(0, b"x", fua=True).payload, b"")
+        with self.proxy.modern(caps=ALL_CAPS & ~CAP_DURABILITY) as c:
+            self.assertStatus(c.attach_lease("vouched"), "OK")
+            self.assertEqual(c.flush().payload, b"")
+
+    def test_identity_outlives_the_proxy(self):
+        self.proxy.create("identical")
+        with self.proxy.modern() as c:
+            before = Lease(c.attach_lease("identical").payload).identity
+        self.proxy.kill()
+        self.proxy.notify.close()
+        self.proxy.start()
+        with self.proxy.modern() as c:
+            self.assertEqual(Lease(c.attach_lease("identical").payload).identity, before)
 
     def test_trim(self):
         self.proxy.create("trimmed", 1 << 22)

@@ -106,6 +106,41 @@ static void resumed_waits_for_the_lost(void) {
         images_free(images);
 }
 
+/* The one that fences goes on, and hears of it when nothing of the others is in hand; they can come back. */
+static void fenced_waits_for_siblings(void) {
+        struct attachment fencing = writer(1), sibling = writer(1);
+        struct waited waited = { .waiter.settled = settled };
+        struct images *images;
+        struct image *image;
+
+        ASSERT_OK(images_new(&images, &store, NULL));
+        image = images_acquire(images, "x");
+        image_lease_is(image, &(const struct lease){ .generation = 1, .live = true });
+        attachment_start(&fencing, image);
+        attachment_start(&sibling, image);
+        attachment_io_started(&fencing, true);
+        attachment_io_started(&sibling, true);
+
+        fencing.generation = 2;
+        image_lease_is(image, &(const struct lease){ .generation = 2, .live = true });
+        ASSERT_FALSE(fencing.expired);
+        ASSERT_TRUE(sibling.expired);
+        image_settle(image, &waited.waiter);
+        ASSERT_FALSE(waited.settled);
+        attachment_io_done(&sibling, true);
+        ASSERT_TRUE(waited.settled);
+
+        attachment_renew(&sibling, 2);
+        image_lease_is(image, &(const struct lease){ .generation = 2, .live = true });
+        ASSERT_FALSE(fencing.expired || sibling.expired);
+
+        attachment_io_done(&fencing, true);
+        attachment_end(&sibling);
+        attachment_end(&fencing);
+        image_release(image);
+        images_free(images);
+}
+
 static void given_back_lease_ends_siblings(void) {
         struct attachment sibling = writer(3), reader = { .generation = 3 },
                           unleased = { .writes = true, .generation = 3 };
@@ -200,5 +235,5 @@ static void record_changed(void) {
         ASSERT_EQ(n_closed, 1U);
 }
 
-TEST_MAIN(TEST(waits_for_those_before), TEST(resumed_waits_for_the_lost), TEST(given_back_lease_ends_siblings),
-        TEST(forgotten_image_lives_on), TEST(record_changed));
+TEST_MAIN(TEST(waits_for_those_before), TEST(resumed_waits_for_the_lost), TEST(fenced_waits_for_siblings),
+        TEST(given_back_lease_ends_siblings), TEST(forgotten_image_lives_on), TEST(record_changed));

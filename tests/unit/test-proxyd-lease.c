@@ -81,6 +81,31 @@ static void gives_back_only_its_own(void) {
         ASSERT_EQ(lease.generation, 2U);
 }
 
+static void fences_only_its_own(void) {
+        struct lease lease = {}, before;
+
+        ASSERT_EQ(lease_fence(&lease, token_a, 0), LEASE_EXPIRED);
+        ASSERT_EQ(lease_take(&lease, &host_a, false, token_a), 0);
+        before = lease;
+        ASSERT_EQ(lease_fence(&lease, token_b, 1), LEASE_EXPIRED);
+        ASSERT_EQ(lease_fence(&lease, token_a, 2), LEASE_EXPIRED);
+        ASSERT_MEMEQ(&lease, &before, sizeof(lease));
+
+        /* Token and holder stay, and the same fence does not work twice. */
+        ASSERT_EQ(lease_fence(&lease, token_a, 1), 0);
+        ASSERT_EQ(lease.generation, 2U);
+        ASSERT_TRUE(lease.live);
+        ASSERT_MEMEQ(&lease.holder, &host_a, sizeof(host_a));
+        ASSERT_EQ(lease_fence(&lease, token_a, 1), LEASE_EXPIRED);
+        ASSERT_EQ(lease_resume(&lease, token_a, 1), LEASE_EXPIRED);
+        ASSERT_EQ(lease_resume(&lease, token_a, 2), 0);
+
+        /* Who was robbed cannot fence the robber. */
+        ASSERT_EQ(lease_take(&lease, &host_b, true, token_b), 0);
+        ASSERT_EQ(lease_fence(&lease, token_a, 2), LEASE_EXPIRED);
+        ASSERT_EQ(lease_fence(&lease, token_a, 3), LEASE_EXPIRED);
+}
+
 static void generations_end(void) {
         struct lease lease = { .generation = INT64_MAX - 1 };
 
@@ -88,8 +113,10 @@ static void generations_end(void) {
         ASSERT_EQ(lease.generation, (uint64_t) INT64_MAX);
         ASSERT_ERROR(lease_take(&lease, &host_a, false, token_b), EOVERFLOW);
         ASSERT_EQ(lease_resume(&lease, token_a, INT64_MAX), 0);
+        ASSERT_ERROR(lease_fence(&lease, token_a, INT64_MAX), EOVERFLOW);
+        ASSERT_EQ(lease_resume(&lease, token_a, INT64_MAX), 0);
 }
 
 TEST_MAIN(TEST(takes_a_free_one), TEST(another_machine_is_refused), TEST(the_same_machine_attaches_anew),
         TEST(nobody_is_not_the_same_as_nobody), TEST(resumes_only_with_both), TEST(gives_back_only_its_own),
-        TEST(generations_end));
+        TEST(fences_only_its_own), TEST(generations_end));
