@@ -13,119 +13,40 @@ import json
 import os
 import random
 import signal
-import socket
-import struct
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "lib"))
+from nbd import EINVAL, ENOSPC, EPERM, READ, WRITE, Nbd  # noqa: E402
+from worker_rig import DEADLINE, USER, Rig  # noqa: E402
+
 SERVER = Path(__file__).with_name("classic-server.py")
-DEADLINE = 60  # seconds for anything that is waited for
-READ, WRITE, DISC, FLUSH, TRIM, WRITE_ZEROES = 0, 1, 2, 3, 4, 6
-EINVAL, EPERM, ENOSPC = 22, 1, 28
 BLOCK = 4096
 
 
-class Nbd:
-    """A client with many requests in flight. Replies are taken when they are asked for."""
-
-    def __init__(self, path, name=""):
-        self.connection = socket.socket(socket.AF_UNIX)
-        self.connection.settimeout(DEADLINE)
-        self.connection.connect(str(path))
-        assert self.receive(16) == b"NBDMAGICIHAVEOPT"
-        assert struct.unpack(">H", self.receive(2))[0] & 3 == 3
-        name = name.encode()
-        payload = struct.pack(">I", len(name)) + name + struct.pack(">H", 0)
-        self.connection.sendall(struct.pack(">I", 3) + b"IHAVEOPT" + struct.pack(">II", 7, len(payload)) + payload)
-        while True:
-            magic, option, kind, length = struct.unpack(">QIII", self.receive(20))
-            data = self.receive(length)
-            assert (magic, option) == (0x3E889045565A9, 7)
-            if kind == 3 and data[:2] == b"\0\0":
-                self.size, self.flags = struct.unpack(">QH", data[2:])
-            if kind == 1:
-                break
-            if kind >= 1 << 31:
-                raise ConnectionError(data.decode())
-        self.cookie = 0
-        self.expected = {}  # cookie to bytes of data that a good reply carries
-        self.replies = {}
-
-    def receive(self, n):
-        data = bytearray()
-        while len(data) < n:
-            part = self.connection.recv(n - len(data))
-            if not part:
-                raise ConnectionError(f"closed after {len(data)} of {n} bytes")
-            data += part
-        return bytes(data)
-
-    def start(self, kind, offset=0, length=0, data=b"", flags=0):
-        self.cookie += 1
-        self.expected[self.cookie] = length if kind == READ else 0
-        length = length or len(data)
-        self.connection.sendall(struct.pack(">IHHQQI", 0x25609513, flags, kind, self.cookie, offset, length) + data)
-        return self.cookie
-
-    def finish(self, cookie):
-        """The reply: error and data."""
-        while cookie not in self.replies:
-            magic, error, other = struct.unpack(">IIQ", self.receive(16))
-            assert magic == 0x67446698, hex(magic)
-            self.replies[other] = error, self.receive(self.expected.pop(other)) if error == 0 else b""
-        return self.replies.pop(cookie)
-
-    def call(self, *args, **kwargs):
-        return self.finish(self.start(*args, **kwargs))
-
-    def read(self, offset, length):
-        error, data = self.call(READ, offset, length)
-        assert error == 0, f"read at {offset}: error {error}"
-        return data
-
-    def write(self, offset, data):
-        error, _ = self.call(WRITE, offset, data=data)
-        assert error == 0, f"write at {offset}: error {error}"
-
-    def close(self):
-        self.connection.sendall(struct.pack(">IHHQQI", 0x25609513, 0, DISC, 0, 0, 0))
-        assert self.connection.recv(1) == b"", "bytes after DISC"
-        self.connection.close()
-
-
-class Rig:
-    """A directory with the configuration of one image, a server, and the worker."""
+class ClassicRig(Rig):
+    """With the server beside this file, which counts what it sees."""
 
     def __init__(self, worker):
-        self.worker_program, self.processes = worker, contextlib.ExitStack()
-        self.directory = Path(self.processes.enter_context(tempfile.TemporaryDirectory(prefix="classic-")))
-        for name in ("etc/images.d", "run", "credentials", "state", "images"):
-            (self.directory / name).mkdir(parents=True)
-        (self.directory / "credentials/password").write_text("secret")
-        self.port, self.server, self.worker = 0, None, None
-
-    def __enter__(self):
-        return self
+        super().__init__(worker)
+        (self.directory / "images").mkdir()
+        self.port, self.server = 0, None
 
     def __exit__(self, *_):
-        for process in (self.worker, self.server):
-            if process and process.poll() is None:
-                process.kill()
-                process.wait()
-        self.processes.close()
+        self.kill(self.server)
+        super().__exit__()
 
     def start_server(self, *options):
         password = self.directory / "credentials/password"
         self.server = subprocess.Popen(
-            [sys.executable, SERVER, "--port", str(self.port), "--image", "disk1=8M", "--user", "alice"]
+            [sys.executable, SERVER, "--port", str(self.port), "--image", "disk1=8M", "--user", USER]
             + ["--password-file", password, "--directory", self.directory / "images"]
             + ["--state-file", self.directory / "server.json", *options],
             stdout=subprocess.PIPE, text=True)  # fmt: skip
         self.port = int(self.server.stdout.readline().removeprefix("listening on "))
-        self.configure()
+        self.configure([f"127.0.0.1:{self.port}"])
 
     def stop_server(self):
         """Ends it and returns what it has counted."""
@@ -143,46 +64,6 @@ class Rig:
                     return
             time.sleep(0.05)
         raise TimeoutError("the server has not seen what was expected")
-
-    def configure(self, **settings):
-        config = {"image": "disk1", "device": "none", "user": "alice", "proxies": [f"127.0.0.1:{self.port}"], **settings}
-        (self.directory / "etc/images.d/image.json").write_text(json.dumps(config))
-
-    def start_worker(self):
-        path = self.directory / "nbd"
-        path.unlink(missing_ok=True)
-        with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-            listener.bind(str(path))
-            listener.listen()
-            (self.directory / "notify").unlink(missing_ok=True)
-            notify.bind(str(self.directory / "notify"))
-            notify.settimeout(DEADLINE)
-            environment = {
-                **os.environ,
-                "BLOCKSTORE_CONFIG_DIRECTORY": str(self.directory / "etc"),
-                "BLOCKSTORE_RUNTIME_DIRECTORY": str(self.directory / "run"),
-                "CREDENTIALS_DIRECTORY": str(self.directory / "credentials"),
-                "RUNTIME_DIRECTORY": str(self.directory / "state"),
-                "NOTIFY_SOCKET": str(self.directory / "notify"),
-                "LISTEN_FDS": "1",
-            }
-            # Descriptor 3 and its own process id are what socket activation is about.
-            self.worker = subprocess.Popen(
-                ["sh", "-c", 'exec 3<&"$0"; LISTEN_PID=$$ exec "$@"', str(listener.fileno()), self.worker_program, "image"],
-                env=environment, pass_fds=[listener.fileno()])  # fmt: skip
-            deadline = time.monotonic() + DEADLINE
-            self.status = ""
-            while time.monotonic() < deadline:
-                words = notify.recv(65536).decode().splitlines()
-                self.status = next((w[7:] for w in words if w.startswith("STATUS=")), self.status)
-                if "READY=1" in words:
-                    return path
-            raise TimeoutError(f"the worker is not ready: {self.status}")
-
-    def stop_worker(self):
-        self.worker.send_signal(signal.SIGTERM)
-        status = self.worker.wait(DEADLINE)
-        assert status == 0, f"the worker ended with {status}"
 
 
 def exercise(client, seed, requests=400):
@@ -293,7 +174,7 @@ def read_only_server(rig):
 def main():
     for case in (in_order, shuffled, restarted, impatient, read_only_server):
         print(case.__name__, flush=True)
-        with Rig(sys.argv[1]) as rig:
+        with ClassicRig(sys.argv[1]) as rig:
             state = case(rig)
             assert not state["violations"], state["violations"]
 
