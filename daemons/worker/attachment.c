@@ -18,6 +18,11 @@
 #include "attachment.h"
 #include "cleanup.h"
 
+/* What a device is promised once, and must have for as long as it lives. */
+#define ATTACHMENT_CAPS                                                                                            \
+        (IVBS_CAP_FLUSH | IVBS_CAP_FUA | IVBS_CAP_TRIM | IVBS_CAP_WRITE_ZEROES | IVBS_CAP_LEASE | IVBS_CAP_FENCE | \
+                IVBS_CAP_DURABILITY)
+
 #define ATTACHMENT_FILE     "attachment.json"
 #define ATTACHMENT_FILE_TMP "attachment.json.new"
 
@@ -53,15 +58,20 @@ int attachment_check_classic(const struct attachment *a, uint64_t size, char *re
 }
 
 void attachment_set_modern(struct attachment *a, uint64_t caps, const struct ivbs_lease_reply *reply) {
+        /* Overtaken by a FENCE on another connection: what it says of the generation is past. */
+        if (a->attached && reply->generation < a->generation)
+                return;
+
         if (!a->attached)
-                a->caps = caps &
-                          (IVBS_CAP_FLUSH | IVBS_CAP_FUA | IVBS_CAP_TRIM | IVBS_CAP_WRITE_ZEROES | IVBS_CAP_LEASE);
+                a->caps = caps & ATTACHMENT_CAPS;
+        /* A FENCE from generation g can only ever make it g + 1; until that has been seen, a frozen proxy may still do it. */
+        if (reply->generation > a->generation)
+                a->fencing = false;
         a->attached = a->modern = true;
         a->steal = false;
         a->size = reply->size;
         a->block_size = reply->block_size;
         a->generation = reply->generation;
-        a->identity = reply->identity;
         a->refuses_writes = (reply->flags & IVBS_IMAGE_READ_ONLY) != 0;
         memcpy(a->uuid, reply->uuid, sizeof(a->uuid));
         memcpy(a->token, reply->token, sizeof(a->token));
@@ -118,20 +128,20 @@ static int get_u64(struct json_object *object, const char *key, uint64_t *ret) {
         return 0;
 }
 
-int attachment_save(const struct attachment *a, const char *directory) {
+int attachment_save(const struct attachment *a) {
         _cleanup_close_ int dir = -EBADF, fd = -EBADF;
         struct json_object *object;
         const char *text;
         size_t n;
         int r = 0;
 
-        if (!directory)
+        if (!a->directory)
                 return 0;
         /* A classic server gave no lease that could be resumed. */
         if (!a->modern)
-                return attachment_remove(directory);
+                return attachment_remove(a);
 
-        dir = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        dir = open(a->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (dir < 0)
                 return -errno;
 
@@ -145,6 +155,7 @@ int attachment_save(const struct attachment *a, const char *directory) {
         json_object_object_add(object, "size", json_object_new_uint64(a->size));
         json_object_object_add(object, "block-size", json_object_new_uint64(a->block_size));
         json_object_object_add(object, "generation", json_object_new_uint64(a->generation));
+        json_object_object_add(object, "fencing", json_object_new_boolean(a->fencing));
         json_object_object_add(object, "uuid", new_id(a->uuid));
         json_object_object_add(object, "token", new_id(a->token));
         text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN);
@@ -166,14 +177,14 @@ int attachment_save(const struct attachment *a, const char *directory) {
 
 static int fill(struct attachment *a, struct json_object *object) {
         struct attachment loaded = *a;
-        struct json_object *name, *read_only, *refuses_writes;
+        struct json_object *name, *read_only, *refuses_writes, *fencing;
         uint64_t block_size;
 
         if (!json_object_object_get_ex(object, "image", &name) ||
                 !json_object_object_get_ex(object, "read-only", &read_only) ||
                 !json_object_object_get_ex(object, "refuses-writes", &refuses_writes) ||
-                get_u64(object, "caps", &loaded.caps) < 0 || get_u64(object, "size", &loaded.size) < 0 ||
-                get_u64(object, "block-size", &block_size) < 0 ||
+                !json_object_object_get_ex(object, "fencing", &fencing) || get_u64(object, "caps", &loaded.caps) < 0 ||
+                get_u64(object, "size", &loaded.size) < 0 || get_u64(object, "block-size", &block_size) < 0 ||
                 get_u64(object, "generation", &loaded.generation) < 0 || get_id(object, "uuid", loaded.uuid) < 0 ||
                 get_id(object, "token", loaded.token) < 0)
                 return 0;
@@ -186,20 +197,21 @@ static int fill(struct attachment *a, struct json_object *object) {
 
         loaded.refuses_writes = json_object_get_boolean(refuses_writes);
         loaded.block_size = (uint32_t) block_size;
-        loaded.attached = loaded.modern = true;
+        loaded.fencing = json_object_get_boolean(fencing);
+        loaded.attached = loaded.modern = loaded.inherited = true;
         loaded.steal = false;
         *a = loaded;
         return 1;
 }
 
-int attachment_load(struct attachment *a, const char *directory) {
+int attachment_load(struct attachment *a) {
         _cleanup_free_ char *path = NULL;
         struct json_object *object;
         int r;
 
-        if (!directory)
+        if (!a->directory)
                 return 0;
-        if (asprintf(&path, "%s/%s", directory, ATTACHMENT_FILE) < 0)
+        if (asprintf(&path, "%s/%s", a->directory, ATTACHMENT_FILE) < 0)
                 return -ENOMEM;
 
         object = json_object_from_file(path);
@@ -211,12 +223,12 @@ int attachment_load(struct attachment *a, const char *directory) {
         return r;
 }
 
-int attachment_remove(const char *directory) {
+int attachment_remove(const struct attachment *a) {
         _cleanup_free_ char *path = NULL;
 
-        if (!directory)
+        if (!a->directory)
                 return 0;
-        if (asprintf(&path, "%s/%s", directory, ATTACHMENT_FILE) < 0)
+        if (asprintf(&path, "%s/%s", a->directory, ATTACHMENT_FILE) < 0)
                 return -ENOMEM;
 
         return unlink(path) < 0 && errno != ENOENT ? -errno : 0;

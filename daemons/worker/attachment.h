@@ -12,7 +12,8 @@
 struct attachment {
         char name[IVBS_IMAGE_NAME_SIZE]; /* the store's name */
         bool read_only;
-        bool steal; /* for the first attach only */
+        bool steal;            /* for the first attach only */
+        const char *directory; /* where the file is kept; NULL: nowhere */
 
         bool attached; /* the rest is valid */
         bool modern;
@@ -23,7 +24,8 @@ struct attachment {
         uint8_t uuid[IVBS_UUID_SIZE];
         uint8_t token[IVBS_UUID_SIZE];
         uint64_t generation;
-        struct ivbs_identity identity; /* of the proxy that attached last */
+        bool fencing;   /* a FENCE was sent and not answered: generation + 1 may be what holds */
+        bool inherited; /* loaded from the file: another process may have left writes behind */
 };
 
 /* A greeting's or an attach's facts against what is attached already. 0, or -ESTALE with a sentence in ret_reason when the image behind the name is another one, has
@@ -36,7 +38,7 @@ void attachment_set_modern(struct attachment *attachment, uint64_t caps, const s
 void attachment_set_classic(struct attachment *attachment, uint64_t size);
 
 /* The file. save: replaced atomically, mode 0600; of a classic attachment nothing is kept. load: fills an attachment with the name and mode given if the file is of the same image and mode. Returns 1 when one was loaded,
- * 0 when there is none that fits, or a negative errno. directory NULL: nothing is kept. */
-int attachment_save(const struct attachment *attachment, const char *directory);
-int attachment_load(struct attachment *attachment, const char *directory);
-int attachment_remove(const char *directory);
+ * 0 when there is none that fits, or a negative errno. Without a directory nothing is kept. */
+int attachment_save(const struct attachment *attachment);
+int attachment_load(struct attachment *attachment);
+int attachment_remove(const struct attachment *attachment);

@@ -120,9 +120,13 @@ void engine_post_alive(struct engine *engine) {
 void engine_take_picture(struct engine *engine, struct engine_status *ret) {
         struct proxies *proxies = pool_get_proxies(engine->pool);
         const struct proxy *active = pool_get_active(engine->pool);
+        const struct proxy *standby = pool_get_standby(engine->pool);
 
         *ret = (struct engine_status){
                 .state = pool_get_state(engine->pool),
+                .state_since_usec = pool_get_state_since(engine->pool),
+                .n_sessions = pool_get_sessions(engine->pool),
+                .retained_bytes = pool_get_retained(engine->pool),
                 .classic = engine->settings.attachment && engine->settings.attachment->attached &&
                            !engine->settings.attachment->modern,
                 .failovers = pool_get_failovers(engine->pool),
@@ -134,10 +138,10 @@ void engine_take_picture(struct engine *engine, struct engine_status *ret) {
                 ret->latency_usec = (engine->stats.latency_usec - engine->shown_latency_usec) /
                                     (engine->stats.completed - engine->shown_completed);
         snprintf(ret->reason, sizeof(ret->reason), "%s", pool_get_reason(engine->pool));
-        if (active) {
+        if (active)
                 strcpy(ret->active_proxy, active->address);
-                ret->n_sessions = 1;
-        }
+        if (standby)
+                strcpy(ret->standby_proxy, standby->address);
 
         for (size_t i = 0; i < ret->n_proxies; i++) {
                 const struct proxy *proxy = proxies_get(proxies, i);

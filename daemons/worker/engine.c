@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "engine-internal.h"
+#include "mark.h"
 
 #define RING_ENTRIES 256U
 #define BUFFER_LIMIT (96U * 1024U * 1024U)
@@ -53,11 +54,7 @@ static void stop(struct engine *engine, bool detach, uint64_t timeout_usec) {
 }
 
 static void pool_attached(void *userdata) {
-        struct engine *engine = userdata;
-
-        /* A token that cannot be kept costs a restarted worker its resumption, not this one its work. */
-        (void) attachment_save(engine->settings.attachment, engine->settings.state_directory);
-        engine_post_attached(engine);
+        engine_post_attached(userdata);
 }
 
 static void pool_changed(void *userdata) {
@@ -80,8 +77,10 @@ static void pool_stopped(void *userdata, int error) {
         engine->pool_stopped = true;
         engine->stop_error = error;
         /* The lease was given up, so what would resume it is of no use any more. */
-        if (error == 0 && engine->stop_detach && engine->settings.attachment)
-                (void) attachment_remove(engine->settings.state_directory);
+        if (error == 0 && engine->stop_detach && engine->settings.attachment) {
+                (void) attachment_remove(engine->settings.attachment);
+                (void) mark_remove(engine->settings.attachment->directory);
+        }
         engine_stop_step(engine);
 }
 
@@ -121,7 +120,8 @@ static int set_up(struct engine *engine) {
         r = ring_new(&engine->ring, RING_ENTRIES);
         if (r < 0)
                 return r;
-        r = buffers_new(&engine->buffers, BUFFER_LIMIT);
+        /* The log has a budget of its own, so that what it keeps takes no slot's memory. */
+        r = buffers_new(&engine->buffers, BUFFER_LIMIT + engine->settings.config->retain_limit);
         if (r < 0)
                 return r;
         r = requests_new(&engine->requests, engine->buffers, REQUESTS_MAX);
@@ -135,7 +135,7 @@ static int set_up(struct engine *engine) {
         engine->status_timer.stopped = status_stopped;
         engine->alive_timer.stopped = alive_stopped;
 
-        r = pool_new(&engine->pool, engine->ring, engine->requests, engine->settings.config,
+        r = pool_new(&engine->pool, engine->ring, engine->buffers, engine->requests, engine->settings.config,
                 engine->settings.credentials, engine->settings.attachment, &pool_ops, engine);
         if (r < 0)
                 return r;

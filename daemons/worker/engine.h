@@ -58,11 +58,10 @@ struct engine_events {
 struct engine_settings {
         const struct host_config *config;
         const struct credentials *credentials;
-        const char *name;            /* local name: what NBD clients may ask for */
-        const char *state_directory; /* for the attachment's file; NULL: none */
-        struct attachment
-                *attachment; /* name and mode filled; NULL: for store operations. The I/O thread's from now on */
-        int listen_fd;       /* NBD clients; -EBADF: none. Stays the caller's */
+        const char *name; /* local name: what NBD clients may ask for */
+        struct attachment *
+                attachment; /* name, mode and directory filled; NULL: for store operations. The I/O thread's from now on */
+        int listen_fd;      /* NBD clients; -EBADF: none. Stays the caller's */
         uint64_t alive_usec; /* how often alive() is to come; 0: never */
 };
 

@@ -2,7 +2,7 @@
 #pragma once
 
 /* The sessions of an attachment, and the requests that are on their way: the pool chooses who is asked, asks again when a session dies, and lets I/O wait while there is
- * nobody. At present one session at a time. */
+ * nobody. All sessions that carry I/O go to one proxy, the active one; another session stands by, logged in, at the next. */
 
 #include "session.h"
 
@@ -32,9 +32,9 @@ struct pool_ops {
 const char *pool_state_to_string(enum pool_state state);
 
 /* Starts at once. attachment NULL: sessions for store operations. All pointers must outlive the pool. */
-int pool_new(struct pool **ret, struct ring *ring, struct requests *requests, const struct host_config *config,
-        const struct credentials *credentials, struct attachment *attachment, const struct pool_ops *ops,
-        void *userdata);
+int pool_new(struct pool **ret, struct ring *ring, struct buffers *buffers, struct requests *requests,
+        const struct host_config *config, const struct credentials *credentials, struct attachment *attachment,
+        const struct pool_ops *ops, void *userdata);
 /* Only after stopped(), or when it never started. */
 struct pool *pool_free(struct pool *pool);
 DEFINE_CLEANUP(struct pool *, pool_free);
@@ -46,11 +46,16 @@ void pool_submit(struct pool *pool, struct request *request);
  * failed. */
 void pool_stop(struct pool *pool, bool detach, uint64_t timeout_usec);
 
+/* What there is to know. Strings and pointers are valid until the next step. */
 enum pool_state pool_get_state(const struct pool *pool);
-/* A sentence why the state is what it is, "" when there is nothing to say. Valid until the next step. */
+uint64_t pool_get_state_since(const struct pool *pool); /* CLOCK_REALTIME, µs */
+/* A sentence why the state is what it is, "" when there is nothing to say. */
 const char *pool_get_reason(const struct pool *pool);
-const struct proxy *pool_get_active(const struct pool *pool); /* or NULL */
+const struct proxy *pool_get_active(const struct pool *pool);  /* or NULL */
+const struct proxy *pool_get_standby(const struct pool *pool); /* or NULL */
+unsigned pool_get_sessions(const struct pool *pool);           /* that carry I/O */
+uint64_t pool_get_retained(const struct pool *pool); /* bytes that are acknowledged and not known to be durable */
 struct proxies *pool_get_proxies(struct pool *pool);
 uint64_t pool_get_failovers(const struct pool *pool);
-/* The ready session, or NULL: for store operations. */
+/* A ready session, or NULL: for store operations. */
 struct session *pool_get_session(struct pool *pool);

@@ -54,6 +54,10 @@ struct request {
         bool answered; /* the reply has come; done() waits only for out */
         int error;
         unsigned attempts;
+        uint64_t generation; /* under which it was sent */
+        bool has_identity;   /* a flush's answer told under what it holds */
+        struct ivbs_identity identity;
+        uint64_t covers, covers_position; /* of a flush: what it covers, see pool-durable.c */
         struct stream_out out;
         uint8_t prefix[REQUEST_PREFIX_MAX];
 

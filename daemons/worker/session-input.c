@@ -13,7 +13,16 @@
 
 typedef int (*handler_t)(struct session *session, const struct ivbs_header *header, const uint8_t *payload);
 
-static int on_keepalive(struct session *s, const struct ivbs_header *header, const uint8_t *payload) {
+static int on_notice(struct session *s, const struct ivbs_header *header, const uint8_t *payload) {
+        struct ivbs_notice notice;
+
+        if (ivbs_notice_decode(payload, header->length, &notice) < 0)
+                return -EPROTO;
+        if (notice.kind == IVBS_NOTICE_DRAIN && !s->draining) {
+                s->draining = true;
+                if (s->ops->draining)
+                        s->ops->draining(s);
+        }
         return 0;
 }
 
@@ -40,8 +49,8 @@ static int on_call_reply(struct session *s, const struct ivbs_header *header, co
 }
 
 #define STATE(s)   (1U << SESSION_##s)
-#define IDENTIFIED (STATE(HELLO) | STATE(LOGIN) | STATE(ATTACHING) | STATE(READY))
-#define LOGGED_IN  (STATE(ATTACHING) | STATE(READY))
+#define IDENTIFIED (STATE(HELLO) | STATE(LOGIN) | LOGGED_IN)
+#define LOGGED_IN  (STATE(STANDING_BY) | STATE(ATTACHING) | STATE(READY))
 
 static const struct transition {
         uint32_t op;
@@ -57,16 +66,19 @@ static const struct transition {
         { IVBS_OP_GREETING, STATE(GREETING), session_on_greeting },
         { IVBS_OP_HELLO, STATE(HELLO), session_on_hello },
         { IVBS_OP_LOGIN, STATE(LOGIN), session_on_login },
+        { IVBS_OP_LOGIN_TICKET, STATE(LOGIN), session_on_login },
         { IVBS_OP_ATTACH_TO_IMAGE, STATE(ATTACHING), session_on_attach },
         { IVBS_OP_ATTACH_LEASE, STATE(ATTACHING), session_on_attach },
-        { IVBS_OP_RESUME, STATE(ATTACHING), session_on_attach },
-        { IVBS_OP_KEEPALIVE, IDENTIFIED, on_keepalive },
+        { IVBS_OP_RESUME, STATE(ATTACHING) | STATE(READY), session_on_attach },
+        { IVBS_OP_FENCE, STATE(READY), session_on_fence },
+        { IVBS_OP_KEEPALIVE, IDENTIFIED, session_on_keepalive },
         { IVBS_OP_LIST_PROXIES, LOGGED_IN, on_proxies },
-        { IVBS_OP_NOTICE, LOGGED_IN, on_keepalive },
+        { IVBS_OP_NOTICE, LOGGED_IN, on_notice },
         { IVBS_OP_DETACH, STATE(READY), on_call_reply },
         { IVBS_OP_LIST_IMAGES, STATE(READY), on_call_reply },
         { IVBS_OP_CREATE_IMAGE, STATE(READY), on_call_reply },
         { IVBS_OP_REMOVE_IMAGE, STATE(READY), on_call_reply },
+        { IVBS_OP_DRAIN, STATE(READY), on_call_reply },
 };
 
 static const struct transition *find(uint32_t op, enum session_state state) {

@@ -46,11 +46,19 @@ static void finish(struct session *s, struct request *request, int error) {
         *slot_of(s, request->sequence) = NULL;
         TAILQ_REMOVE(&s->in_flight, request, entry);
         s->n_in_flight--;
+        s->bytes_in_flight -= request->length;
 
         request->answered = true;
         request->error = error;
         if (!request->sending)
                 s->ops->answered(s, request, error);
+}
+
+/* A number whose predecessor in the table is still out is passed over; there are far more numbers than requests. */
+uint32_t session_next_sequence(struct session *s) {
+        while (*slot_of(s, s->next_sequence))
+                s->next_sequence++;
+        return s->next_sequence++;
 }
 
 void session_send(struct session *s, struct request *request) {
@@ -85,10 +93,7 @@ void session_send(struct session *s, struct request *request) {
                 break;
         }
 
-        /* A number whose predecessor in the table is still out is passed over; there are far more numbers than requests. */
-        while (*slot_of(s, s->next_sequence))
-                s->next_sequence++;
-        request->sequence = s->next_sequence++;
+        request->sequence = session_next_sequence(s);
         *slot_of(s, request->sequence) = request;
 
         memcpy(header.session_id, s->id, sizeof(s->id));
@@ -98,16 +103,18 @@ void session_send(struct session *s, struct request *request) {
 
         request->session = s;
         request->attempts++;
+        request->generation = s->generation;
+        request->has_identity = false;
         request->answered = false;
         request->sending = true;
         request->out.iov[0] = (struct iovec){ .iov_base = request->prefix, .iov_len = IVBS_HEADER_SIZE + prefix };
         request->out.iov[1] = (struct iovec){ .iov_base = request->data, .iov_len = data };
         request->out.n_iov = data > 0 ? 2 : 1;
         request->out.done = request_sent;
-        if (s->n_in_flight == 0 && !s->reply)
-                s->waiting_usec = ring_now_usec(s->ring);
+        session_owes(s);
         TAILQ_INSERT_TAIL(&s->in_flight, request, entry);
         s->n_in_flight++;
+        s->bytes_in_flight += request->length;
         stream_send(&s->stream, &request->out);
 }
 
@@ -121,8 +128,17 @@ int session_payload(struct stream *stream) {
 int session_io_reply(struct session *s, const struct ivbs_header *header, const uint8_t *payload) {
         struct request *request = *slot_of(s, header->sequence);
 
+        if (!request && s->probe_sequence != 0 && header->sequence == s->probe_sequence &&
+                header->op == IVBS_OP_READ) {
+                s->probe_sequence = 0;
+                s->skip = payload ? 0 : header->length;
+                return 0;
+        }
         if (!request || request->sequence != header->sequence || wire_op(request) != header->op)
                 return -EPROTO;
+
+        if (request->op == REQUEST_FLUSH && payload && (s->caps & IVBS_CAP_DURABILITY))
+                request->has_identity = ivbs_identity_decode(payload, header->length, &request->identity) >= 0;
 
         switch (header->status) {
         case IVBS_STATUS_OK:
@@ -131,24 +147,29 @@ int session_io_reply(struct session *s, const struct ivbs_header *header, const 
                                 return -EPROTO;
                         s->receiving = request;
                         stream_receive_into(&s->stream, request->data, request->length);
-                } else
+                } else {
+                        if (request->op == REQUEST_FLUSH && (s->caps & IVBS_CAP_DURABILITY) && !request->has_identity)
+                                return -EPROTO;
                         finish(s, request, 0);
+                }
                 return 0;
 
         case IVBS_STATUS_TEMPORARY_ERROR:
         case IVBS_STATUS_NOT_READY:
-                /* Not executed, and will not be. */
-                finish(s, request, -EAGAIN);
+                finish(s, request, SESSION_NOT_NOW);
                 return 0;
 
         case IVBS_STATUS_USE_ANOTHER_PROXY:
-                session_close(s, SESSION_LOST, FAILURE_NO_PROXY, "the proxy asks to use another one");
+                s->draining = true;
+                finish(s, request, SESSION_ELSEWHERE);
                 return 0;
 
         case IVBS_STATUS_EXPIRED:
-        case IVBS_STATUS_NOT_LOGGEDIN:
-                session_close(s, SESSION_EXPIRED, FAILURE_HELD, "the image has been attached by somebody else since");
+                finish(s, request, SESSION_STALE);
                 return 0;
+
+        case IVBS_STATUS_NOT_LOGGEDIN:
+                return -EPROTO;
 
         default:
                 finish(s, request, ivbs_status_to_errno(header->status));

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Greeting, capabilities, login, attach: each step's reply sends the next step's request. A modern server tells in its greeting what it is, so there is nothing to
+/* Greeting, capabilities, login: each step's reply sends the next step's request. A modern server tells in its greeting what it is, so there is nothing to
  * try and no time-out to wait for; whether this is a step down from what the image was attached with is decided before the password is sent. */
 
 #include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-id128.h>
 #include <unistd.h>
@@ -12,52 +13,77 @@
 #include "container-of.h"
 #include "session.h"
 
-#define CAPS_WANTED \
-        (IVBS_CAP_FLUSH | IVBS_CAP_FUA | IVBS_CAP_TRIM | IVBS_CAP_WRITE_ZEROES | IVBS_CAP_IMAGES | IVBS_CAP_LEASE)
+#define CAPS_WANTED                                                                                                 \
+        (IVBS_CAP_FLUSH | IVBS_CAP_FUA | IVBS_CAP_TRIM | IVBS_CAP_WRITE_ZEROES | IVBS_CAP_IMAGES | IVBS_CAP_LEASE | \
+                IVBS_CAP_FENCE | IVBS_CAP_DURABILITY | IVBS_CAP_NOTICE | IVBS_CAP_TICKET | IVBS_CAP_DRAIN)
 
 /* Of our application: ids derived with it tell nothing of the machine's own. */
 #define MACHINE_APPLICATION SD_ID128_MAKE(3c, 2b, 79, 0e, 8a, 54, 4e, 1f, b0, 6d, 51, 9c, e7, 20, 83, fa)
 
-static void control_sent(struct stream_out *out, int error) {
-        struct session *s = CONTAINER_OF(out, struct session, control_out);
+/* A packet of its own, since the one before may still be on its way out when its answer is here already. */
+struct control {
+        struct stream_out out;
+        size_t n;
+        uint8_t bytes[];
+};
 
-        s->control_busy = false;
-        explicit_bzero(s->control, sizeof(s->control));
+static void control_sent(struct stream_out *out, int error) {
+        struct control *control = CONTAINER_OF(out, struct control, out);
+
+        explicit_bzero(control->bytes, control->n);
+        free(control);
 }
 
 void session_send_control(struct session *s, uint32_t op, const void *payload, size_t n) {
         struct ivbs_header header = { .op = op, .length = (uint32_t) n };
+        struct control *control;
+
+        control = malloc(sizeof(*control) + IVBS_HEADER_SIZE + n);
+        if (!control) {
+                session_close(s, SESSION_LOST, FAILURE_INTERNAL, "out of memory");
+                return;
+        }
 
         memcpy(header.session_id, s->id, sizeof(s->id));
-        header.sequence = s->next_sequence++;
-        ivbs_header_encode(&header, s->control);
+        header.sequence = session_next_sequence(s);
+        control->n = IVBS_HEADER_SIZE + n;
+        ivbs_header_encode(&header, control->bytes);
         if (n > 0)
-                memcpy(s->control + IVBS_HEADER_SIZE, payload, n);
+                memcpy(control->bytes + IVBS_HEADER_SIZE, payload, n);
 
-        s->control_busy = true;
         s->control_op = op;
         s->control_sequence = header.sequence;
-        s->control_out = (struct stream_out){
-                .iov = { { .iov_base = s->control, .iov_len = IVBS_HEADER_SIZE + n } },
+        control->out = (struct stream_out){
+                .iov = { { .iov_base = control->bytes, .iov_len = control->n } },
                 .n_iov = 1,
                 .done = control_sent,
         };
-        stream_send(&s->stream, &s->control_out);
+        stream_send(&s->stream, &control->out);
+}
+
+static uint64_t cap_of_call(uint32_t op) {
+        switch (op) {
+        case IVBS_OP_DETACH:
+                return IVBS_CAP_LEASE;
+        case IVBS_OP_DRAIN:
+                return IVBS_CAP_DRAIN;
+        default:
+                return IVBS_CAP_IMAGES;
+        }
 }
 
 int session_call(
         struct session *s, uint32_t op, const void *payload, size_t n, session_reply_t reply, void *userdata) {
         if (s->state != SESSION_READY)
                 return -ENOTCONN;
-        if (s->reply || s->control_busy)
+        if (s->reply || s->awaiting)
                 return -EBUSY;
-        if (n > sizeof(s->control) - IVBS_HEADER_SIZE)
+        if (n > SESSION_CALL_MAX)
                 return -EMSGSIZE;
-        if (!s->modern || !(s->caps & (op == IVBS_OP_DETACH ? IVBS_CAP_LEASE : IVBS_CAP_IMAGES)))
+        if (!s->modern || !(s->caps & cap_of_call(op)))
                 return -EOPNOTSUPP;
 
-        if (s->n_in_flight == 0)
-                s->waiting_usec = ring_now_usec(s->ring);
+        session_owes(s);
         s->reply = reply;
         s->reply_userdata = userdata;
         session_send_control(s, op, payload, n);
@@ -75,6 +101,16 @@ static int send_login(struct session *s) {
         session_set_state(s, SESSION_LOGIN);
         session_send_control(s, IVBS_OP_LOGIN, payload, sizeof(payload));
         explicit_bzero(payload, sizeof(payload));
+        return 0;
+}
+
+/* The password's slow check is for the first login at a store; after that there is a ticket. */
+static int log_in(struct session *s) {
+        if (!(s->caps & IVBS_CAP_TICKET) || s->proxy->n_ticket == 0)
+                return send_login(s);
+
+        session_set_state(s, SESSION_LOGIN);
+        session_send_control(s, IVBS_OP_LOGIN_TICKET, s->proxy->ticket, s->proxy->n_ticket);
         return 0;
 }
 
@@ -123,64 +159,29 @@ int session_on_hello(struct session *s, const struct ivbs_header *header, const 
                 return -EPROTO;
 
         s->caps = caps & CAPS_WANTED;
-        return send_login(s);
-}
-
-static int send_attach(struct session *s) {
-        const struct attachment *a = s->attachment;
-        uint32_t flags = a->read_only ? IVBS_LEASE_READ_ONLY : 0;
-        uint8_t payload[IVBS_RESUME_SIZE];
-        uint32_t op;
-        size_t n;
-        int r;
-
-        if (a->attached && a->modern && !(s->caps & IVBS_CAP_LEASE)) {
-                session_close(s, SESSION_REFUSED, FAILURE_PROTOCOL,
-                        "this proxy knows no leases, and cannot continue an attachment with one");
-                return 0;
-        }
-
-        /* What began at a classic server goes on as it began: there is no token that a modern one would know. */
-        if (!(s->caps & IVBS_CAP_LEASE) || (a->attached && !a->modern)) {
-                op = IVBS_OP_ATTACH_TO_IMAGE;
-                n = IVBS_IMAGE_NAME_SIZE;
-                r = ivbs_image_name_encode(a->name, payload);
-        } else if (a->attached) {
-                struct ivbs_resume resume = { .flags = flags, .generation = a->generation };
-
-                memcpy(resume.token, a->token, sizeof(resume.token));
-                memcpy(resume.name, a->name, sizeof(resume.name));
-                op = IVBS_OP_RESUME;
-                n = IVBS_RESUME_SIZE;
-                r = ivbs_resume_encode(&resume, payload);
-        } else {
-                struct ivbs_lease lease = { .flags = flags | (a->steal ? IVBS_LEASE_STEAL : 0) };
-
-                memcpy(lease.name, a->name, sizeof(lease.name));
-                op = IVBS_OP_ATTACH_LEASE;
-                n = IVBS_LEASE_SIZE;
-                r = ivbs_lease_encode(&lease, payload);
-        }
-        if (r < 0)
-                return r;
-
-        session_set_state(s, SESSION_ATTACHING);
-        session_send_control(s, op, payload, n);
-        explicit_bzero(payload, sizeof(payload));
-        return 0;
-}
-
-static void become_ready(struct session *s) {
-        session_set_state(s, SESSION_READY);
-        s->ops->ready(s);
+        return log_in(s);
 }
 
 int session_on_login(struct session *s, const struct ivbs_header *header, const uint8_t *payload) {
+        if (header->op != s->control_op)
+                return -EPROTO;
+        if (header->op == IVBS_OP_LOGIN_TICKET && header->status == IVBS_STATUS_PERMISSION_DENIED) {
+                proxy_forget_ticket(s->proxy);
+                return send_login(s);
+        }
+
         switch (header->status) {
         case IVBS_STATUS_OK:
-                if (s->attachment)
-                        return send_attach(s);
-                become_ready(s);
+                if (s->caps & IVBS_CAP_TICKET)
+                        proxy_set_ticket(s->proxy, payload, header->length);
+                if (!s->attachment) {
+                        session_set_state(s, SESSION_READY);
+                        s->ops->ready(s);
+                } else if (s->standby) {
+                        session_set_state(s, SESSION_STANDING_BY);
+                        s->ops->standing_by(s);
+                } else
+                        session_attach(s);
                 return 0;
 
         case IVBS_STATUS_PERMISSION_DENIED:
@@ -194,92 +195,4 @@ int session_on_login(struct session *s, const struct ivbs_header *header, const 
                         ivbs_status_to_string(header->status));
                 return 0;
         }
-}
-
-/* Why an attach failed, as a user is to read it. */
-static void attach_failed(struct session *s, const struct ivbs_header *header, const uint8_t *payload) {
-        const char *name = s->attachment->name;
-        struct ivbs_holder holder;
-
-        switch (header->status) {
-        case IVBS_STATUS_NOT_FOUND:
-                session_close(s, SESSION_REFUSED, FAILURE_NO_SUCH_IMAGE, "the store has no image \"%s\"", name);
-                break;
-        case IVBS_STATUS_PERMISSION_DENIED:
-        case IVBS_STATUS_READ_ONLY:
-                session_close(s, SESSION_REFUSED, FAILURE_ACCESS_DENIED, "user \"%s\" may not %s image \"%s\"",
-                        s->credentials->user, s->attachment->read_only ? "read" : "write to", name);
-                break;
-        case IVBS_STATUS_HELD:
-                if (ivbs_holder_decode(payload, header->length, &holder) < 0)
-                        strcpy(holder.host, "another host");
-                session_close(s, SESSION_REFUSED, FAILURE_HELD,
-                        "image \"%s\" is attached by %s; --steal takes it over", name,
-                        holder.host[0] ? holder.host : "another host");
-                break;
-        case IVBS_STATUS_EXPIRED:
-                session_close(s, SESSION_EXPIRED, FAILURE_HELD,
-                        "image \"%s\" has been attached by somebody else since", name);
-                break;
-        case IVBS_STATUS_NOT_READY:
-        case IVBS_STATUS_TEMPORARY_ERROR:
-        case IVBS_STATUS_USE_ANOTHER_PROXY:
-                session_close(s, SESSION_LOST, FAILURE_NO_PROXY, "the proxy cannot attach image \"%s\" now: %s", name,
-                        ivbs_status_to_string(header->status));
-                break;
-        default:
-                session_close(s, SESSION_REFUSED, FAILURE_IO, "the proxy cannot attach image \"%s\": %s", name,
-                        ivbs_status_to_string(header->status));
-                break;
-        }
-}
-
-int session_on_attach(struct session *s, const struct ivbs_header *header, const uint8_t *payload) {
-        char reason[PROXY_REASON_MAX];
-        int r;
-
-        if (header->op != s->control_op)
-                return -EPROTO;
-        if (header->status != IVBS_STATUS_OK) {
-                attach_failed(s, header, payload);
-                return 0;
-        }
-
-        if (header->op == IVBS_OP_ATTACH_TO_IMAGE) {
-                char name[IVBS_IMAGE_NAME_SIZE];
-                uint64_t size;
-
-                r = ivbs_attach_reply_decode(payload, header->length, name, &size);
-                if (r == -ERANGE)
-                        session_close(s, SESSION_REFUSED, FAILURE_PROTOCOL,
-                                "the proxy gives image \"%s\" an impossible size", s->attachment->name);
-                if (r < 0)
-                        return r == -ERANGE ? 0 : r;
-                if (strcmp(name, s->attachment->name) != 0)
-                        return -EPROTO;
-
-                r = attachment_check_classic(s->attachment, size, reason, sizeof(reason));
-                if (r >= 0)
-                        attachment_set_classic(s->attachment, size);
-        } else {
-                struct ivbs_lease_reply reply;
-
-                r = ivbs_lease_reply_decode(payload, header->length, &reply);
-                if (r == -ERANGE)
-                        session_close(s, SESSION_REFUSED, FAILURE_PROTOCOL,
-                                "the proxy gives image \"%s\" an impossible size", s->attachment->name);
-                if (r < 0)
-                        return r == -ERANGE ? 0 : r;
-
-                r = attachment_check_modern(s->attachment, s->caps, &reply, reason, sizeof(reason));
-                if (r >= 0)
-                        attachment_set_modern(s->attachment, s->caps, &reply);
-        }
-        if (r < 0) {
-                session_close(s, SESSION_REFUSED, FAILURE_PROTOCOL, "%s", reason);
-                return 0;
-        }
-
-        become_ready(s);
-        return 0;
 }

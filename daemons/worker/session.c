@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The life of a session: resolve, connect, the clock, the end. What the proxy says is session-input.c's, the handshake session-login.c's, I/O session-io.c's.
+/* The life of a session: resolve, connect, the end. What the proxy says is session-input.c's, the handshake session-login.c's and session-attach.c's, I/O session-io.c's,
+ * silence session-clock.c's.
  *
  * The end comes in one way only: session_close() notes the reason and lets the kernel give back what it has (a lookup, a connect, the stream); when the last of them is
  * back, ended() hands over the requests that have had no answer. By then no byte of theirs can still be sent or received on this connection. */
@@ -17,7 +18,6 @@
 #include "session.h"
 
 #define SESSION_OF(ptr, member) CONTAINER_OF(ptr, struct session, member)
-#define TICK_USEC               (250U * 1000U)
 
 const char *session_state_to_string(enum session_state state) {
         static const char *const names[_SESSION_STATE_MAX] = {
@@ -26,6 +26,7 @@ const char *session_state_to_string(enum session_state state) {
                 [SESSION_GREETING] = "greeting",
                 [SESSION_HELLO] = "hello",
                 [SESSION_LOGIN] = "login",
+                [SESSION_STANDING_BY] = "standing-by",
                 [SESSION_ATTACHING] = "attaching",
                 [SESSION_READY] = "ready",
                 [SESSION_CLOSING] = "closing",
@@ -39,8 +40,8 @@ void session_set_state(struct session *s, enum session_state state) {
                 return;
 
         s->state = state;
-        if (state == SESSION_READY)
-                ring_timer_set(&s->timer, TICK_USEC);
+        if (state == SESSION_READY || state == SESSION_STANDING_BY)
+                session_watch(s);
 }
 
 /* Reports the end once nothing of the session is in the kernel any more. */
@@ -62,6 +63,7 @@ static void settle(struct session *s) {
 
         TAILQ_CONCAT(&unanswered, &s->in_flight, entry);
         s->ops->ended(s, &s->end, &unanswered);
+        proxy_unref(s->proxy);
         free(s);
 }
 
@@ -118,61 +120,13 @@ static const struct stream_ops stream_ops = {
         .closed = stream_closed,
 };
 
-static void keepalive_sent(struct stream_out *out, int error) {
-        SESSION_OF(out, keepalive_out)->keepalive_busy = false;
-}
-
-static void send_keepalive(struct session *s) {
-        struct ivbs_header header = { .op = IVBS_OP_KEEPALIVE, .sequence = s->next_sequence++ };
-
-        if (s->keepalive_busy)
-                return;
-
-        memcpy(header.session_id, s->id, sizeof(s->id));
-        ivbs_header_encode(&header, s->keepalive);
-        s->keepalive_busy = true;
-        s->keepalive_out = (struct stream_out){
-                .iov = { { .iov_base = s->keepalive, .iov_len = sizeof(s->keepalive) } },
-                .n_iov = 1,
-                .done = keepalive_sent,
-        };
-        stream_send(&s->stream, &s->keepalive_out);
-}
-
-/* A ready session's clock. Idle: a keepalive before the proxy's patience ends. Replies late: ask whether anybody is there, and take silence for death. A classic
- * server may not answer keepalives, so its silence proves nothing here. */
-static void watch(struct session *s) {
-        uint64_t now = ring_now_usec(s->ring);
-        uint64_t idle_usec = (s->idle_limit_ms ?: 30000U) * UINT64_C(1000) / 3;
-        /* While nothing was asked, silence was in order. */
-        uint64_t since_usec =
-                s->stream.last_input_usec > s->waiting_usec ? s->stream.last_input_usec : s->waiting_usec;
-        uint64_t silent_usec = now - since_usec;
-
-        if (s->n_in_flight == 0 && !s->reply)
-                s->oldest_probe_usec = 0;
-        else if (s->modern && silent_usec > s->config->dead_time_usec / 2) {
-                if (s->oldest_probe_usec == 0 || s->oldest_probe_usec < since_usec) {
-                        s->oldest_probe_usec = now;
-                        send_keepalive(s);
-                } else if (silent_usec > s->config->dead_time_usec) {
-                        session_close(s, SESSION_LOST, FAILURE_NO_PROXY,
-                                "the proxy has been silent for %" PRIu64 " ms", silent_usec / 1000);
-                        return;
-                }
-        }
-
-        if (now - s->stream.last_output_usec > idle_usec)
-                send_keepalive(s);
-        ring_timer_set(&s->timer, TICK_USEC);
-}
-
 static void timer_expired(struct ring_timer *timer) {
         struct session *s = SESSION_OF(timer, timer);
 
         switch (s->state) {
         case SESSION_RESOLVING:
         case SESSION_CONNECTING:
+                s->end.silent = true;
                 session_close(s, SESSION_LOST, FAILURE_NO_PROXY, "no connection within %" PRIu64 " ms",
                         s->config->connect_timeout_usec / 1000);
                 break;
@@ -180,11 +134,13 @@ static void timer_expired(struct ring_timer *timer) {
         case SESSION_HELLO:
         case SESSION_LOGIN:
         case SESSION_ATTACHING:
+                s->end.silent = true;
                 session_close(s, SESSION_LOST, FAILURE_NO_PROXY, "no answer within %" PRIu64 " ms in state %s",
                         s->config->login_timeout_usec / 1000, session_state_to_string(s->state));
                 break;
+        case SESSION_STANDING_BY:
         case SESSION_READY:
-                watch(s);
+                session_watch(s);
                 break;
         case SESSION_CLOSING:
                 settle(s);
@@ -196,6 +152,7 @@ static void timer_expired(struct ring_timer *timer) {
 
 static void connected(struct ring_op *op, int32_t res, uint32_t flags) {
         struct session *s = SESSION_OF(op, connect_op);
+        unsigned dead_ms = (unsigned) (s->config->dead_time_usec / 1000U) + 1U;
         int one = 1;
 
         s->connect_op.done = NULL;
@@ -210,6 +167,8 @@ static void connected(struct ring_op *op, int32_t res, uint32_t flags) {
 
         /* Small messages are gathered by the stream; Nagle would only hold back what is complete. */
         (void) setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        /* What is sent into a cut link is given up by the kernel, too, and not after its quarter of an hour. */
+        (void) setsockopt(s->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead_ms, sizeof(dead_ms));
 
         s->has_stream = true;
         s->connected_usec = ring_now_usec(s->ring);
@@ -256,7 +215,7 @@ static void resolved(struct resolve *resolve, int error, const struct sockaddr_s
 }
 
 int session_new(struct session **ret, struct ring *ring, const struct host_config *config,
-        const struct credentials *credentials, struct attachment *attachment, struct proxy *proxy,
+        const struct credentials *credentials, struct attachment *attachment, struct proxy *proxy, bool standby,
         const struct session_ops *ops, void *owner) {
         struct session *s;
         socklen_t size;
@@ -270,7 +229,8 @@ int session_new(struct session **ret, struct ring *ring, const struct host_confi
         s->config = config;
         s->credentials = credentials;
         s->attachment = attachment;
-        s->proxy = proxy;
+        s->proxy = proxy_ref(proxy);
+        s->standby = standby;
         s->ops = ops;
         s->owner = owner;
         s->fd = -EBADF;

@@ -2,7 +2,10 @@
 #pragma once
 
 /* One connection to a proxy: connect, greet, log in, attach, then I/O until it ends. A session never outlives its first failure: it reports its end once, with what it
- * still had in hand, and the pool makes another. */
+ * still had in hand, and the pool makes another.
+ *
+ * A standby stops after the login and waits to be told to attach. A session that is ready is good for I/O only as long as its generation is the attachment's: after a FENCE
+ * that went over another session it has to rejoin. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,6 +21,7 @@
 #include "stream.h"
 
 #define SESSION_IN_FLIGHT_MAX 256U
+#define SESSION_CALL_MAX      512U  /* bytes of payload */
 #define SESSION_SEQUENCES     1024U /* a power of two, well above what is in flight */
 
 enum session_state {
@@ -26,6 +30,7 @@ enum session_state {
         SESSION_GREETING,
         SESSION_HELLO,
         SESSION_LOGIN,
+        SESSION_STANDING_BY,
         SESSION_ATTACHING,
         SESSION_READY,
         SESSION_CLOSING,
@@ -42,15 +47,26 @@ enum session_verdict {
 struct session_end {
         enum session_verdict verdict;
         enum failure failure;
+        bool silent; /* the proxy gave no sign of life: what else goes to it can be given up, too */
         char message[PROXY_REASON_MAX];
 };
 
+/* What answered() is told besides 0 and a negative errno that is the request's end: it was not executed and never will be on this session. */
+#define SESSION_NOT_NOW   (-EAGAIN)  /* ask again later */
+#define SESSION_ELSEWHERE (-EREMCHG) /* ask another proxy */
+#define SESSION_STALE     (-ESTALE)  /* the session's generation is not the image's any more */
+
 struct session;
+TAILQ_HEAD(session_list, session);
 
 struct session_ops {
-        /* Logged in and, with an attachment, attached: requests may be sent. */
+        /* Logged in and, with an attachment, attached: requests may be sent. Again after session_fence() and session_rejoin(). */
         void (*ready)(struct session *session);
-        /* A reply to a request: done, or not executed and to be tried again (-EAGAIN). */
+        /* A standby has logged in. May be NULL where there are none. */
+        void (*standing_by)(struct session *session);
+        /* The proxy wants to be left. May be NULL. */
+        void (*draining)(struct session *session);
+        /* A reply to a request. */
         void (*answered)(struct session *session, struct request *request, int error);
         /* The proxy announces proxies. */
         void (*announced)(struct session *session, const struct ivbs_proxy *proxies, size_t n);
@@ -69,6 +85,8 @@ struct session {
         struct proxy *proxy;
         const struct session_ops *ops;
         void *owner;
+        unsigned role; /* the owner's */
+        TAILQ_ENTRY(session) entry;
         enum session_state state;
 
         struct resolve resolve;
@@ -81,6 +99,13 @@ struct session {
         uint64_t started_usec, connected_usec;
         struct session_end end;
         bool ended;
+        bool standby;  /* not to attach by itself */
+        bool draining; /* the proxy wants to be left */
+
+        uint64_t generation;           /* under which it is attached */
+        uint64_t resume_generation;    /* under which it tries to be */
+        struct ivbs_identity identity; /* of the proxy, as the attach's reply has it */
+        bool durable_acks;
 
         uint8_t id[IVBS_SESSION_ID_SIZE];
         bool modern;
@@ -92,36 +117,50 @@ struct session {
         struct request *by_sequence[SESSION_SEQUENCES];
         struct request_list in_flight;
         unsigned n_in_flight;
+        uint64_t bytes_in_flight;
         struct request *receiving; /* the read whose data is coming */
-        uint64_t waiting_usec;     /* since when the proxy owes an answer, while it owes any */
-        uint64_t oldest_probe_usec;
 
-        /* The one control packet under way: handshake, or session_call(). */
-        struct stream_out control_out;
-        uint8_t control[IVBS_HEADER_SIZE + 512];
-        bool control_busy;
+        /* Silence, see session-clock.c. */
+        uint64_t owed_usec;  /* since when the proxy owes an answer, while it owes any */
+        uint64_t probe_usec; /* when it was last asked for a sign of life */
+        bool probing;        /* ... and has given none since */
+        bool answers_keepalive;
+        uint32_t probe_sequence; /* of the read that asks a classic server */
+
+        /* The one packet outside the data path that is under way: handshake, fence, or session_call(). */
         uint32_t control_op, control_sequence;
         session_reply_t reply;
         void *reply_userdata;
+        bool awaiting; /* the reply to FENCE or to a rejoining RESUME */
 
-        struct stream_out keepalive_out;
-        uint8_t keepalive[IVBS_HEADER_SIZE];
-        bool keepalive_busy;
+        struct stream_out probe_out;
+        uint8_t probe[2 * IVBS_HEADER_SIZE + IVBS_READ_SIZE];
+        bool probe_busy;
 };
 
 const char *session_state_to_string(enum session_state state);
 
-/* Starts at once. All pointers must outlive the session. Returns 0 or -ENOMEM. */
+/* Starts at once. All pointers must outlive the session. attachment: NULL for store operations. Returns 0 or -ENOMEM. */
 int session_new(struct session **ret, struct ring *ring, const struct host_config *config,
-        const struct credentials *credentials, struct attachment *attachment, struct proxy *proxy,
+        const struct credentials *credentials, struct attachment *attachment, struct proxy *proxy, bool standby,
         const struct session_ops *ops, void *owner);
+
+/* Of a standby that stands by: attaches now. ready() or ended() follows. */
+void session_attach(struct session *session);
+
+/* Raises the image's generation, so that whatever other sessions of this attachment have not got done by the reply is never done. Nothing may be sent until ready(). The session
+ * is ready and leased. */
+void session_fence(struct session *session);
+/* Takes up the attachment's present generation. Nothing may be sent until ready(). */
+void session_rejoin(struct session *session);
 
 /* Begins the end; ended() follows from the loop. The first reason stays. */
 void session_close(struct session *session, enum session_verdict verdict, enum failure failure, const char *format,
         ...) _printf_(4, 5);
 
 static inline bool session_has_room(const struct session *session) {
-        return session->state == SESSION_READY && session->n_in_flight < SESSION_IN_FLIGHT_MAX;
+        return session->state == SESSION_READY && !session->awaiting && !session->draining &&
+               session->n_in_flight < SESSION_IN_FLIGHT_MAX;
 }
 
 /* The session must have room. */
@@ -135,10 +174,15 @@ int session_call(
 ssize_t session_input(struct stream *stream, const uint8_t *data, size_t n); /* session-input.c */
 int session_payload(struct stream *stream);                                  /* session-io.c */
 int session_io_reply(struct session *session, const struct ivbs_header *header, const uint8_t *payload);
-void session_send_control(struct session *session, uint32_t op, const void *payload, size_t n);
 void session_set_state(struct session *session, enum session_state state);
-int session_on_greeting(
-        struct session *session, const struct ivbs_header *header, const uint8_t *payload); /* session-login.c */
+void session_watch(struct session *session); /* session-clock.c: the timer of a session that is logged in */
+void session_owes(struct session *session);  /* ... to be called before something is sent that asks for an answer */
+uint32_t session_next_sequence(struct session *session); /* session-io.c */
+int session_on_keepalive(struct session *session, const struct ivbs_header *header, const uint8_t *payload);
+void session_send_control(struct session *session, uint32_t op, const void *payload, size_t n); /* session-login.c */
+int session_on_greeting(struct session *session, const struct ivbs_header *header, const uint8_t *payload);
 int session_on_hello(struct session *session, const struct ivbs_header *header, const uint8_t *payload);
 int session_on_login(struct session *session, const struct ivbs_header *header, const uint8_t *payload);
-int session_on_attach(struct session *session, const struct ivbs_header *header, const uint8_t *payload);
+int session_on_attach(
+        struct session *session, const struct ivbs_header *header, const uint8_t *payload); /* session-attach.c */
+int session_on_fence(struct session *session, const struct ivbs_header *header, const uint8_t *payload);

@@ -66,7 +66,7 @@ int survey_start(struct ring *ring, const struct host_config *config, const stru
 
                 if (proxy == skip)
                         continue;
-                if (session_new(&session, ring, config, credentials, NULL, proxy, &session_ops, survey) >= 0)
+                if (session_new(&session, ring, config, credentials, NULL, proxy, false, &session_ops, survey) >= 0)
                         survey->pending++;
         }
 

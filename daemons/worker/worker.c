@@ -364,12 +364,10 @@ static int configure(struct worker *w) {
 }
 
 static int start(struct worker *w) {
-        const char *state_directory = getenv("RUNTIME_DIRECTORY");
         struct engine_settings settings = {
                 .config = w->config,
                 .credentials = w->credentials,
                 .name = w->name,
-                .state_directory = state_directory,
                 .attachment = &w->attachment,
                 .listen_fd = w->listen_fd,
         };
@@ -379,7 +377,8 @@ static int start(struct worker *w) {
         if (sd_watchdog_enabled(false, &watchdog_usec) > 0)
                 settings.alive_usec = watchdog_usec / 3;
 
-        r = attachment_load(&w->attachment, state_directory);
+        w->attachment.directory = getenv("RUNTIME_DIRECTORY");
+        r = attachment_load(&w->attachment);
         if (r < 0)
                 log_event(LOG_WARNING, LOG_FIELDS({ "IMAGE", w->name }, { "STATE", "attaching" }),
                         "Image %s: The former attachment cannot be read (%s); attaching anew.", w->name, strerror(-r));

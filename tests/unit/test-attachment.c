@@ -20,6 +20,7 @@ static struct attachment attached(const char *name) {
         struct ivbs_lease_reply reply = reply_of(1);
         struct attachment a = {};
 
+        a.directory = scratch;
         strcpy(a.name, name);
         attachment_set_modern(&a, UINT64_MAX, &reply);
         return a;
@@ -29,14 +30,14 @@ static void round_trip(void) {
         static const char *const names[] = { "vm1", "a \"quoted\" \\name", "Stra\xc3\x9f" };
 
         for (size_t i = 0; i < ELEMENTSOF(names); i++) {
-                struct attachment a = attached(names[i]), b = { .steal = true };
+                struct attachment a = attached(names[i]), b = { .directory = scratch, .steal = true };
                 struct stat st;
 
-                ASSERT_OK(attachment_save(&a, scratch));
+                ASSERT_OK(attachment_save(&a));
                 ASSERT_OK(stat(scratch_path("attachment.json"), &st) < 0 ? -errno : 0);
                 ASSERT_EQ(st.st_mode & 07777, 0600U);
                 strcpy(b.name, names[i]);
-                ASSERT_EQ(attachment_load(&b, scratch), 1);
+                ASSERT_EQ(attachment_load(&b), 1);
                 ASSERT_TRUE(b.attached && b.modern && !b.steal && !b.read_only && !b.refuses_writes);
                 ASSERT_EQ(b.size, a.size);
                 ASSERT_EQ(b.block_size, a.block_size);
@@ -45,19 +46,21 @@ static void round_trip(void) {
                 ASSERT_MEMEQ(b.uuid, a.uuid, IVBS_UUID_SIZE);
                 ASSERT_MEMEQ(b.token, a.token, IVBS_UUID_SIZE);
         }
-        ASSERT_OK(attachment_remove(scratch));
-        ASSERT_OK(attachment_remove(scratch));
+        ASSERT_OK(attachment_remove(&(struct attachment){ .directory = scratch }));
+        ASSERT_OK(attachment_remove(&(struct attachment){ .directory = scratch }));
 }
 
 static void nothing_kept(void) {
-        struct attachment a = attached("vm1"), b = { .name = "vm1" };
+        struct attachment a = attached("vm1"), b = { .directory = scratch, .name = "vm1" };
 
-        ASSERT_EQ(attachment_load(&b, scratch), 0);
+        ASSERT_EQ(attachment_load(&b), 0);
         ASSERT_FALSE(b.attached);
-        ASSERT_OK(attachment_save(&a, NULL));
-        ASSERT_EQ(attachment_load(&b, NULL), 0);
-        ASSERT_OK(attachment_remove(NULL));
-        ASSERT_ERROR(attachment_save(&a, "/nonexistent/directory"), ENOENT);
+        a.directory = b.directory = NULL;
+        ASSERT_OK(attachment_save(&a));
+        ASSERT_EQ(attachment_load(&b), 0);
+        ASSERT_OK(attachment_remove(&a));
+        a.directory = "/nonexistent/directory";
+        ASSERT_ERROR(attachment_save(&a), ENOENT);
 }
 
 /* Cut at any byte, it counts as absent, and leaves what it was to fill as it was. */
@@ -67,7 +70,7 @@ static void cut_file(void) {
         size_t n;
         FILE *file;
 
-        ASSERT_OK(attachment_save(&a, scratch));
+        ASSERT_OK(attachment_save(&a));
         file = fopen(scratch_path("attachment.json"), "re");
         ASSERT_TRUE(file);
         n = fread(text, 1, sizeof(text), file);
@@ -75,67 +78,67 @@ static void cut_file(void) {
         ASSERT_TRUE(n > 100 && n < sizeof(text));
 
         for (size_t length = 0; length < n; length++) {
-                struct attachment b = { .name = "vm1", .steal = true }, before = b;
+                struct attachment b = { .directory = scratch, .name = "vm1", .steal = true }, before = b;
 
                 file = fopen(scratch_path("attachment.json"), "we");
                 ASSERT_TRUE(file);
                 ASSERT_EQ(fwrite(text, 1, length, file), length);
                 fclose(file);
-                ASSERT_EQ(attachment_load(&b, scratch), 0);
+                ASSERT_EQ(attachment_load(&b), 0);
                 ASSERT_MEMEQ(&b, &before, sizeof(b));
         }
-        ASSERT_OK(attachment_remove(scratch));
+        ASSERT_OK(attachment_remove(&(struct attachment){ .directory = scratch }));
 }
 
 static void other_contents(void) {
         static const char *const texts[] = { "[]", "null", "{}", "7", "\"vm1\"", "{\"image\":7}", "\xff\xfe" };
 
         for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
-                struct attachment b = { .name = "vm1" };
+                struct attachment b = { .directory = scratch, .name = "vm1" };
 
                 scratch_file("attachment.json", texts[i]);
-                ASSERT_EQ(attachment_load(&b, scratch), 0);
+                ASSERT_EQ(attachment_load(&b), 0);
                 ASSERT_FALSE(b.attached);
         }
-        ASSERT_OK(attachment_remove(scratch));
+        ASSERT_OK(attachment_remove(&(struct attachment){ .directory = scratch }));
 }
 
 static void another_attachment(void) {
-        struct attachment a = attached("vm1"), b = { .name = "vm2" };
+        struct attachment a = attached("vm1"), b = { .directory = scratch, .name = "vm2" };
 
-        ASSERT_OK(attachment_save(&a, scratch));
-        ASSERT_EQ(attachment_load(&b, scratch), 0);
+        ASSERT_OK(attachment_save(&a));
+        ASSERT_EQ(attachment_load(&b), 0);
         ASSERT_FALSE(b.attached);
 
-        b = (struct attachment){ .name = "vm1", .read_only = true };
-        ASSERT_EQ(attachment_load(&b, scratch), 0);
+        b = (struct attachment){ .directory = scratch, .name = "vm1", .read_only = true };
+        ASSERT_EQ(attachment_load(&b), 0);
         ASSERT_FALSE(b.attached);
 
         a.size = 0;
-        ASSERT_OK(attachment_save(&a, scratch));
-        b = (struct attachment){ .name = "vm1" };
-        ASSERT_EQ(attachment_load(&b, scratch), 0);
+        ASSERT_OK(attachment_save(&a));
+        b = (struct attachment){ .directory = scratch, .name = "vm1" };
+        ASSERT_EQ(attachment_load(&b), 0);
         a.size = UINT64_C(1) << 63;
-        ASSERT_OK(attachment_save(&a, scratch));
-        ASSERT_EQ(attachment_load(&b, scratch), 0);
-        ASSERT_OK(attachment_remove(scratch));
+        ASSERT_OK(attachment_save(&a));
+        ASSERT_EQ(attachment_load(&b), 0);
+        ASSERT_OK(attachment_remove(&(struct attachment){ .directory = scratch }));
 }
 
 /* There is no lease to resume at a classic server: a worker that starts again attaches again. */
 static void classic_is_not_kept(void) {
-        struct attachment a = attached("vm1"), b = { .name = "vm1" };
+        struct attachment a = attached("vm1"), b = { .directory = scratch, .name = "vm1" };
 
-        ASSERT_OK(attachment_save(&a, scratch));
-        a = (struct attachment){ .name = "vm1" };
+        ASSERT_OK(attachment_save(&a));
+        a = (struct attachment){ .directory = scratch, .name = "vm1" };
         attachment_set_classic(&a, 1 << 20);
-        ASSERT_OK(attachment_save(&a, scratch));
-        ASSERT_EQ(attachment_load(&b, scratch), 0);
+        ASSERT_OK(attachment_save(&a));
+        ASSERT_EQ(attachment_load(&b), 0);
         ASSERT_FALSE(b.attached);
 }
 
 static void classic_uuid(void) {
         static const uint8_t zeroes[IVBS_UUID_SIZE];
-        struct attachment a = { .name = "vm1" }, b = { .name = "vm1" }, c = { .name = "vm2" };
+        struct attachment a = { .name = "vm1" }, b = { .directory = scratch, .name = "vm1" }, c = { .name = "vm2" };
 
         attachment_set_classic(&a, 1 << 20);
         attachment_set_classic(&b, 2 << 20);
@@ -193,6 +196,7 @@ static void promises(void) {
         struct attachment a = { .name = "vm1", .steal = true };
         struct ivbs_lease_reply reply = reply_of(1);
 
+        reply.generation = 41;
         attachment_set_modern(&a, IVBS_CAP_FLUSH | IVBS_CAP_LEASE | IVBS_CAP_IMAGES, &reply);
         ASSERT_EQ(a.caps, IVBS_CAP_FLUSH | IVBS_CAP_LEASE);
         ASSERT_FALSE(a.steal);
@@ -200,6 +204,16 @@ static void promises(void) {
         attachment_set_modern(&a, UINT64_MAX, &reply);
         ASSERT_EQ(a.caps, IVBS_CAP_FLUSH | IVBS_CAP_LEASE);
         ASSERT_EQ(a.generation, 42U);
+
+        /* A reply that a fence has overtaken. */
+        a.fencing = true;
+        reply.generation = 41;
+        attachment_set_modern(&a, UINT64_MAX, &reply);
+        ASSERT_EQ(a.generation, 42U);
+        ASSERT_TRUE(a.fencing);
+        reply.generation = 43;
+        attachment_set_modern(&a, UINT64_MAX, &reply);
+        ASSERT_FALSE(a.fencing);
 }
 
 static const struct test tests[] = {

@@ -49,8 +49,8 @@ static void begin(struct fixture *x, const struct server *a, const struct server
 }
 
 static void go(struct fixture *x) {
-        ASSERT_OK(pool_new(&x->pool, x->client.ring, x->client.requests, &x->client.config, &x->client.credentials,
-                &x->client.attachment, &pool_ops, x));
+        ASSERT_OK(pool_new(&x->pool, x->client.ring, x->client.buffers, x->client.requests, &x->client.config,
+                &x->client.credentials, &x->client.attachment, &pool_ops, x));
 }
 
 static void go_and_attach(struct fixture *x) {
@@ -132,8 +132,8 @@ static void every_kind(void) {
         fua = client_request(&x.client, REQUEST_WRITE, 0, 512);
         fua->fua = true;
         pool_submit(x.pool, fua);
-        submit(&x, REQUEST_TRIM, 0, 1 << 20);
-        zeroes = client_request(&x.client, REQUEST_WRITE_ZEROES, 0, 1 << 20);
+        submit(&x, REQUEST_TRIM, 2 << 20, 1 << 20);
+        zeroes = client_request(&x.client, REQUEST_WRITE_ZEROES, 4 << 20, 1 << 20);
         zeroes->fua = zeroes->no_hole = true;
         pool_submit(x.pool, zeroes);
         submit(&x, REQUEST_FLUSH, 0, 0);
@@ -236,10 +236,10 @@ static void replayed_in_order(void) {
         begin(&x, s, NULL);
         go_and_attach(&x);
         for (uint64_t i = 1; i <= 8; i++)
-                submit(&x, REQUEST_WRITE, i * 4096, 5000);
+                submit(&x, REQUEST_WRITE, i * 4096, 4096);
         RUN_UNTIL(x.client.ring, x.client.n_done == 1);
         submit(&x, REQUEST_READ, 0, 512);
-        RUN_UNTIL(x.client.ring, pool_get_state(x.pool) == POOL_RECONNECTING);
+        RUN_UNTIL(x.client.ring, pool_get_state(x.pool) == POOL_PARKED);
         ASSERT_TRUE(strlen(pool_get_reason(x.pool)) > 0);
         ninth = submit(&x, REQUEST_WRITE, 9 * 4096, 512); /* newer, hence behind */
         RUN_UNTIL(x.client.ring, x.client.n_done == 10);
@@ -467,7 +467,7 @@ static void io_timeout(void) {
         submit(&x, REQUEST_WRITE, 4096, 512);
         RUN_UNTIL(x.client.ring, x.client.n_done > 0);
         ASSERT_EQ(x.client.errors[0], -EIO);
-        ASSERT_EQ(pool_get_state(x.pool), POOL_RECONNECTING);
+        ASSERT_EQ(pool_get_state(x.pool), POOL_PARKED);
         submit(&x, REQUEST_READ, 0, 512); /* fails at once, until somebody is there */
         ASSERT_EQ(x.client.n_done, 2U);
         ASSERT_EQ(x.client.errors[1], -EIO);
@@ -501,7 +501,7 @@ static void silence_is_death(void) {
         x.client.config.dead_time_usec = 50000;
         go_and_attach(&x);
         submit(&x, REQUEST_WRITE, 4096, 512);
-        RUN_UNTIL(x.client.ring, pool_get_state(x.pool) == POOL_RECONNECTING);
+        RUN_UNTIL(x.client.ring, pool_get_state(x.pool) == POOL_PARKED);
         ASSERT_TRUE(strstr(pool_get_reason(x.pool), "silent for"));
         x.client.config.dead_time_usec = PATIENCE_USEC;
         RUN_UNTIL(x.client.ring, x.client.n_done > 0);
@@ -639,7 +639,7 @@ static void stop_without_a_flush(void) {
                 begin(&x, s, NULL);
                 go_and_attach(&x);
                 submit(&x, REQUEST_WRITE, 4096, 512);
-                pool_stop(x.pool, true, way == 1 ? 30000 : PATIENCE_USEC);
+                pool_stop(x.pool, true, way < 3 ? 200000 : PATIENCE_USEC);
                 wait_stopped(&x);
                 ASSERT_EQ(x.client.n_done, 1U);
                 ASSERT_EQ(x.client.errors[0], way < 2 ? -ESHUTDOWN : 0);

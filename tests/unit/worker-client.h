@@ -38,6 +38,9 @@ static inline void client_init(struct client *c, const struct server *a, const s
                 .login_timeout_usec = PATIENCE_USEC,
                 .dead_time_usec = PATIENCE_USEC,
                 .io_timeout_usec = UINT64_MAX,
+                .retain = RETAIN_ALWAYS,
+                .retain_limit = 1024 * 1024,
+                .classic_replay = true,
         };
         strcpy(c->credentials.user, SERVER_USER);
         ASSERT_OK(ivbs_hash_password(SERVER_PASSWORD, strlen(SERVER_PASSWORD), c->credentials.password));

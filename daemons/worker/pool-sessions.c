@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Which sessions there are. All members are at one proxy; one of them leads: it is the first to attach, it fences and rewrites. The others follow once it has landed. A standby
+ * waits at another proxy, logged in, so that a failover costs no connection and no login.
+ *
+ * What the pool gives up on purpose is retired: it leaves the count at once, though its requests come back only when the kernel has let go of them (pool_is_ending()). */
+
+#include <errno.h>
+#include <string.h>
+
+#include "pool-internal.h"
+
+#define FILL_RETRY_USEC (500U * 1000U)
+
+unsigned pool_in_flight(const struct pool *pool) {
+        const struct session *s;
+        unsigned n = 0;
+
+        TAILQ_FOREACH(s, &pool->sessions, entry)
+                n += s->n_in_flight;
+        return n;
+}
+
+bool pool_is_ending(const struct pool *pool) {
+        const struct session *s;
+
+        TAILQ_FOREACH(s, &pool->sessions, entry)
+                if (s->state == SESSION_CLOSING && s->n_in_flight > 0)
+                        return true;
+        return false;
+}
+
+void pool_retire(struct pool *pool, struct session *s, const char *why) {
+        if (s->role == ROLE_RETIRED)
+                return;
+
+        if (s == pool->leader) {
+                pool->leader = NULL;
+                pool->fence_sent = false;
+                pool->open = false;
+        }
+        if (s == pool->standby)
+                pool->standby = NULL;
+        s->role = ROLE_RETIRED;
+        session_close(s, SESSION_LOST, FAILURE_NONE, "%s", why);
+}
+
+void pool_retire_all(struct pool *pool, const char *why) {
+        struct session *s;
+
+        TAILQ_FOREACH(s, &pool->sessions, entry)
+                pool_retire(pool, s, why);
+        pool->active = NULL;
+}
+
+static unsigned count_members(const struct pool *pool) {
+        const struct session *s;
+        unsigned n = 0;
+
+        TAILQ_FOREACH(s, &pool->sessions, entry)
+                n += s->role == ROLE_MEMBER && s->state != SESSION_CLOSING;
+        return n;
+}
+
+static int make(struct pool *pool, struct proxy *proxy, enum pool_role role) {
+        struct session *s;
+        int r;
+
+        r = session_new(&s, pool->ring, pool->config, pool->credentials, pool->attachment, proxy, role == ROLE_STANDBY,
+                &pool_session_ops, pool);
+        if (r < 0)
+                return r;
+
+        s->role = role;
+        TAILQ_INSERT_TAIL(&pool->sessions, s, entry);
+        if (role == ROLE_STANDBY)
+                pool->standby = s;
+        return 0;
+}
+
+static void dial_in(struct pool *pool, uint64_t usec) {
+        uint64_t when = ring_now_usec(pool->ring) + usec;
+
+        if (!pool->dial_timer.armed || when < pool->dial_timer.deadline_usec)
+                ring_timer_set(&pool->dial_timer, usec);
+}
+
+void pool_dial_expired(struct ring_timer *timer) {
+        pool_land(POOL_OF(timer, dial_timer));
+}
+
+/* The standby becomes the first member: it attaches now, or as soon as it is logged in. */
+static void promote(struct pool *pool) {
+        struct session *s = TAKE_PTR(pool->standby);
+
+        s->role = ROLE_MEMBER;
+        s->standby = false;
+        pool->active = s->proxy;
+        if (s->state == SESSION_STANDING_BY)
+                session_attach(s);
+}
+
+bool pool_find_leader(struct pool *pool) {
+        uint64_t when, now = ring_now_usec(pool->ring);
+        struct session *s;
+        struct proxy *proxy;
+
+        TAILQ_FOREACH(s, &pool->sessions, entry)
+                if (s->role == ROLE_MEMBER && s->state == SESSION_READY) {
+                        pool->leader = s;
+                        pool->leader_is_new = true;
+                        return true;
+                }
+        if (count_members(pool) > 0)
+                return true; /* one is being made */
+
+        if (pool->standby) {
+                promote(pool);
+                return true;
+        }
+
+        proxy = proxies_choose(pool->proxies, now, NULL, &when);
+        if (!proxy) {
+                if (when != UINT64_MAX)
+                        dial_in(pool, when - now);
+                return false;
+        }
+        if (make(pool, proxy, ROLE_MEMBER) < 0) {
+                proxy_failed(pool->proxies, proxy, now, PROXY_UNREACHABLE, "out of memory");
+                dial_in(pool, POOL_RETRY_USEC);
+                return false;
+        }
+        pool->active = proxy;
+        return true;
+}
+
+static void find_standby(struct pool *pool) {
+        uint64_t when, now = ring_now_usec(pool->ring);
+        struct proxy *proxy;
+
+        if (pool->standby)
+                return;
+
+        proxy = proxies_choose(pool->proxies, now, pool->active, &when);
+        if (proxy)
+                (void) make(pool, proxy, ROLE_STANDBY);
+        else if (when != UINT64_MAX)
+                dial_in(pool, when - now);
+}
+
+void pool_fill(struct pool *pool) {
+        uint64_t now = ring_now_usec(pool->ring);
+        unsigned wanted = pool->config->connections ?: 1U;
+
+        if (!pool->attachment || pool->state == POOL_STOPPING)
+                return;
+        /* A classic server gives no lease that sessions could share. */
+        if (!pool->attachment->modern)
+                wanted = 1;
+
+        if (now < pool->fill_not_before_usec)
+                dial_in(pool, pool->fill_not_before_usec - now);
+        else
+                for (unsigned n = count_members(pool); n < wanted; n++)
+                        if (make(pool, pool->active, ROLE_MEMBER) < 0)
+                                break;
+
+        find_standby(pool);
+}
+
+/* Events of sessions */
+
+static void on_ready(struct session *s) {
+        struct pool *pool = s->owner;
+
+        if (s == pool->leader && pool->fence_sent)
+                pool->fence_needed = pool->fence_sent = false;
+        if (s->role == ROLE_MEMBER)
+                proxy_succeeded(s->proxy, ring_now_usec(pool->ring) - s->connected_usec);
+        pool_land(pool);
+}
+
+static void on_standing_by(struct session *s) {
+        struct pool *pool = s->owner;
+
+        proxy_succeeded(s->proxy, ring_now_usec(pool->ring) - s->connected_usec);
+        s->proxy->state = PROXY_STANDBY;
+        pool->ops->changed(pool->userdata);
+        pool_land(pool);
+}
+
+static void on_announced(struct session *s, const struct ivbs_proxy *announced, size_t n) {
+        struct pool *pool = s->owner;
+
+        if (s->role != ROLE_RETIRED && proxies_merge(pool->proxies, announced, n)) {
+                pool->ops->changed(pool->userdata);
+                pool_land(pool);
+        }
+}
+
+static void on_draining(struct session *s) {
+        struct pool *pool = s->owner;
+
+        if (s->role == ROLE_STANDBY) {
+                proxy_failed(pool->proxies, s->proxy, ring_now_usec(pool->ring), PROXY_DRAINING, "the proxy drains");
+                pool_retire(pool, s, "the proxy drains");
+        } else if (s->role == ROLE_MEMBER) {
+                pool->leaving = true;
+                pool->open = false;
+        }
+        pool_land(pool);
+}
+
+/* Whether some proxy has not refused us: it may still be tried, or come back. */
+static bool may_hope(const struct pool *pool) {
+        for (size_t i = 0; i < proxies_count(pool->proxies); i++)
+                if (proxies_get(pool->proxies, i)->state == PROXY_UNKNOWN)
+                        return true;
+        return false;
+}
+
+/* Nothing is heard from that proxy on one session: the others need not find out for themselves. */
+static void retire_others(struct pool *pool, const struct proxy *proxy, const char *why) {
+        struct session *s;
+
+        TAILQ_FOREACH(s, &pool->sessions, entry)
+                if (s->proxy == proxy)
+                        pool_retire(pool, s, why);
+}
+
+static void active_lost(struct pool *pool, struct proxy *proxy, const struct session_end *end) {
+        pool->active = NULL;
+        pool->leaving = false;
+        pool->moved = true;
+        pool->open = false;
+        proxy_failed(pool->proxies, proxy, ring_now_usec(pool->ring),
+                end->verdict == SESSION_REFUSED ? PROXY_REFUSED : PROXY_UNREACHABLE, end->message);
+        pool_set_reason(pool, proxy, end->message);
+
+        if (end->verdict == SESSION_REFUSED && pool->first && !may_hope(pool)) {
+                pool_fail(pool, end->failure);
+                return;
+        }
+        if (pool->state == POOL_ATTACHED)
+                pool_set_state(pool, POOL_RECONNECTING);
+        pool->ops->changed(pool->userdata);
+}
+
+static void on_ended(struct session *s, const struct session_end *end, struct request_list *unanswered) {
+        struct pool *pool = s->owner;
+        enum pool_role role = s->role;
+        struct request *request;
+
+        TAILQ_REMOVE(&pool->sessions, s, entry);
+        if (s == pool->leader) {
+                pool->leader = NULL;
+                pool->fence_sent = false;
+                pool->open = false;
+        }
+        if (s == pool->standby)
+                pool->standby = NULL;
+
+        while ((request = TAILQ_FIRST(unanswered))) {
+                TAILQ_REMOVE(unanswered, request, entry);
+                pool_take_back(pool, request);
+        }
+        /* Before anything new: what it lost goes first, and perhaps a fence. */
+        if (pool->fence_needed || pool->rewrite_needed)
+                pool->open = false;
+
+        if (role != ROLE_RETIRED && pool->state != POOL_FAILED) {
+                if (end->silent)
+                        retire_others(pool, s->proxy, end->message);
+
+                if (role == ROLE_STANDBY)
+                        proxy_failed(pool->proxies, s->proxy, ring_now_usec(pool->ring),
+                                end->verdict == SESSION_REFUSED ? PROXY_REFUSED : PROXY_UNREACHABLE, end->message);
+                else if (end->verdict == SESSION_EXPIRED) {
+                        pool_set_reason(pool, s->proxy, end->message);
+                        pool_fail(pool, end->failure);
+                } else if (count_members(pool) == 0)
+                        active_lost(pool, s->proxy, end);
+                else
+                        pool->fill_not_before_usec = ring_now_usec(pool->ring) + FILL_RETRY_USEC;
+        }
+
+        pool_land(pool);
+        pool_step_stop(pool);
+}
+
+const struct session_ops pool_session_ops = {
+        .ready = on_ready,
+        .standing_by = on_standing_by,
+        .draining = on_draining,
+        .answered = pool_answered,
+        .announced = on_announced,
+        .ended = on_ended,
+};
