@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* The end of a pool: what was accepted is done, what was acknowledged is flushed, the lease is given back, the sessions are closed; whatever of it cannot be had in time is left
- * out, and the caller is told. A pool that has just lost its proxy may find another one meanwhile; one that knows of none has nothing to wait for. */
+ * out, and the caller is told. A pool that has lost its proxy may find another one meanwhile, and waits for it if there is something to
+ * be lost. */
 
 #include <errno.h>
 
@@ -119,7 +120,7 @@ static void stop_stopped(struct ring_timer *timer) {
 }
 
 void pool_stop(struct pool *pool, bool detach, uint64_t timeout_usec) {
-        bool hopeless = !pool->open && pool->state != POOL_RECONNECTING;
+        bool hopeless = !pool->open && !pool_is_dirty(pool) && pool->n_requests == 0;
 
         if (pool->state == POOL_STOPPING)
                 return;
