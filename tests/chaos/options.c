@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "dice.h"
+#include "options.h"
+#include "schedule.h"
+
+enum {
+        OPT_BUILD = 256,
+        OPT_DIRECTORY,
+        OPT_MINUTES,
+        OPT_SEED,
+        OPT_KILLS,
+        OPT_ONLY,
+        OPT_LIST,
+        OPT_PROXIES,
+        OPT_DEPTH,
+        OPT_DEAD_TIME,
+        OPT_SIZE,
+        OPT_LIMITS,
+        OPT_SELF_TEST,
+        OPT_RULES_OFF,
+        OPT_ANY_ORDER
+};
+
+static const struct option long_options[] = {
+        { "build", required_argument, NULL, OPT_BUILD },
+        { "directory", required_argument, NULL, OPT_DIRECTORY },
+        { "minutes", required_argument, NULL, OPT_MINUTES },
+        { "seed", required_argument, NULL, OPT_SEED },
+        { "kills", required_argument, NULL, OPT_KILLS },
+        { "only", required_argument, NULL, OPT_ONLY },
+        { "list", no_argument, NULL, OPT_LIST },
+        { "proxies", required_argument, NULL, OPT_PROXIES },
+        { "depth", required_argument, NULL, OPT_DEPTH },
+        { "dead-time", required_argument, NULL, OPT_DEAD_TIME },
+        { "size", required_argument, NULL, OPT_SIZE },
+        { "limits", no_argument, NULL, OPT_LIMITS },
+        { "self-test", required_argument, NULL, OPT_SELF_TEST },
+        { "rules-off", required_argument, NULL, OPT_RULES_OFF },
+        { "any-order", no_argument, NULL, OPT_ANY_ORDER },
+        { "verbose", no_argument, NULL, 'v' },
+        { "help", no_argument, NULL, 'h' },
+        {},
+};
+
+static void usage(FILE *out) {
+        fputs("Usage: blockstore-chaos --build DIRECTORY [OPTIONS]\n\n"
+              "Runs a worker and proxies under a random verified workload, and injects faults.\n\n"
+              "  --minutes N       for so long (default 1; fractions allowed)\n"
+              "  --kills N         ... or until so many faults were injected\n"
+              "  --seed N          the schedule of faults and the workload; without it a random one\n"
+              "  --only KIND,...   only these kinds of fault\n"
+              "  --list            the kinds of fault\n"
+              "  --proxies N       1-4 (default 3)\n"
+              "  --depth N         requests in flight, 1-64 (default 64)\n"
+              "  --size MIB        of the image (default 64)\n"
+              "  --dead-time MS    the worker's setting (default 1000)\n"
+              "  --limits          fail when a stall is longer than docs/reliability.md promises\n"
+              "  --any-order       do not hold the worker to the order of overlapping requests\n"
+              "  --rules-off RULES switch safety rules off, see libshared/fault-point.h\n"
+              "  --self-test HOW   damage the image on purpose (corrupt, ghost, misplaced, torn, lost): succeeds when "
+              "that is found\n"
+              "  --directory DIR   work there and leave everything\n"
+              "  -v, --verbose     tell each fault\n",
+                out);
+}
+
+static int number(const char *name, const char *text, uint64_t min, uint64_t max, uint64_t *ret) {
+        char *end;
+
+        errno = 0;
+        *ret = strtoull(text, &end, 0);
+        if (errno == 0 && *text >= '0' && *text <= '9' && *end == 0 && *ret >= min && *ret <= max)
+                return 0;
+        fprintf(stderr, "--%s %s: expected a number from %ju to %ju\n", name, text, (uintmax_t) min, (uintmax_t) max);
+        return -EINVAL;
+}
+
+static int kinds(const char *text, uint64_t *ret) {
+        for (const char *p = text; *p;) {
+                size_t n = strcspn(p, ",");
+                int kind = fault_from_name(p, n);
+
+                if (kind <= 0) {
+                        fprintf(stderr, "--only %s: there is no fault \"%.*s\", see --list\n", text, (int) n, p);
+                        return -EINVAL;
+                }
+                *ret |= UINT64_C(1) << kind;
+                p += n + (p[n] == ',');
+        }
+        return 0;
+}
+
+int options_parse(struct options *o, int argc, char *argv[]) {
+        uint64_t n = 0;
+        int c, r = 0;
+
+        *o = (struct options){ .minutes = 1, .dead_time_usec = SEC, .size = 64U << 20, .n_proxies = 3, .depth = 64 };
+        if (getrandom(&o->seed, sizeof(o->seed), 0) < 0)
+                o->seed = now_usec();
+        o->seed &= 0xffffffff;
+
+        while (r >= 0 && (c = getopt_long(argc, argv, "hv", long_options, NULL)) >= 0)
+                switch (c) {
+                case OPT_BUILD:
+                        o->build = optarg;
+                        break;
+                case OPT_DIRECTORY:
+                        o->directory = optarg;
+                        break;
+                case OPT_MINUTES:
+                        o->minutes = strtod(optarg, NULL);
+                        if (!(o->minutes > 0 && o->minutes < 100000)) {
+                                fprintf(stderr, "--minutes %s: expected a number above 0\n", optarg);
+                                r = -EINVAL;
+                        }
+                        break;
+                case OPT_SEED:
+                        r = number("seed", optarg, 0, UINT64_MAX, &o->seed);
+                        break;
+                case OPT_KILLS:
+                        r = number("kills", optarg, 1, 1000000, &n);
+                        o->kills = (unsigned) n;
+                        break;
+                case OPT_ONLY:
+                        r = kinds(optarg, &o->only);
+                        break;
+                case OPT_LIST:
+                        for (unsigned i = 1; fault_name(i); i++)
+                                printf("%-14s %s\n", fault_name(i), fault_text(i));
+                        return 1;
+                case OPT_PROXIES:
+                        r = number("proxies", optarg, 1, RIG_PROXIES_MAX, &n);
+                        o->n_proxies = (unsigned) n;
+                        break;
+                case OPT_DEPTH:
+                        r = number("depth", optarg, 1, 64, &n);
+                        o->depth = (unsigned) n;
+                        break;
+                case OPT_DEAD_TIME:
+                        r = number("dead-time", optarg, 100, 60000, &n);
+                        o->dead_time_usec = n * MSEC;
+                        break;
+                case OPT_SIZE:
+                        r = number("size", optarg, 8, 4096, &n);
+                        o->size = n << 20;
+                        break;
+                case OPT_LIMITS:
+                        o->limits = true;
+                        break;
+                case OPT_SELF_TEST:
+                        o->self_test = optarg;
+                        break;
+                case OPT_RULES_OFF:
+                        o->rules_off = optarg;
+                        break;
+                case OPT_ANY_ORDER:
+                        o->any_order = true;
+                        break;
+                case 'v':
+                        o->verbose = true;
+                        break;
+                case 'h':
+                        usage(stdout);
+                        return 1;
+                default:
+                        return -EINVAL;
+                }
+        if (r < 0)
+                return r;
+        if (optind < argc || !o->build) {
+                usage(stderr);
+                return -EINVAL;
+        }
+        return 0;
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct options {
+        const char *build, *directory, *self_test, *rules_off;
+        double minutes;
+        uint64_t seed, dead_time_usec, only, size;
+        unsigned kills, n_proxies, depth;
+        bool limits, verbose, any_order, list;
+};
+
+/* Returns 0, 1 when all has been said (--help, --list), or a negative errno after a message. */
+int options_parse(struct options *options, int argc, char *argv[]);
