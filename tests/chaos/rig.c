@@ -18,8 +18,8 @@
 #include "dice.h"
 #include "rig.h"
 
-#define OVERLAY_MAGIC      0x794c7630L
-#define CHEAP_SALT         "$6$rounds=1000$chaos" /* a proxy is restarted hundreds of times, and each time sessions log in */
+#define OVERLAY_MAGIC 0x794c7630L
+#define CHEAP_SALT    "$6$rounds=1000$chaos" /* a proxy is restarted hundreds of times, and each time sessions log in */
 
 static int write_file(const char *directory, const char *name, const char *text) {
         char path[4096];
