@@ -4,8 +4,8 @@
  *
  * What is left out matters as much as what is sent:
  * - no NBD_ATTR_INDEX in CONNECT: the kernel takes a free device, or makes one; scanning /dev/nbdN would race with everybody else who scans.
- * - no NBD_ATTR_TIMEOUT, neither in CONNECT nor in RECONFIGURE: it would reset the block layer's timer, and with a request timeout the driver gives up on a
- *   connection that is slow but alive.
+ * - no NBD_ATTR_TIMEOUT, neither in CONNECT nor with new sockets: it would reset the block layer's timer, and with a request timeout the driver gives up on a
+ *   connection that is slow but alive. While I/O waits that is just what is wanted: see device_work_set_waiting().
  * - no client flags: DISCONNECT_ON_CLOSE and DESTROY_ON_DISCONNECT take the decision who uses the device away from the supervisor.
  *
  * NBD_ATTR_BACKEND_IDENTIFIER shows as /sys/block/nbdN/backend, is what a restarted supervisor knows its devices by, and must be repeated in every RECONFIGURE. */
@@ -74,6 +74,16 @@ size_t device_nbd_build_reconfigure(
         if (setup->size > 0)
                 mnl_attr_put_u64(header, NBD_ATTR_SIZE_BYTES, setup->size);
         put_setup(header, setup);
+        return header->nlmsg_len;
+}
+
+size_t device_nbd_build_timeout(
+        void *buffer, uint16_t family, uint32_t sequence, uint32_t index, const char *identity, uint64_t timeout_sec) {
+        struct nlmsghdr *header = build_header(buffer, family, sequence, NBD_CMD_RECONFIGURE, NBD_GENL_VERSION);
+
+        mnl_attr_put_u32(header, NBD_ATTR_INDEX, index);
+        mnl_attr_put_u64(header, NBD_ATTR_TIMEOUT, timeout_sec);
+        mnl_attr_put_strz(header, NBD_ATTR_BACKEND_IDENTIFIER, identity);
         return header->nlmsg_len;
 }
 
@@ -232,6 +242,22 @@ int device_nbd_reconfigure(uint32_t index, const struct device_nbd_setup *setup)
                 return r;
 
         n = device_nbd_build_reconfigure(message, family, sequence, index, setup);
+        return exchange(socket, message, n, sequence, NULL, NULL);
+}
+
+int device_nbd_set_timeout(uint32_t index, const char *identity, uint64_t timeout_sec) {
+        _cleanup_(mnl_socket_closep) struct mnl_socket *socket = NULL;
+        char message[DEVICE_NBD_MESSAGE_MAX];
+        uint32_t sequence;
+        uint16_t family;
+        size_t n;
+        int r;
+
+        r = prepare(&socket, &family, &sequence);
+        if (r < 0)
+                return r;
+
+        n = device_nbd_build_timeout(message, family, sequence, index, identity, timeout_sec);
         return exchange(socket, message, n, sequence, NULL, NULL);
 }
 

@@ -26,11 +26,16 @@ size_t device_nbd_build_connect(
         void *buffer, uint16_t family, uint32_t sequence, const struct device_nbd_setup *setup);
 size_t device_nbd_build_reconfigure(
         void *buffer, uint16_t family, uint32_t sequence, uint32_t index, const struct device_nbd_setup *setup);
+/* timeout_sec: after how long the driver gives a request up on the connection it was sent on and, with our one connection, sends it again on the next; 0: never. Changes the queue's
+ * io_timeout to the same, or to 30 s for 0. */
+size_t device_nbd_build_timeout(
+        void *buffer, uint16_t family, uint32_t sequence, uint32_t index, const char *identity, uint64_t timeout_sec);
 size_t device_nbd_build_disconnect(void *buffer, uint16_t family, uint32_t sequence, uint32_t index);
 size_t device_nbd_build_status(void *buffer, uint16_t family, uint32_t sequence, uint32_t index);
 
 /* All return 0 or a negative errno: -ENOPROTOOPT when the kernel has no NBD (module not loaded), -EPERM without CAP_SYS_ADMIN, else what the driver said. */
 int device_nbd_connect(const struct device_nbd_setup *setup, uint32_t *ret_index);
 int device_nbd_reconfigure(uint32_t index, const struct device_nbd_setup *setup);
+int device_nbd_set_timeout(uint32_t index, const char *identity, uint64_t timeout_sec);
 int device_nbd_disconnect(uint32_t index);
 int device_nbd_status(uint32_t index, bool *ret_connected);

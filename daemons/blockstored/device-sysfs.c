@@ -200,6 +200,10 @@ int device_sysfs_read_only(const char *root, uint32_t index, bool *ret) {
         return 0;
 }
 
+int device_sysfs_io_timeout(const char *root, uint32_t index, uint64_t *ret_msec) {
+        return read_number(root, index, "queue/io_timeout", ret_msec);
+}
+
 int device_sysfs_set_io_timeout(const char *root, uint32_t index, unsigned msec) {
         char text[16];
 

@@ -28,7 +28,8 @@ struct device_found *device_found_free_many(struct device_found *found, size_t n
 int device_sysfs_size(const char *root, uint32_t index, uint64_t *ret);
 int device_sysfs_read_only(const char *root, uint32_t index, bool *ret);
 
-/* The block layer's request timer, ms: how soon a request that was lost with its connection comes back. CONNECT resets it. */
+/* The block layer's request timer, ms: how soon a request that was lost with its connection comes back. CONNECT resets it. Since Linux 6.12 setting it waits until no request is under way. */
+int device_sysfs_io_timeout(const char *root, uint32_t index, uint64_t *ret_msec);
 int device_sysfs_set_io_timeout(const char *root, uint32_t index, unsigned msec);
 
 /* Makes the kernel announce a change that udev hands on with this id (SYNTH_UUID). The kernel announces CONNECT before it shows `backend`, and DISCONNECT not at all. */

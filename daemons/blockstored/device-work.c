@@ -15,6 +15,7 @@
 
 #define SYSFS              "/sys"
 #define IO_TIMEOUT_MSEC    500U /* the longest stall after a lost connection, and how often a slow request is logged */
+#define WAITING_SEC        1U   /* the smallest there is: a request that waits is to be back with the kernel soon */
 #define UDEV_PATIENCE_MSEC 2000U
 #define UDEV_STEP_MSEC     20U
 
@@ -64,6 +65,34 @@ static int check_identity(const struct device_work *work) {
 
         device_found_free_many(found, n);
         return match;
+}
+
+static int end_waiting(const struct device_work *work) {
+        uint64_t msec;
+        int r;
+
+        r = device_sysfs_io_timeout(SYSFS, work->index, &msec);
+        if (r < 0 || msec == IO_TIMEOUT_MSEC)
+                return r;
+
+        r = device_nbd_set_timeout(work->index, work->setup.identity, 0);
+        if (r < 0)
+                return r;
+        /* The driver has just made it 30 s, and a request keeps the timer it was started with: the sooner the better. */
+        return device_sysfs_set_io_timeout(SYSFS, work->index, IO_TIMEOUT_MSEC);
+}
+
+void device_work_set_waiting(const void *argument, struct device_result *result) {
+        const struct device_work *work = argument;
+        int r;
+
+        result->index = work->index;
+        r = check_identity(work);
+        if (r >= 0)
+                r = work->waiting ? device_nbd_set_timeout(work->index, work->setup.identity, WAITING_SEC)
+                                  : end_waiting(work);
+        if (r < 0)
+                fail(result, r, "the device's request timeout could not be set");
 }
 
 void device_work_reconfigure(const void *argument, struct device_result *result) {

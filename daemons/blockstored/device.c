@@ -7,6 +7,7 @@
  *      another's:   [present] clearing -> unsettling -> connecting ...
  *      disconnect:  [present] disconnecting -> unsettling -> absent
  *      check:       [present] checking -> present
+ *      waiting:     [present] timing -> present
  *
  * A device is "another's" when it goes by this image's name but differs in UUID, in write protection, or is larger than the image: such a one is never given the new
  * connection, for its cached pages are not those of this image. It is disconnected first, if nobody holds it.
@@ -44,6 +45,7 @@ enum phase {
         PHASE_UNSETTLING,
         PHASE_UNDOING,
         PHASE_CHECKING,
+        PHASE_TIMING,
         _PHASE_MAX,
 };
 
@@ -59,6 +61,7 @@ static const char *const phase_names[_PHASE_MAX] = {
         [PHASE_UNSETTLING] = "unsettling",
         [PHASE_UNDOING] = "undoing",
         [PHASE_CHECKING] = "checking",
+        [PHASE_TIMING] = "timing",
 };
 
 struct device {
@@ -75,6 +78,7 @@ struct device {
         void *userdata;
         struct device_parameters wanted;
         int socket;
+        bool waiting;       /* timing: what to set */
         bool connect_after; /* what is being cleared makes room */
         struct device_child *child;
         struct device_settle *settle;
@@ -256,6 +260,7 @@ static int run(struct device *device, enum phase phase, device_work_t function, 
                 .name = device->name,
                 .index = device->index,
                 .trigger = trigger,
+                .waiting = device->waiting,
                 .flush = flush,
                 .setup = {
                         .size = device->wanted.size,
@@ -421,6 +426,7 @@ static void on_child(const struct device_result *result, void *userdata) {
 
         case PHASE_RECONFIGURING:
         case PHASE_CHECKING:
+        case PHASE_TIMING:
                 break;
 
         case PHASE_ABSENT:
@@ -540,6 +546,28 @@ int device_check_unheld(struct device *device, device_done_t done, void *userdat
                 return -ENODEV;
 
         r = run(device, PHASE_CHECKING, device_work_check, false, SD_ID128_NULL, CHECK_TIMEOUT_USEC);
+        if (r < 0)
+                return r;
+
+        device->done = done;
+        device->userdata = userdata;
+        return 0;
+}
+
+int device_set_waiting(struct device *device, bool waiting, device_done_t done, void *userdata) {
+        int r;
+
+        if (device_is_busy(device))
+                return -EBUSY;
+
+        r = device_discover(device);
+        if (r < 0)
+                return r;
+        if (r == 0)
+                return -ENODEV;
+
+        device->waiting = waiting;
+        r = run(device, PHASE_TIMING, device_work_set_waiting, false, SD_ID128_NULL, CHECK_TIMEOUT_USEC);
         if (r < 0)
                 return r;
 

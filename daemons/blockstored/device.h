@@ -46,5 +46,8 @@ int device_connect(struct device *device, const struct device_parameters *parame
 /* Disconnects if nobody holds the device. flush: send out what is cached; needs a living worker. -ENODEV without a device, -EBUSY as above. */
 int device_disconnect(struct device *device, bool flush, device_done_t done, void *userdata);
 
+/* I/O waits, or goes on, over the connection that is there now; see device-work.h. Errors as device_disconnect(). */
+int device_set_waiting(struct device *device, bool waiting, device_done_t done, void *userdata);
+
 /* FAILURE_BUSY with the holders, or FAILURE_NONE. Errors as device_disconnect(). */
 int device_check_unheld(struct device *device, device_done_t done, void *userdata);

@@ -71,31 +71,65 @@ static int begin_disconnect(struct managed *managed, struct worker_link *link) {
         return r;
 }
 
-void managed_device_free_again(struct managed *managed) {
-        struct worker_link *link = managed->link;
+static void on_device_timed(enum failure failure, const char *message, void *userdata) {
+        struct managed *managed = userdata;
+        struct worker_link *caller = managed->device_caller;
+
+        managed->device_caller = NULL;
+        if (failure != FAILURE_NONE)
+                log_image(LOG_WARNING, managed->image->name, "%s", message);
+        if (caller)
+                worker_link_answer_device(caller, failure, message, NULL);
+        managed_device_free_again(managed);
+        managed_consider_gone(managed);
+}
+
+static int begin_waiting(struct managed *managed, struct worker_link *link, bool waiting) {
         int r;
 
-        if (!managed->device_queued || device_is_busy(managed->device))
+        r = device_set_waiting(managed->device, waiting, on_device_timed, managed);
+        if (r >= 0)
+                managed->device_caller = link;
+        return r;
+}
+
+void managed_device_free_again(struct managed *managed) {
+        enum managed_device_call queued = managed->device_queued;
+        struct worker_link *link = managed->link;
+        int r = 0;
+
+        if (queued == MANAGED_DEVICE_NONE || device_is_busy(managed->device))
                 return;
 
-        managed->device_queued = false;
+        managed->device_queued = MANAGED_DEVICE_NONE;
         if (!link) {
                 managed->device_socket = safe_close(managed->device_socket);
                 return;
         }
 
-        r = managed->device_queued_connect
-                    ? begin_connect(managed, link, &managed->device_wanted, TAKE_FD(managed->device_socket))
-                    : begin_disconnect(managed, link);
+        switch (queued) {
+        case MANAGED_DEVICE_NONE:
+                break;
+        case MANAGED_DEVICE_CONNECT:
+                r = begin_connect(managed, link, &managed->device_wanted, TAKE_FD(managed->device_socket));
+                break;
+        case MANAGED_DEVICE_DISCONNECT:
+                r = begin_disconnect(managed, link);
+                break;
+        case MANAGED_DEVICE_WAIT:
+        case MANAGED_DEVICE_GO_ON:
+                r = begin_waiting(managed, link, queued == MANAGED_DEVICE_WAIT);
+                break;
+        }
         if (r < 0)
                 worker_link_answer_device(
                         link, r == -ENODEV ? FAILURE_NOT_ATTACHED : FAILURE_INTERNAL, strerror(-r), NULL);
 }
 
 /* Keeps the call for managed_device_free_again(). Takes socket. */
-static void queue(struct managed *managed, const struct device_parameters *parameters, int socket) {
-        managed->device_queued = true;
-        managed->device_queued_connect = !!parameters;
+static void queue(struct managed *managed, enum managed_device_call call, const struct device_parameters *parameters,
+        int socket) {
+        managed->device_queued = call;
         if (parameters)
                 managed->device_wanted = *parameters;
         safe_close(managed->device_socket);
@@ -164,7 +198,7 @@ static int worker_connect_device(
         int r;
 
         if (device_is_busy(managed->device)) {
-                queue(managed, parameters, socket);
+                queue(managed, MANAGED_DEVICE_CONNECT, parameters, socket);
                 return 0;
         }
 
@@ -181,7 +215,7 @@ static int worker_disconnect_device(struct worker_link *link, sd_bus_error *erro
         int r;
 
         if (device_is_busy(managed->device)) {
-                queue(managed, NULL, -EBADF);
+                queue(managed, MANAGED_DEVICE_DISCONNECT, NULL, -EBADF);
                 return 0;
         }
 
@@ -190,6 +224,24 @@ static int worker_disconnect_device(struct worker_link *link, sd_bus_error *erro
                 return peer_bus_error_set(error, FAILURE_NOT_ATTACHED, "Image %s has no device", link->name);
         if (r < 0)
                 return peer_bus_error_set(error, FAILURE_INTERNAL, "The device of %s cannot be disconnected: %s",
+                        link->name, strerror(-r));
+        return 0;
+}
+
+static int worker_set_waiting(struct worker_link *link, bool waiting, sd_bus_error *error) {
+        struct managed *managed = link->owner;
+        int r;
+
+        if (device_is_busy(managed->device)) {
+                queue(managed, waiting ? MANAGED_DEVICE_WAIT : MANAGED_DEVICE_GO_ON, NULL, -EBADF);
+                return 0;
+        }
+
+        r = begin_waiting(managed, link, waiting);
+        if (r == -ENODEV)
+                return peer_bus_error_set(error, FAILURE_NOT_ATTACHED, "Image %s has no device", link->name);
+        if (r < 0)
+                return peer_bus_error_set(error, FAILURE_INTERNAL, "The device of %s cannot be told to wait: %s",
                         link->name, strerror(-r));
         return 0;
 }
@@ -218,5 +270,6 @@ const struct worker_link_ops managed_worker_ops = {
         .lost = worker_lost,
         .connect_device = worker_connect_device,
         .disconnect_device = worker_disconnect_device,
+        .set_waiting = worker_set_waiting,
         .update = worker_update,
 };

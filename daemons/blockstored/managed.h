@@ -21,6 +21,15 @@ enum managed_work {
         MANAGED_STOPPING,
 };
 
+/* What a worker asks for its device. */
+enum managed_device_call {
+        MANAGED_DEVICE_NONE,
+        MANAGED_DEVICE_CONNECT,
+        MANAGED_DEVICE_DISCONNECT,
+        MANAGED_DEVICE_WAIT, /* I/O waits */
+        MANAGED_DEVICE_GO_ON,
+};
+
 struct managed {
         UT_hash_handle hh;
         struct manager *manager;
@@ -37,8 +46,8 @@ struct managed {
         struct worker_link *link; /* greeted */
         pid_t failed_pid;         /* the worker that last said why it gives up */
         struct device *device;
-        struct worker_link *device_caller;         /* whose call the device's operation answers */
-        bool device_queued, device_queued_connect; /* a call that waits for the device to be free */
+        struct worker_link *device_caller;      /* whose call the device's operation answers */
+        enum managed_device_call device_queued; /* a call that waits for the device to be free */
         struct device_parameters device_wanted;
         int device_socket;
         sd_event_source *gone_timer; /* when to look again whether a device without a worker is let go */

@@ -140,6 +140,26 @@ static int method_disconnect_device(sd_bus_message *message, void *userdata, sd_
         return 1;
 }
 
+static int method_set_device_waiting(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        struct worker_link *link = userdata;
+        int waiting, r; /* sd-bus writes an int for "b" */
+
+        r = require_greeting(link, error);
+        if (r >= 0)
+                r = sd_bus_message_read(message, "b", &waiting);
+        if (r >= 0)
+                r = begin_device_call(link, message, false, error);
+        if (r < 0)
+                return r;
+
+        r = worker_link_ops(link)->set_waiting(link, waiting, error);
+        if (r < 0) {
+                link->pending = sd_bus_message_unref(link->pending);
+                return r;
+        }
+        return 1;
+}
+
 void worker_link_answer_device(struct worker_link *link, enum failure failure, const char *message, const char *node) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *pending = TAKE_PTR(link->pending);
         int r;
@@ -390,6 +410,8 @@ static const sd_bus_vtable supervisor_vtable[] = {
                 method_connect_device, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("DisconnectDevice", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_disconnect_device,
                 SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("SetDeviceWaiting", SD_BUS_ARGS("b", waiting), SD_BUS_NO_RESULT,
+                method_set_device_waiting, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Update", SD_BUS_ARGS("a{sv}", status), SD_BUS_NO_RESULT, method_update,
                 SD_BUS_VTABLE_UNPRIVILEGED | SD_BUS_VTABLE_METHOD_NO_REPLY),
         SD_BUS_VTABLE_END,

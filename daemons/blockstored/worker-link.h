@@ -50,6 +50,7 @@ struct worker_link_ops {
         int (*connect_device)(
                 struct worker_link *link, const struct device_parameters *parameters, int socket, sd_bus_error *error);
         int (*disconnect_device)(struct worker_link *link, sd_bus_error *error);
+        int (*set_waiting)(struct worker_link *link, bool waiting, sd_bus_error *error);
         int (*update)(struct worker_link *link, const struct image_status *status);
 };
 

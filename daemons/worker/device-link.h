@@ -13,6 +13,7 @@ enum device_state {
         DEVICE_WANTED, /* the supervisor cannot be reached, or has just failed: ask again soon */
         DEVICE_CONNECTING,
         DEVICE_CONNECTED,
+        DEVICE_WAITING, /* the kernel keeps its requests to itself until there is a proxy to ask */
         DEVICE_DISCONNECTING,
         _DEVICE_STATE_MAX,
 };
@@ -39,6 +40,8 @@ DEFINE_CLEANUP(struct device_link *, device_link_free);
 void device_link_connect(struct device_link *device, const struct attachment *attachment);
 /* Give it back; disconnected() follows, at once when there is none. */
 void device_link_disconnect(struct device_link *device);
+/* Whether I/O waits for a proxy. When it has for a moment, the kernel is told to take its requests back; when it no longer does, the kernel gets a new pair. */
+void device_link_set_waiting(struct device_link *device, bool waits);
 enum device_state device_link_get_state(const struct device_link *device);
 
 /* What the owner hears from others and passes on. */
@@ -46,4 +49,5 @@ void device_link_supervisor_up(struct device_link *device);
 void device_link_kernel_lost(struct device_link *device);
 void device_link_answer_connected(
         struct device_link *device, enum failure failure, const char *message, const char *node);
+void device_link_answer_told(struct device_link *device, enum failure failure);
 void device_link_answer_disconnected(struct device_link *device, enum failure failure, const char *message);

@@ -227,6 +227,32 @@ int supervisor_link_disconnect_device(struct supervisor_link *link) {
         return r < 0 ? r : 0;
 }
 
+static int on_device_told(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        struct supervisor_link *link = userdata;
+        enum failure failure;
+        const char *message;
+
+        failure = reply_failure(m, &message);
+        link->events->device_told(link->userdata, failure, message);
+        return 0;
+}
+
+int supervisor_link_set_device_waiting(struct supervisor_link *link, bool waiting) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        int r;
+
+        if (!link->up)
+                return -ENOTCONN;
+
+        r = sd_bus_message_new_method_call(
+                link->bus, &m, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "SetDeviceWaiting");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "b", (int) waiting);
+        if (r >= 0)
+                r = sd_bus_call_async(link->bus, NULL, m, on_device_told, link, DEVICE_TIMEOUT_USEC);
+        return r < 0 ? r : 0;
+}
+
 static int open_list(sd_bus_message *m, const char *key, const char *element) {
         char type[16];
         int r;

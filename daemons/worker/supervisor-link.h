@@ -20,6 +20,7 @@ struct supervisor_link_events {
         /* Answers. failure FAILURE_NONE: done; else message is a sentence for a user. A link that broke meanwhile answers with FAILURE_SYSTEM. */
         void (*device_connected)(void *userdata, enum failure failure, const char *message, const char *node);
         void (*device_disconnected)(void *userdata, enum failure failure, const char *message);
+        void (*device_told)(void *userdata, enum failure failure, const char *message);
 };
 
 /* Connects, and connects again for as long as it lives. */
@@ -36,6 +37,8 @@ const char *supervisor_link_reason(const struct supervisor_link *link);
 int supervisor_link_connect_device(
         struct supervisor_link *link, int kernel_fd, const struct attachment *attachment, uint16_t flags);
 int supervisor_link_disconnect_device(struct supervisor_link *link);
+/* Whether I/O waits for a proxy: device_told() follows. One device call at a time. */
+int supervisor_link_set_device_waiting(struct supervisor_link *link, bool waiting);
 
 /* Dropped silently while the link is down: up() is the time to show everything. attachment may be NULL. failure: FAILURE_NONE unless the worker is about to give up. state, since_usec (CLOCK_REALTIME)
  * and reason are the worker's, which knows more than the I/O thread's in status. */

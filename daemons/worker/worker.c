@@ -48,7 +48,9 @@ struct worker {
         char node[64];
         struct transitions transitions;
         uint64_t started_usec;
-        sd_event_source *extend_timer;
+        bool waits; /* I/O, for a proxy */
+        bool told_badly;
+        sd_event_source *extend_timer, *io_deadline;
 };
 
 static const char *state_of(const struct worker *w) {
@@ -98,11 +100,34 @@ static void note(struct worker *w) {
                 "Image %s: %s", w->name, transition.message);
 }
 
+static int on_io_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct worker *w = userdata;
+
+        /* I/O fails from now on, which the kernel is to hear. */
+        device_link_set_waiting(w->device, false);
+        return 0;
+}
+
+/* Whether I/O waits for a proxy, which the device link wants to know. */
+static void note_waiting(struct worker *w) {
+        bool waits = w->ready && !w->stopping && w->failure == FAILURE_NONE && w->transitions.waiting_usec > 0;
+
+        if (!w->device || waits == w->waits)
+                return;
+        w->waits = waits;
+        w->io_deadline = sd_event_source_disable_unref(w->io_deadline);
+        if (waits && w->config->io_timeout_usec != UINT64_MAX)
+                (void) sd_event_add_time_relative(
+                        w->event, &w->io_deadline, CLOCK_MONOTONIC, w->config->io_timeout_usec, 0, on_io_deadline, w);
+        device_link_set_waiting(w->device, waits);
+}
+
 /* Tells the journal, systemd and the supervisor how things are. */
 static void show(struct worker *w) {
         const char *state = state_of(w), *reason = reason_of(w);
 
         note(w);
+        note_waiting(w);
 
         if (w->status.active_proxy[0] && w->failure == FAILURE_NONE)
                 (void) sd_notifyf(false, "STATUS=%s to %s, %" PRIu32 " request%s in flight%s%s", state,
@@ -258,6 +283,16 @@ static void on_supervisor_up(void *userdata) {
                 device_link_supervisor_up(w->device);
 }
 
+static void on_answer_told(void *userdata, enum failure failure, const char *message) {
+        struct worker *w = userdata;
+
+        if (failure != FAILURE_NONE && !w->told_badly && supervisor_link_is_up(w->supervisor))
+                log_event(LOG_WARNING, LOG_FIELDS({ "IMAGE", w->name }),
+                        "Image %s: The kernel cannot be told whether I/O waits: %s", w->name, message);
+        w->told_badly = failure != FAILURE_NONE;
+        device_link_answer_told(w->device, failure);
+}
+
 static void on_answer_connected(void *userdata, enum failure failure, const char *message, const char *node) {
         struct worker *w = userdata;
 
@@ -274,6 +309,7 @@ static const struct supervisor_link_events supervisor_events = {
         .up = on_supervisor_up,
         .device_connected = on_answer_connected,
         .device_disconnected = on_answer_disconnected,
+        .device_told = on_answer_told,
 };
 
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
@@ -414,6 +450,7 @@ static void clean_up(struct worker *w) {
         host_config_free(w->config);
         explicit_bzero(&w->attachment, sizeof(w->attachment));
         sd_event_source_disable_unref(w->extend_timer);
+        sd_event_source_disable_unref(w->io_deadline);
         sd_event_unref(w->event);
 }
 

@@ -140,6 +140,24 @@ static void short_messages(void) {
         ASSERT_EQ(number(message, n, NBD_ATTR_INDEX, 4), 4U);
 }
 
+/* What changes the request timeout carries no socket, and what carries one no timeout. */
+static void timeout_message(void) {
+        uint8_t message[DEVICE_NBD_MESSAGE_MAX];
+        size_t n, k;
+
+        n = device_nbd_build_timeout(message, FAMILY, SEQUENCE, 6, setup.identity, 1);
+        check_header(message, n, NBD_CMD_RECONFIGURE);
+        ASSERT_EQ(number(message, n, NBD_ATTR_INDEX, 4), 6U);
+        ASSERT_EQ(number(message, n, NBD_ATTR_TIMEOUT, 8), 1U);
+        ASSERT_TRUE(find(message, n, NBD_ATTR_BACKEND_IDENTIFIER, &k));
+        ASSERT_EQ(k, strlen(setup.identity) + 1);
+        ASSERT_TRUE(!find(message, n, NBD_ATTR_SOCKETS, &k));
+        ASSERT_TRUE(!find(message, n, NBD_ATTR_SIZE_BYTES, &k));
+
+        n = device_nbd_build_reconfigure(message, FAMILY, SEQUENCE, 6, &setup);
+        ASSERT_TRUE(!find(message, n, NBD_ATTR_TIMEOUT, &k));
+}
+
 static void longest_identity(void) {
         char identity[DEVICE_NBD_IDENTITY_MAX];
         struct device_nbd_setup longest = setup;
@@ -151,4 +169,5 @@ static void longest_identity(void) {
         ASSERT_TRUE(device_nbd_build_connect(message, FAMILY, SEQUENCE, &longest) < DEVICE_NBD_MESSAGE_MAX);
 }
 
-TEST_MAIN(TEST(connect_message), TEST(reconfigure_message), TEST(short_messages), TEST(longest_identity));
+TEST_MAIN(TEST(connect_message), TEST(reconfigure_message), TEST(short_messages), TEST(timeout_message),
+        TEST(longest_identity));
