@@ -79,13 +79,19 @@ static int handle_peers(struct config_context *context, struct json_object *valu
 
 static int handle_store_type(struct config_context *context, struct json_object *value, void *userdata) {
         struct settings *settings = userdata;
+        char known[128] = "";
+        size_t n = 0;
 
-        if (!json_object_is_type(value, json_type_string) ||
-                strcmp(json_object_get_string(value), store_file_ops.type) != 0)
-                return config_refuse(context, value, "\"%s\"", store_file_ops.type);
-
-        settings->store_ops = &store_file_ops;
-        return 0;
+        for (size_t i = 0; store_types[i]; i++) {
+                if (json_object_is_type(value, json_type_string) &&
+                        strcmp(json_object_get_string(value), store_types[i]->type) == 0) {
+                        settings->store_ops = store_types[i];
+                        return 0;
+                }
+                n += (size_t) snprintf(
+                        known + n, sizeof(known) - n, "%s\"%s\"", i > 0 ? " or " : "", store_types[i]->type);
+        }
+        return config_refuse(context, value, "%s", known);
 }
 
 static int handle_store(struct config_context *context, struct json_object *value, void *userdata) {
@@ -221,7 +227,7 @@ int settings_load(const char *path, struct settings **ret, char **ret_message) {
         if (!settings)
                 return -ENOMEM;
         *settings = (struct settings){
-                .store_ops = &store_file_ops,
+                .store_ops = store_types[0],
                 .idle_limit_usec = 30 * SEC_USEC,
                 .login_limit_usec = 10 * SEC_USEC,
                 .proxies_interval_usec = 60 * SEC_USEC,

@@ -131,3 +131,6 @@ struct store {
 };
 
 extern const struct store_ops store_file_ops;
+
+/* What a configuration may name, the default first; NULL ends it. Each program has a list of its own. */
+extern const struct store_ops *const store_types[];

@@ -10,10 +10,11 @@ class Case(unittest.TestCase):
     settings = {"peers": ["10.9.8.7", "[fd00::1]:11418"], "proxies-interval": "300ms", "memory": "64M",
                 "client-memory": "64M", "login-limit": "20s"}
     preexec = None
+    store_type = "file"
 
     @classmethod
     def setUpClass(cls):
-        cls.proxy = Proxy(preexec=cls.preexec, **cls.settings).start()
+        cls.proxy = Proxy(store_type=cls.store_type, preexec=cls.preexec, **cls.settings).start()
         # A greeting shows that the start is over, and with it the socket of its notification.
         with cls.proxy.connect():
             cls.descriptors = cls.proxy.descriptors()

@@ -15,6 +15,7 @@ import time
 from client import Client, padded, password_hex
 
 BINARY = os.environ.get("PROXYD", "")
+TEST_BINARY = os.environ.get("PROXYD_TEST", "")  # knows stores for tests, too
 DEADLINE = 60  # seconds; only a defect comes near it
 REFUSED = {0x6969, 0x65735546, 0x794C7630}  # file systems that no store may lie on
 USERS = {
@@ -51,15 +52,17 @@ def users_json(users):
 
 
 class Proxy:
-    def __init__(self, store=None, preexec=None, **settings):
+    def __init__(self, store=None, store_type="file", preexec=None, environment=None, **settings):
         self.directory = work_directory()
         self.store = store or os.path.join(self.directory, "store")
         self.users_path = os.path.join(self.directory, "users.json")
         self.config_path = os.path.join(self.directory, "proxy.json")
         self.preexec = preexec
+        self.binary = BINARY if store_type == "file" else TEST_BINARY
+        self.environment = environment or {}
         self.process = None
         self.write_users(USERS)
-        config = {"listen": ["127.0.0.1:0"], "store": {"type": "file", "path": self.store}, "users": "users.json"}
+        config = {"listen": ["127.0.0.1:0"], "store": {"type": store_type, "path": self.store}, "users": "users.json"}
         config.update(settings)
         with open(self.config_path, "w", encoding="utf-8") as file:
             json.dump(config, file)
@@ -76,11 +79,11 @@ class Proxy:
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self.notify.bind(path)
         self.notify.settimeout(DEADLINE)
-        environment = dict(os.environ, NOTIFY_SOCKET=path)
+        environment = dict(os.environ, NOTIFY_SOCKET=path, **self.environment)
         environment.pop("JOURNAL_STREAM", None)
         self.log_path = os.path.join(self.directory, "log")
         with open(self.log_path, "a", encoding="utf-8") as log:
-            self.process = subprocess.Popen([BINARY, "--config", self.config_path], stdout=log, stderr=log,
+            self.process = subprocess.Popen([self.binary, "--config", self.config_path], stdout=log, stderr=log,
                                             env=environment, preexec_fn=self.preexec)
         status = self.wait_notified("READY=1")
         host, port = status.split("listening on ")[1].split()[0].rsplit(":", 1)
@@ -136,6 +139,22 @@ class Proxy:
     def kill(self):
         self.process.kill()
         self.process.wait()
+
+    def power_cut(self):
+        """It is killed and starts anew; with a volatile store that is a power cut."""
+        self.kill()
+        self.notify.close()
+        self.start()
+
+    def inject(self, name, text=""):
+        """A file in the store's directory, for the stores that look for it (tests/chaos/store-volatile.c)."""
+        path = os.path.join(self.store, name)
+        with open(path + ".new", "w", encoding="ascii") as file:
+            file.write(text)
+        os.rename(path + ".new", path)
+
+    def stop_injecting(self, name):
+        os.unlink(os.path.join(self.store, name))
 
     def stop(self):
         """A clean stop; returns the exit status."""
