@@ -95,6 +95,10 @@ static int build(int directory_fd, uint64_t size, sd_id128_t uuid) {
         r = image_record_save(directory_fd, &record);
         if (r >= 0)
                 r = image_record_save(directory_fd, &record);
+        /* Its space, too, is had from the beginning. */
+        if (r >= 0)
+                r = holder_record_save(
+                        directory_fd, &(const struct store_holder){ .boot_id = uuid, .socket = "none" });
         return r;
 }
 

@@ -13,7 +13,7 @@
 #include "fault-point.h"
 #include "store-file.h"
 
-static void raise_to(struct file_store *store, uint64_t epoch) {
+void store_file_epoch_is(struct file_store *store, uint64_t epoch) {
         uint64_t known = atomic_load(&store->error_epoch);
 
         while (known < epoch && !atomic_compare_exchange_weak(&store->error_epoch, &known, epoch))
@@ -32,24 +32,6 @@ static int lock_record(struct file_store *store, int operation, int *ret_fd) {
                         return -errno;
 
         *ret_fd = TAKE_FD(fd);
-        return 0;
-}
-
-int store_file_load_epoch(struct file_store *store) {
-        _cleanup_free_ char *message = NULL;
-        _cleanup_close_ int fd = -EBADF;
-        struct store_record record;
-        int r;
-
-        r = lock_record(store, LOCK_SH, &fd);
-        if (r >= 0)
-                r = store_record_load(fd, store->path, &record, &message);
-        if (message)
-                store->how.complain(NULL, message);
-        if (r < 0)
-                return r == -ENOENT ? -EUCLEAN : r;
-
-        raise_to(store, record.error_epoch);
         return 0;
 }
 
@@ -93,7 +75,7 @@ static void epoch_raised(struct job *job) {
         int result = store->epoch_result;
         struct store_io *io;
 
-        raise_to(store, store->epoch_raised);
+        store_file_epoch_is(store, store->epoch_raised);
         if (result < 0 && !store->epoch_unrecorded)
                 store->how.complain(NULL, "A failed sync could not be noted in the store's record: flushes fail until "
                                           "it can. Check the disk");

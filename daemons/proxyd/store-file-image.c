@@ -85,18 +85,6 @@ int store_file_open_image(struct store *s, const char *name, struct store_image 
         return 0;
 }
 
-/* Whether the name still leads to the directory that is open. */
-static int check_is_current(struct file_image *image) {
-        struct file_store *store = FILE_STORE(image->image.store);
-        struct stat named, open;
-
-        if (fstatat(store->images_fd, image->name, &named, AT_SYMLINK_NOFOLLOW) < 0)
-                return errno == ENOENT ? -ESTALE : -errno;
-        if (fstat(image->directory_fd, &open) < 0)
-                return -errno;
-        return named.st_dev == open.st_dev && named.st_ino == open.st_ino ? 0 : -ESTALE;
-}
-
 int store_file_change_lease(
         struct store_image *i, store_lease_change_t change, void *userdata, struct lease *ret_lease) {
         struct file_image *image = FILE_IMAGE(i);
@@ -112,7 +100,7 @@ int store_file_change_lease(
                 return -errno;
         if (flock(fd, LOCK_EX) < 0)
                 return -errno;
-        r = check_is_current(image);
+        r = store_file_check_current(image);
         if (r < 0)
                 return r;
         r = image_record_load(fd, image->name, &record, &message);

@@ -43,14 +43,8 @@ static int read_file(int directory_fd, const char *name, char ret[static RECORD_
         return 0;
 }
 
-static int write_spare(int directory_fd, const char *spare, const char text[static RECORD_SIZE]) {
-        _cleanup_close_ int fd = -EBADF;
+static int write_text(int fd, const char text[static RECORD_SIZE]) {
         size_t n = 0;
-
-        fd = openat(directory_fd, spare, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (fd < 0)
-                return -errno;
-        store_file_stepped("spare opened");
 
         while (n < RECORD_SIZE) {
                 ssize_t k = pwrite(fd, text + n, RECORD_SIZE - n, (off_t) n);
@@ -63,6 +57,21 @@ static int write_spare(int directory_fd, const char *spare, const char text[stat
                 n += (size_t) k;
                 store_file_stepped("spare written");
         }
+        return 0;
+}
+
+static int write_spare(int directory_fd, const char *spare, const char text[static RECORD_SIZE]) {
+        _cleanup_close_ int fd = -EBADF;
+        int r;
+
+        fd = openat(directory_fd, spare, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd < 0)
+                return -errno;
+        store_file_stepped("spare opened");
+
+        r = write_text(fd, text);
+        if (r < 0)
+                return r;
         if (ftruncate(fd, RECORD_SIZE) < 0 || fsync(fd) < 0)
                 return -errno;
 
@@ -70,11 +79,10 @@ static int write_spare(int directory_fd, const char *spare, const char text[stat
         return 0;
 }
 
-static int replace_file(int directory_fd, const char *name, struct json_object *object) {
-        char text[RECORD_SIZE], spare[64];
+/* Padded to the size that every record has. */
+static int print(struct json_object *object, char ret[static RECORD_SIZE]) {
         const char *json;
         size_t n;
-        int r;
 
         json = json_object_to_json_string_ext(
                 object, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE);
@@ -83,9 +91,19 @@ static int replace_file(int directory_fd, const char *name, struct json_object *
         n = strlen(json);
         if (n >= RECORD_SIZE)
                 return -E2BIG;
-        memset(text, ' ', sizeof(text));
-        memcpy(text, json, n);
-        text[RECORD_SIZE - 1] = '\n';
+        memset(ret, ' ', RECORD_SIZE);
+        memcpy(ret, json, n);
+        ret[RECORD_SIZE - 1] = '\n';
+        return 0;
+}
+
+static int replace_file(int directory_fd, const char *name, struct json_object *object) {
+        char text[RECORD_SIZE], spare[64];
+        int r;
+
+        r = print(object, text);
+        if (r < 0)
+                return r;
 
         (void) snprintf(spare, sizeof(spare), ".%s.spare", name);
         r = write_spare(directory_fd, spare, text);
@@ -188,6 +206,18 @@ static int handle_host(struct config_context *context, struct json_object *value
         return 0;
 }
 
+/* One component of a path, and no way out of the directory. */
+static int handle_socket(struct config_context *context, struct json_object *value, void *userdata) {
+        const char *name = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : NULL;
+
+        if (!name || json_object_get_string_len(value) >= (int) STORE_SOCKET_NAME_SIZE || name[0] == '.' ||
+                strchr(name, '/') || strlen(name) != (size_t) json_object_get_string_len(value))
+                return config_refuse(context, value, "a file's name of at most %u bytes", STORE_SOCKET_NAME_SIZE - 1);
+
+        strcpy(userdata, name);
+        return 0;
+}
+
 static int handle_lease(struct config_context *context, struct json_object *value, void *userdata) {
         static const struct config_key keys[] = {
                 { "token-hash", handle_hash, offsetof(struct lease, token_hash), true },
@@ -237,6 +267,8 @@ int store_record_load(int directory_fd, const char *shown, struct store_record *
                 { "uuid", handle_id, offsetof(struct store_record, uuid), true },
                 { "machine-id", handle_id, offsetof(struct store_record, machine_id), true },
                 { "error-epoch", handle_number, offsetof(struct store_record, error_epoch), true },
+                { "directory-inode", handle_number, offsetof(struct store_record, directory_inode), false },
+                { "directory-born", handle_number, offsetof(struct store_record, directory_born_nsec), false },
                 {},
         };
         struct store_record record = {};
@@ -276,6 +308,23 @@ int image_record_load(int directory_fd, const char *shown, struct image_record *
         return 0;
 }
 
+int holder_record_load(int directory_fd, const char *shown, struct store_holder *ret, char **ret_message) {
+        static const struct config_key keys[] = {
+                { "pid", handle_number, offsetof(struct store_holder, pid), true },
+                { "start-time", handle_number, offsetof(struct store_holder, start_time), true },
+                { "boot-id", handle_id, offsetof(struct store_holder, boot_id), true },
+                { "socket", handle_socket, offsetof(struct store_holder, socket), true },
+                {},
+        };
+        struct store_holder holder = {};
+        int r;
+
+        r = load(directory_fd, shown, HOLDER_NAME, keys, &holder, ret_message);
+        if (r >= 0)
+                *ret = holder;
+        return r;
+}
+
 static int add(struct json_object *object, const char *key, struct json_object *value) {
         if (value && json_object_object_add(object, key, value) >= 0)
                 return 0;
@@ -307,6 +356,10 @@ int store_record_save(int directory_fd, const struct store_record *record) {
                 r = add_id(object, "machine-id", record->machine_id);
         if (r >= 0)
                 r = add_number(object, "error-epoch", record->error_epoch);
+        if (r >= 0)
+                r = add_number(object, "directory-inode", record->directory_inode);
+        if (r >= 0)
+                r = add_number(object, "directory-born", record->directory_born_nsec);
         if (r >= 0)
                 r = replace_file(directory_fd, STORE_RECORD_NAME, object);
 
@@ -355,4 +408,32 @@ int image_record_save(int directory_fd, const struct image_record *record) {
 
         json_object_put(object);
         return r;
+}
+
+int holder_record_save(int directory_fd, const struct store_holder *holder) {
+        struct json_object *object = json_object_new_object();
+        _cleanup_close_ int fd = -EBADF;
+        char text[RECORD_SIZE];
+        int r;
+
+        if (!object)
+                return -ENOMEM;
+
+        r = add_number(object, "pid", holder->pid);
+        if (r >= 0)
+                r = add_number(object, "start-time", holder->start_time);
+        if (r >= 0)
+                r = add_id(object, "boot-id", holder->boot_id);
+        if (r >= 0)
+                r = add(object, "socket", json_object_new_string(holder->socket));
+        if (r >= 0)
+                r = print(object, text);
+        json_object_put(object);
+        if (r < 0)
+                return r;
+
+        fd = openat(directory_fd, HOLDER_NAME, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd < 0)
+                return -errno;
+        return write_text(fd, text);
 }

@@ -9,15 +9,19 @@
 
 #include "cleanup.h"
 #include "lease.h"
+#include "store.h"
 
 #define STORE_FORMAT      1U
 #define STORE_RECORD_NAME "store.json"
 #define IMAGE_RECORD_NAME "record.json"
+#define HOLDER_NAME       "holder"
 
 struct store_record {
         sd_id128_t uuid;
         sd_id128_t machine_id; /* app-specific, of the machine that the store belongs to */
         uint64_t error_epoch;
+        uint64_t directory_inode,
+                directory_born_nsec; /* of the store's directory, see store-file-check.c; 0: not known */
 };
 
 struct image_record {
@@ -34,6 +38,11 @@ int store_record_load(int directory_fd, const char *shown, struct store_record *
 int store_record_save(int directory_fd, const struct store_record *record);
 int image_record_load(int directory_fd, const char *shown, struct image_record *ret, char **ret_message);
 int image_record_save(int directory_fd, const struct image_record *record);
+
+/* Who holds an image. Written in place and never synced: it says something about processes, and they do not outlive the page cache. Both under the lock of
+ * the directory. Load as above. */
+int holder_record_load(int directory_fd, const char *shown, struct store_holder *ret, char **ret_message);
+int holder_record_save(int directory_fd, const struct store_holder *holder);
 
 /* Called between any two steps that a crash could separate; for tests, NULL else. */
 extern void (*store_file_step)(const char *step);

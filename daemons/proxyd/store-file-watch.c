@@ -64,11 +64,14 @@ int store_file_watch_start(struct file_store *store) {
 
 void store_file_watch(struct file_image *image) {
         struct file_store *store = FILE_STORE(image->image.store);
-        _cleanup_free_ char *path = NULL;
+        char path[64];
 
         image->watch = -1;
-        if (store->watch_fd >= 0 && asprintf(&path, "%s/images/%s", store->path, image->name) >= 0)
+        if (store->watch_fd >= 0) {
+                /* What is open, wherever the store's path leads by now. */
+                (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", image->directory_fd);
                 image->watch = inotify_add_watch(store->watch_fd, path, IN_MOVED_TO | IN_ONLYDIR);
+        }
 
         pthread_mutex_lock(&store->mutex);
         TAILQ_INSERT_TAIL(&store->images, image, entry);

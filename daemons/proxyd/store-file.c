@@ -5,6 +5,8 @@
  *     store.json              whose store it is, and its error epoch
  *     images/NAME/record.json the image's record: UUID, size, lease
  *     images/NAME/data        its bytes, a sparse file
+ *     images/NAME/holder      which process changes it
+ *     proxies/                sockets by which the proxies of the store find each other
  *
  * An image's name is the directory's: it has no '/', no leading '.', no control characters, and fits. Proxies on one
  * machine may share a store: whatever changes a record does so under a lock on the directory it lies in. Proxies on
@@ -105,7 +107,7 @@ static int check_file_system(struct file_store *store, char **ret_message) {
 
 /* Only what may stand in a fresh directory or is our own half-made beginning. */
 static int check_is_empty(struct file_store *store, char **ret_message) {
-        static const char *const known[] = { ".", "..", "lost+found", "images", ".store.json.spare" };
+        static const char *const known[] = { ".", "..", "lost+found", "images", "proxies", ".store.json.spare" };
         struct dirent *entry;
         DIR *directory;
         int fd, r = 0;
@@ -142,6 +144,9 @@ static int make_store(struct file_store *store, sd_id128_t machine_id, struct st
         r = check_is_empty(store, ret_message);
         if (r < 0)
                 return r;
+        r = store_file_look_at_directory(store->fd, &record.directory_inode, &record.directory_born_nsec);
+        if (r < 0)
+                return refuse_access("examine", store->path, r, ret_message);
         r = sd_id128_randomize(&record.uuid);
         if (r < 0)
                 return refuse(ret_message, r, "Cannot make an id for the store %s: %s", store->path, strerror(-r));
@@ -157,6 +162,33 @@ static int make_store(struct file_store *store, sd_id128_t machine_id, struct st
 
         *ret = record;
         return 0;
+}
+
+/* The store's record must name the directory that it lies in, see store-file-check.c. */
+static int check_is_no_copy(struct file_store *store, struct store_record *record, char **ret_message) {
+        uint64_t inode, born_nsec;
+        int r;
+
+        r = store_file_look_at_directory(store->fd, &inode, &born_nsec);
+        if (r < 0)
+                return refuse_access("examine", store->path, r, ret_message);
+
+        if (record->directory_inode == 0) {
+                record->directory_inode = inode;
+                record->directory_born_nsec = born_nsec;
+                r = store_record_save(store->fd, record);
+                return r < 0 ? refuse_access("write to", store->path, r, ret_message) : 0;
+        }
+
+        if (record->directory_inode == inode &&
+                (record->directory_born_nsec == born_nsec || record->directory_born_nsec == 0 || born_nsec == 0))
+                return 0;
+        return refuse(ret_message, -EXDEV,
+                "The store %s is a copy: its record belongs to another directory. If the original is gone for good, "
+                "write 0 as \"directory-inode\" into %s/" STORE_RECORD_NAME
+                " to adopt the copy. If the original is to "
+                "be served, too, give the copy another \"uuid\" there besides",
+                store->path, store->path);
 }
 
 static int load_or_make(struct file_store *store, char **ret_message) {
@@ -189,6 +221,10 @@ static int load_or_make(struct file_store *store, char **ret_message) {
                         "\"machine-id\" into %s/" STORE_RECORD_NAME,
                         store->path, SD_ID128_TO_STRING(machine_id), store->path);
 
+        r = check_is_no_copy(store, &record, ret_message);
+        if (r < 0)
+                return r;
+
         store->uuid = record.uuid;
         store->error_epoch = record.error_epoch;
         return 0;
@@ -201,6 +237,7 @@ static struct store *file_close(struct store *s) {
                 return NULL;
 
         safe_close(store->watch_fd);
+        safe_close(store->proxies_fd);
         safe_close(store->images_fd);
         safe_close(store->fd);
         pthread_mutex_destroy(&store->mutex);
@@ -219,7 +256,12 @@ static int file_open(const struct store_how *how, struct store **ret, char **ret
         if (!store)
                 return -ENOMEM;
         *store = (struct file_store){
-                .store.ops = &store_file_ops, .how = *how, .fd = -EBADF, .images_fd = -EBADF, .watch_fd = -EBADF
+                .store.ops = &store_file_ops,
+                .how = *how,
+                .fd = -EBADF,
+                .images_fd = -EBADF,
+                .proxies_fd = -EBADF,
+                .watch_fd = -EBADF,
         };
         pthread_mutex_init(&store->mutex, NULL);
         TAILQ_INIT(&store->images);
@@ -254,8 +296,15 @@ static int file_open(const struct store_how *how, struct store **ret, char **ret
         r = store_file_sweep(store);
         if (r < 0)
                 return refuse_access("tidy", store->path, r, ret_message);
+        if (mkdirat(store->fd, "proxies", 0700) < 0 && errno != EEXIST)
+                return refuse_access("write to", store->path, -errno, ret_message);
+        store->proxies_fd = openat(store->fd, "proxies", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (store->proxies_fd < 0)
+                return refuse_access("open proxies/ of", store->path, -errno, ret_message);
 
         store->mount_instance = store_file_mount_instance(store->fd);
+        if (how->ring && how->jobs)
+                store_file_check_start(store);
         if (how->ring && how->record_changed) {
                 r = store_file_watch_start(store);
                 if (r < 0)
@@ -276,6 +325,10 @@ static void file_get_identity(const struct store *s, struct store_identity *ret)
                 .mount_instance = store->mount_instance,
                 .error_epoch = atomic_load(&store->error_epoch),
         };
+}
+
+static int file_meeting_place(const struct store *s) {
+        return ((const struct file_store *) s)->proxies_fd;
 }
 
 static int file_get_capacity(const struct store *s, uint64_t *ret_total, uint64_t *ret_free) {
@@ -299,6 +352,9 @@ const struct store_ops store_file_ops = {
         .remove = store_file_remove,
         .open_image = store_file_open_image,
         .change_lease = store_file_change_lease,
+        .hold = store_file_hold,
+        .let_go = store_file_let_go,
+        .meeting_place = file_meeting_place,
         .close_image = store_file_close_image,
         .submit = store_file_submit,
         .get_identity = file_get_identity,

@@ -15,10 +15,15 @@ struct file_store {
         struct store store;
         struct store_how how;
         char *path;
-        int fd, images_fd;
+        int fd, images_fd, proxies_fd;
         sd_id128_t uuid, boot_id;
         uint64_t mount_instance;
         _Atomic uint64_t error_epoch; /* only grows; raised on the ring's thread, read anew on the store's */
+
+        /* See store-file-check.c; lost is the store thread's. */
+        struct job check_job;
+        struct ring_timer check_timer;
+        bool lost;
 
         /* See store-file-watch.c. */
         pthread_mutex_t mutex;
@@ -78,8 +83,8 @@ void store_file_sync(struct store_io *io);
 void store_file_epoch_init(struct file_store *store);
 /* The sync that was to cover io is over: notes a failure before it is answered. On the ring's thread. */
 void store_file_sync_ended(struct store_io *io, int error);
-/* Blocks. Another proxy of the store may have raised it: to be called when an image is taken over from one. */
-int store_file_load_epoch(struct file_store *store);
+/* What the store's record says: another proxy may have raised it. On any thread. */
+void store_file_epoch_is(struct file_store *store, uint64_t epoch);
 
 /* store-file-mount.c. 0: not known. */
 uint64_t store_file_mount_instance(int fd);
@@ -89,6 +94,18 @@ int store_file_create(struct store *store, const char *name, uint64_t size, sd_i
 int store_file_remove(struct store *store, const char *name, sd_id128_t uuid);
 /* Removes what a crash left behind. */
 int store_file_sweep(struct file_store *store);
+
+/* store-file-hold.c. check_current: whether the image's name still leads to what is open; 0, -ESTALE, or another negative errno. */
+int store_file_hold(struct store_image *image, const struct store_holder *self, struct store_holder *ret_other);
+void store_file_let_go(struct store_image *image);
+int store_file_check_current(struct file_image *image);
+
+/* store-file-check.c. check: whether the store is still what was opened, on the store's thread; takes over a higher error epoch. 0, -ENODEV (which has been
+ * complained about) or another negative errno. start: does so at intervals. */
+int store_file_check(struct file_store *store);
+void store_file_check_start(struct file_store *store);
+/* Inode number and birth (nanoseconds since the epoch, 0 where the file system knows none). Returns 0 or a negative errno. */
+int store_file_look_at_directory(int fd, uint64_t *ret_inode, uint64_t *ret_born_nsec);
 
 /* store-file-watch.c. Start returns 0 or a negative errno. */
 int store_file_watch_start(struct file_store *store);

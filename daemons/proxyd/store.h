@@ -70,6 +70,19 @@ struct store_identity {
         uint64_t error_epoch;
 };
 
+/* A proxy process, as others of the same machine can find it. */
+#define STORE_SOCKET_NAME_SIZE 64U
+struct store_holder {
+        uint64_t pid;        /* 0: not known */
+        uint64_t start_time; /* of the process, in clock ticks since boot: /proc/PID/stat, field 22 */
+        sd_id128_t boot_id;
+        char socket[STORE_SOCKET_NAME_SIZE]; /* its name in the directory where proxies meet */
+};
+
+enum {
+        STORE_HELD_ELSEWHERE = 1, /* an outcome of hold() */
+};
+
 typedef bool (*store_filter_t)(const char *name, void *userdata);
 
 /* Looks at a lease and may change it. Returns 0 (changed: to be stored), a positive outcome (left alone), or a
@@ -115,7 +128,18 @@ struct store_ops {
         int (*change_lease)(
                 struct store_image *image, store_lease_change_t change, void *userdata, struct lease *ret_lease);
 
+        /* Takes the image for this process: only its holder changes an image. From then on no write of an earlier holder can land any more, whatever became
+         * of it. self: what others are told who find it taken. Returns 0; STORE_HELD_ELSEWHERE with *ret_other, all zero when nothing is known of it;
+         * -ESTALE as above; -ENODEV: the store is not where it was opened (which has been complained about); or another negative errno. A store that needs
+         * no such thing has NULL here. */
+        int (*hold)(struct store_image *image, const struct store_holder *self, struct store_holder *ret_other);
+
         /* --- these do not --- */
+
+        /* The end of hold(): no change may be under way. */
+        void (*let_go)(struct store_image *image);
+        /* The directory where the proxies of this store find each other's sockets, as a descriptor that is the store's; NULL together with hold(). */
+        int (*meeting_place)(const struct store *store);
 
         /* No io may be under way. NULL is fine. */
         struct store_image *(*close_image)(struct store_image *image);

@@ -327,11 +327,11 @@ static void epoch_of_another_proxy(void) {
         ASSERT_EQ(do_io(&other, (struct store_io){ .kind = STORE_FLUSH }), -EIO);
         ASSERT_EQ(known_epoch(&other), 1U);
         ASSERT_EQ(known_epoch(&rig), 0U);
-        ASSERT_OK(store_file_load_epoch(FILE_STORE(rig.store)));
+        ASSERT_OK(store_file_check(FILE_STORE(rig.store)));
         ASSERT_EQ(known_epoch(&rig), 1U);
         /* Never back, whatever is read. */
         atomic_store(&FILE_STORE(rig.store)->error_epoch, 7);
-        ASSERT_OK(store_file_load_epoch(FILE_STORE(rig.store)));
+        ASSERT_OK(store_file_check(FILE_STORE(rig.store)));
         ASSERT_EQ(known_epoch(&rig), 7U);
 
         mend_sync(&broken);
