@@ -6,16 +6,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "attachment.h"
-
-TAILQ_HEAD(image_list, image);
-
-struct images {
-        struct store *store;
-        struct jobs *jobs;
-        unsigned n;
-        struct image_list images;
-};
+#include "attachment-internal.h"
 
 int images_new(struct images **ret, struct store *store, struct jobs *jobs) {
         struct images *images;
@@ -27,6 +18,7 @@ int images_new(struct images **ret, struct store *store, struct jobs *jobs) {
         images->store = store;
         images->jobs = jobs;
         TAILQ_INIT(&images->images);
+        TAILQ_INIT(&images->takings);
         *ret = images;
         return 0;
 }
@@ -37,6 +29,8 @@ struct images *images_free(struct images *images) {
         if (!images)
                 return NULL;
 
+        images_abandon_takings(images);
+        hand_over_free(images->hand_over);
         /* A look that has not come back holds its image. */
         for (image = TAILQ_FIRST(&images->images); image; image = next) {
                 next = TAILQ_NEXT(image, entry);
@@ -73,6 +67,8 @@ struct image *images_acquire(struct images *images, const char *name) {
                 strcpy(image->name, name);
                 TAILQ_INIT(&image->attachments);
                 TAILQ_INIT(&image->waiters);
+                TAILQ_INIT(&image->hold_waiters);
+                TAILQ_INIT(&image->requests);
                 TAILQ_INSERT_TAIL(&images->images, image, entry);
                 images->n++;
         }
@@ -94,7 +90,7 @@ struct image *image_release(struct image *image) {
         if (!image || --image->n_ref > 0)
                 return NULL;
 
-        assert(TAILQ_EMPTY(&image->attachments) && TAILQ_EMPTY(&image->waiters));
+        assert(TAILQ_EMPTY(&image->attachments) && TAILQ_EMPTY(&image->waiters) && !image->taking);
         TAILQ_REMOVE(&image->images->images, image, entry);
         image->images->n--;
         image->images->store->ops->close_image(image->handle);
@@ -146,6 +142,9 @@ void attachment_start(struct attachment *a, struct image *image) {
         a->image = image;
         a->ended = false;
         a->expired = false;
+        a->held = a->writes;
+        /* Asked for while it came. */
+        a->moved = a->writes && image->hold_state == IMAGE_LETTING_GO;
         a->n_ios = a->n_changes = 0;
         image->n_ref++;
         TAILQ_INSERT_TAIL(&image->attachments, a, entry);
@@ -157,6 +156,7 @@ static void forget(struct attachment *a) {
         TAILQ_REMOVE(&image->attachments, a, entry);
         a->image = NULL;
         wake(image);
+        image_review_hold(image);
         image_release(image);
 }
 
@@ -175,12 +175,15 @@ void attachment_renew(struct attachment *a, uint64_t generation) {
         assert(a->image && !a->ended && a->n_ios == 0);
         a->generation = generation;
         a->expired = false;
+        a->moved = a->image->hold_state == IMAGE_LETTING_GO;
 }
 
 void attachment_make_read_only(struct attachment *a) {
         if (a->image && !a->ended && a->writes && !a->leased)
                 a->image->n_unleased_writers--;
         a->writes = false;
+        if (a->image)
+                image_review_hold(a->image);
 }
 
 void attachment_io_started(struct attachment *a, bool change) {
@@ -195,10 +198,14 @@ void attachment_io_done(struct attachment *a, bool change) {
         a->n_ios--;
         a->n_changes -= change;
 
-        if (a->ended && a->n_ios == 0)
+        if (a->ended && a->n_ios == 0) {
                 forget(a);
-        else if (change && a->n_changes == 0 && (a->ended || a->expired))
+                return;
+        }
+        if (change && a->n_changes == 0 && (a->ended || a->expired))
                 wake(image);
+        if (image->hold_state == IMAGE_LETTING_GO || (a->held && a->n_ios == 0 && (a->expired || !a->writes)))
+                image_review_hold(image);
 }
 
 void image_lease_is(struct image *image, const struct lease *lease) {
@@ -210,6 +217,7 @@ void image_lease_is(struct image *image, const struct lease *lease) {
         TAILQ_FOREACH(a, &image->attachments, entry)
                 if (a->writes && (a->generation != lease->generation || (a->leased && !lease->live)))
                         a->expired = true;
+        image_review_hold(image);
 }
 
 /* --- changes from elsewhere --- */

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Which session holds which image, as this proxy knows it. An image is here while somebody is attached to it or about
+/* Which session has which image, as this proxy knows it. An image is here while somebody is attached to it or about
  * to be; sessions share its open file. An attachment is one session's hold: its rights, its generation, and how many
- * changes it has in hand. */
+ * changes it has in hand.
+ *
+ * Of all proxy processes of a store one *holds* an image: only it changes the image. It is held while somebody here writes and nobody else wants it; see
+ * image-hold.c. */
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "hand-over.h"
 #include "store.h"
 
 struct image;
@@ -23,10 +27,12 @@ struct attachment {
         bool leased;         /* writes under a lease, of generation and token */
         bool expired; /* somebody else writes now, or the lease was given back: nothing more is done for this one */
         bool ended;   /* its session is gone; what it still has in hand will finish */
+        bool moved; /* the image was let go to another proxy: nothing more is done for this one here, until it resumes */
+        bool held; /* it began as one that writes, under the hold */
         uint64_t generation;
         uint8_t token[LEASE_TOKEN_SIZE];
         unsigned n_ios;     /* in hand at the store */
-        unsigned n_changes; /* ... of which change the image */
+        unsigned n_changes; /* ... of which change the image, or sync it */
         TAILQ_ENTRY(attachment) entry;
 };
 
@@ -35,6 +41,25 @@ struct image_waiter {
         void (*settled)(struct image_waiter *waiter);
         TAILQ_ENTRY(image_waiter) entry;
 };
+
+/* Waits until this proxy holds the image. */
+struct hold_waiter {
+        /* 0: it does, and will until image_unpin(). -EBUSY: the holder has clients that stand in the way of why. -ESHUTDOWN: this proxy drains. -ETIMEDOUT: the
+         * holder has not let go in time. Or what store_ops.hold() returns. */
+        void (*held)(struct hold_waiter *waiter, int error);
+        enum hand_over_why why;
+        TAILQ_ENTRY(hold_waiter) entry;
+};
+TAILQ_HEAD(hold_waiter_list, hold_waiter);
+
+enum image_hold_state {
+        IMAGE_LOOSE,
+        IMAGE_TAKING,
+        IMAGE_HELD,
+        IMAGE_LETTING_GO, /* nothing new begins; what is in hand is finished first */
+        _IMAGE_HOLD_STATE_MAX,
+};
+const char *image_hold_state_to_string(enum image_hold_state state);
 
 struct image {
         struct images *images;
@@ -57,12 +82,20 @@ struct image {
         bool forgotten;
         struct attachment_list attachments;
         struct image_waiter_list waiters;
+        enum image_hold_state hold_state;
+        unsigned n_pins;
+        struct taking *taking;
+        struct hold_waiter_list hold_waiters;
+        struct hand_over_request_list requests; /* of other proxies that want it */
         TAILQ_ENTRY(image) entry;
 };
 
 /* jobs: the store's thread. Returns 0 or -ENOMEM. */
 int images_new(struct images **ret, struct store *store, struct jobs *jobs);
-/* Nobody is attached any more, and the store's thread has ended. */
+/* The other proxies of the store are asked for images, and may ask. Before the first image; not needed for a store without hold(). instance: a random id. Returns 0 or a
+ * negative errno. */
+int images_share(struct images *images, struct ring *ring, sd_id128_t instance);
+/* Nobody is attached any more, ring and store's thread have ended. */
 struct images *images_free(struct images *images);
 DEFINE_CLEANUP(struct images *, images_free);
 unsigned images_count(const struct images *images);
@@ -105,3 +138,14 @@ void images_record_changed(struct images *images, const struct store_image *hand
 
 /* Calls settled(), perhaps at once, when no change of an attachment that has ended or expired is in hand any more. */
 void image_settle(struct image *image, struct image_waiter *waiter);
+
+/* --- holding, see image-hold.c --- */
+
+/* Calls held(), perhaps at once. The image must have been opened. */
+void image_hold(struct image *image, struct hold_waiter *waiter);
+/* The same for what only wants to know: true when it is held; to be undone. */
+bool image_pin(struct image *image);
+void image_unpin(struct image *image);
+bool image_is_being_let_go(const struct image *image);
+/* on: lets go of every image as soon as its last change is over, and takes none. off: takes them again when somebody attaches or resumes. */
+void images_set_draining(struct images *images, bool on);

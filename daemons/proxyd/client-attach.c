@@ -83,35 +83,65 @@ static void work(struct client *client, store_lease_change_t change) {
 }
 
 static void run_look(struct job *job) {
+        work(CLIENT_OF_JOB(job), NULL);
+}
+
+/* A classic client that may write. */
+static void run_prove_classic(struct job *job) {
         struct client *client = CLIENT_OF_JOB(job);
         struct control *control = &client->control;
 
         work(client, NULL);
-        if (control->status != IVBS_STATUS_OK || !control->writes || control->op != IVBS_OP_ATTACH_TO_IMAGE)
-                return;
-
-        if (control->lease.live)
+        if (control->status == IVBS_STATUS_OK && control->lease.live)
                 control->status = IVBS_STATUS_NOT_READY;
-        else
-                control->image->n_unleased_writers++;
+}
+
+static void run_classic(struct job *job) {
+        struct client *client = CLIENT_OF_JOB(job);
+
+        run_prove_classic(job);
+        if (client->control.status == IVBS_STATUS_OK)
+                client->control.image->n_unleased_writers++;
+}
+
+static bool is_taken_by_classic_client(struct control *control) {
+        if (control->image->n_unleased_writers == 0 || (control->flags & IVBS_LEASE_STEAL))
+                return false;
+
+        control->lease = (struct lease){ .holder = { .host = "a-classic-client" } };
+        control->status = IVBS_STATUS_HELD;
+        return true;
 }
 
 static int take(struct lease *lease, void *userdata) {
         struct control *control = userdata;
 
-        return lease_take(lease, &control->holder, control->flags & IVBS_LEASE_STEAL, control->token);
+        return lease_take(lease, &control->holder, (control->flags & IVBS_LEASE_STEAL) || rule_is_off("one-writer"),
+                control->token);
+}
+
+static int prove_take(struct lease *lease, void *userdata) {
+        struct lease tried = *lease;
+        int r;
+
+        r = take(&tried, userdata);
+        return r == 0 ? LEASE_UNCHANGED : r;
+}
+
+static void run_prove_take(struct job *job) {
+        struct client *client = CLIENT_OF_JOB(job);
+
+        if (!is_taken_by_classic_client(&client->control))
+                work(client, prove_take);
 }
 
 static void run_take(struct job *job) {
         struct client *client = CLIENT_OF_JOB(job);
-        struct control *control = &client->control;
 
-        if (control->image->n_unleased_writers > 0 && !(control->flags & IVBS_LEASE_STEAL)) {
-                control->lease = (struct lease){ .holder = { .host = "a-classic-client" } };
-                control->status = IVBS_STATUS_HELD;
-                return;
-        }
-        work(client, take);
+        fault_point("lease-taken");
+        if (!is_taken_by_classic_client(&client->control))
+                work(client, take);
+        fault_point("lease-stored");
 }
 
 static int look_for_resume(struct lease *lease, void *userdata) {
@@ -199,7 +229,7 @@ static void settled(struct image_waiter *waiter) {
         client_push_proxies(client);
 }
 
-static void answer_refused(struct client *client) {
+void client_answer_refused(struct client *client) {
         struct control *control = &client->control;
         struct ivbs_holder holder = {};
         uint8_t data[IVBS_HOLDER_SIZE];
@@ -217,36 +247,15 @@ static void answer_refused(struct client *client) {
         client_control_end(client, IVBS_STATUS_HELD, data, sizeof(data));
 }
 
-static void worked(struct client *client);
-
-/* The open file is not what the name says any more: once more with a fresh one. */
-static bool try_anew(struct client *client) {
-        struct control *control = &client->control;
-        struct image *fresh;
-
-        if (!control->stale || control->retried)
-                return false;
-
-        image_forget(control->image);
-        fresh = images_acquire(client->proxy->images, control->image->name);
-        if (!fresh)
-                return false;
-        image_release(control->image);
-        control->image = fresh;
-        control->retried = true;
-        client_control_run(client, client->proxy->store_jobs, control->job.run, worked);
-        return true;
-}
-
 static void worked(struct client *client) {
         struct control *control = &client->control;
         struct attachment *a = &client->attachment;
         struct image *image = control->image;
 
-        if (try_anew(client))
+        if (client_try_anew(client))
                 return;
         if (control->status != IVBS_STATUS_OK) {
-                answer_refused(client);
+                client_answer_refused(client);
                 return;
         }
 
@@ -283,6 +292,7 @@ static bool prepare(struct client *client, const struct ivbs_header *header, boo
         }
 
         control->writes = writes;
+        control->changed = worked;
         control->waiter.settled = settled;
         control->image = images_acquire(client->proxy->images, control->name);
         if (!control->image) {
@@ -304,7 +314,9 @@ void client_attach(struct client *client, const struct ivbs_header *header, cons
 
         if (prepare(client, header, false)) {
                 control->writes = users_may_write(client->proxy->users, client->user, control->name);
-                client_control_run(client, client->proxy->store_jobs, run_look, worked);
+                control->prove = run_prove_classic;
+                control->change = control->writes ? run_classic : run_look;
+                client_change(client);
         }
 }
 
@@ -324,8 +336,10 @@ void client_attach_lease(struct client *client, const struct ivbs_header *header
         writes = !(lease.flags & IVBS_LEASE_READ_ONLY);
         if (!prepare(client, header, writes))
                 return;
+        control->prove = run_prove_take;
+        control->change = writes ? run_take : run_look;
         if (!writes) {
-                client_control_run(client, client->proxy->store_jobs, run_look, worked);
+                client_change(client);
                 return;
         }
 
@@ -335,7 +349,7 @@ void client_attach_lease(struct client *client, const struct ivbs_header *header
                 client_control_end(client, IVBS_STATUS_TEMPORARY_ERROR, NULL, 0);
                 return;
         }
-        client_control_run(client, client->proxy->store_jobs, run_take, worked);
+        client_change(client);
 }
 
 void client_resume_lease(struct client *client, const struct ivbs_header *header, const uint8_t *payload) {
@@ -360,7 +374,9 @@ void client_resume_lease(struct client *client, const struct ivbs_header *header
 
         memcpy(control->token, resume.token, LEASE_TOKEN_SIZE);
         control->generation = resume.generation;
-        client_control_run(client, client->proxy->store_jobs, writes ? run_resume : run_look, worked);
+        control->prove = run_resume;
+        control->change = writes ? run_resume : run_look;
+        client_change(client);
 }
 
 /* --- detach --- */

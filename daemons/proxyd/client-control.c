@@ -29,6 +29,8 @@ void client_control_run(struct client *client, struct jobs *jobs, void (*run)(st
 }
 
 static void clear(struct control *control) {
+        if (control->pinned)
+                image_unpin(control->image);
         image_release(control->image);
         users_unref(control->users);
         users_unref(control->new_users);

@@ -111,8 +111,12 @@ void client_fence(struct client *client, const struct ivbs_header *header, const
                 client_control_end(client, IVBS_STATUS_EXPIRED, NULL, 0);
         else if (!a->writes)
                 client_control_end(client, IVBS_STATUS_READ_ONLY, NULL, 0);
+        else if (a->moved || !image_pin(a->image))
+                /* It is another proxy's now, and what is in hand there cannot be seen from here. */
+                client_control_end(client, IVBS_STATUS_USE_ANOTHER_PROXY, NULL, 0);
         else {
                 control->image = image_ref(a->image);
+                control->pinned = true;
                 control->waiter.settled = settled;
                 client_control_run(client, client->proxy->store_jobs, run_fence, fenced);
         }
@@ -152,7 +156,7 @@ static void rejoined(struct client *client) {
 }
 
 void client_rejoin_idle(struct client *client) {
-        client_control_run(client, client->proxy->store_jobs, run_rejoin, rejoined);
+        client_change(client);
 }
 
 void client_rejoin(struct client *client, const struct ivbs_resume *resume) {
@@ -169,6 +173,10 @@ void client_rejoin(struct client *client, const struct ivbs_resume *resume) {
         }
 
         control->image = image_ref(a->image);
+        control->writes = true;
+        control->prove = control->change = run_rejoin;
+        control->changed = rejoined;
+        control->retried = true; /* what it has attached is the image that it means */
         control->waiter.settled = rejoin_settled;
         memcpy(control->token, resume->token, LEASE_TOKEN_SIZE);
         control->generation = resume->generation;

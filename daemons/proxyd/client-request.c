@@ -262,6 +262,11 @@ static void answer_io(struct request *request, int error) {
                 answer(request, status, NULL, 0);
 }
 
+/* What must be over before the image is another's. A sync that fails, too: the store's error epoch must have been raised by then. */
+static bool is_waited_for(const struct request *request) {
+        return request->change || request->io.kind == STORE_FLUSH;
+}
+
 static void io_done(struct store_io *io, int error) {
         struct request *request = CONTAINER_OF(io, struct request, io);
         struct client *client = request->client;
@@ -272,7 +277,7 @@ static void io_done(struct store_io *io, int error) {
                         ivbs_op_to_string(request->op), (uintmax_t) io->length, (uintmax_t) io->offset,
                         client->attachment.image->name, strerror(-error));
 
-        attachment_io_done(&client->attachment, request->change);
+        attachment_io_done(&client->attachment, is_waited_for(request));
         /* A busy control keeps the client alive beyond the answer. */
         idle = client->control.busy && client->attachment.n_ios == 0;
 
@@ -286,6 +291,8 @@ static void io_done(struct store_io *io, int error) {
 static enum ivbs_status check_rights(const struct client *client, bool change) {
         if (client->attachment.expired)
                 return IVBS_STATUS_EXPIRED;
+        if (client->attachment.moved)
+                return IVBS_STATUS_USE_ANOTHER_PROXY;
         if (change && !client->attachment.writes)
                 return IVBS_STATUS_READ_ONLY;
         return IVBS_STATUS_OK;
@@ -296,12 +303,15 @@ static void submit(struct request *request) {
         enum ivbs_status status;
 
         status = check_rights(client, request->change);
+        /* A reader could keep it from ever being over. */
+        if (status == IVBS_STATUS_OK && is_waited_for(request) && image_is_being_let_go(client->attachment.image))
+                status = IVBS_STATUS_TEMPORARY_ERROR;
         if (status != IVBS_STATUS_OK) {
                 answer(request, status, NULL, 0);
                 return;
         }
 
-        attachment_io_started(&client->attachment, request->change);
+        attachment_io_started(&client->attachment, is_waited_for(request));
         client->proxy->store->ops->submit(&request->io);
 }
 

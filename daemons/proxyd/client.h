@@ -3,7 +3,7 @@
 
 /* One connection: who it is, what it has attached, what it has in flight. Its parts: client.c (life, states, the table
  * of ops), client-request.c (I/O and answers), client-control.c (one slow operation at a time), client-login.c,
- * client-attach.c, client-fence.c, client-images.c. */
+ * client-attach.c, client-hold.c, client-fence.c, client-images.c. */
 
 #include <netinet/in.h>
 #include <sys/queue.h>
@@ -42,6 +42,13 @@ struct control {
         enum ivbs_status status; /* what run() came to */
         bool stale;              /* the open image is not what its name says any more */
         bool retried;
+
+        /* An attachment that writes, see client-hold.c. */
+        struct hold_waiter hold;
+        bool pinned;                            /* image is held for this operation */
+        void (*prove)(struct job *job);         /* on the store's thread: whether it may be disturbed at all */
+        void (*change)(struct job *job);        /* ... what is done once it is held */
+        void (*changed)(struct client *client); /* on the ring's thread, after it */
 
         /* in and out, by op */
         char name[IVBS_IMAGE_NAME_SIZE];
@@ -149,6 +156,12 @@ void client_io_idle(struct client *client);
 /* RESUME of the image that the session has attached; its control has started. Idle: nothing of it is in hand any more. */
 void client_rejoin(struct client *client, const struct ivbs_resume *resume);
 void client_rejoin_idle(struct client *client);
+/* Runs control->change and then control->changed; for what writes (control->writes) the image is held by then, and stays held until the control ends. Else the client
+ * is answered here. */
+void client_change(struct client *client);
+/* control->stale: the image is opened anew and everything tried once more; false when that has been done before. */
+bool client_try_anew(struct client *client);
+void client_answer_refused(struct client *client);
 /* Ends the control with the answer that ATTACH and RESUME give. */
 void client_answer_attached(struct client *client);
 static inline struct client *CLIENT_OF_JOB(struct job *job) {

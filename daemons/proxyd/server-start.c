@@ -150,7 +150,15 @@ static int open_store(struct server *server, enum failure *ret_failure, char **r
                 return r;
 
         *ret_failure = FAILURE_INTERNAL;
-        return images_new(&proxy->images, proxy->store, proxy->store_jobs);
+        r = images_new(&proxy->images, proxy->store, proxy->store_jobs);
+        if (r < 0)
+                return r;
+        r = images_share(proxy->images, proxy->ring, proxy->instance_id);
+        if (r < 0)
+                (void) refuse(ret_failure, FAILURE_IO, ret_message,
+                        "Cannot listen in %s/proxies, where the proxies of a store find each other: %s",
+                        server->settings->store_path, strerror(-r));
+        return r;
 }
 
 /* One descriptor a client and four an image, besides our own. */

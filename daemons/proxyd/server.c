@@ -188,6 +188,7 @@ static void drain(struct server *server) {
                 next = TAILQ_NEXT(client, entry);
                 client_drain(client);
         }
+        images_set_draining(server->proxy.images, true);
 
         if (server->n_clients == 0)
                 ring_stop(server->proxy.ring);

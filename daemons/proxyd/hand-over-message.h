@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What two proxies of one machine say to each other over a SOCK_SEQPACKET socket: packets of one size, in the machine's byte order. Additions get a new version; a packet that is
+ * not understood ends the conversation, which counts as an answer (see hand-over-ask.c). Included by hand-over*.c only. */
+
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <systemd/sd-id128.h>
+
+#include "hand-over.h"
+
+#define HAND_OVER_MAGIC   0x31564f48U /* "HOV1" */
+#define HAND_OVER_VERSION 1U
+
+enum hand_over_kind {
+        HAND_OVER_ASK = 1,
+        HAND_OVER_ACKNOWLEDGED,
+        HAND_OVER_ANSWER_RELEASED,
+        HAND_OVER_ANSWER_REFUSED,
+        _HAND_OVER_KIND_MAX,
+};
+
+struct hand_over_message {
+        uint32_t magic, version, kind, why;
+        sd_id128_t uuid; /* of the image */
+};
+
+static inline struct hand_over_message hand_over_message(enum hand_over_kind kind, uint32_t why, sd_id128_t uuid) {
+        return (struct hand_over_message){
+                .magic = HAND_OVER_MAGIC, .version = HAND_OVER_VERSION, .kind = kind, .why = why, .uuid = uuid
+        };
+}
+
+static inline bool hand_over_message_is_valid(const struct hand_over_message *m, size_t n) {
+        return n == sizeof(*m) && m->magic == HAND_OVER_MAGIC && m->version == HAND_OVER_VERSION && m->kind > 0 &&
+               m->kind < _HAND_OVER_KIND_MAX;
+}
+
+/* A path by way of a descriptor, since one from the root may be longer than an address can be. name: less than STORE_SOCKET_NAME_SIZE bytes. */
+static inline struct sockaddr_un hand_over_address(int directory_fd, const char *name) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+        (void) snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/%s", directory_fd, name);
+        return address;
+}
+
+/* Never waits. Returns 0 or a negative errno. */
+static inline int hand_over_send(int fd, const struct hand_over_message *message) {
+        return send(fd, message, sizeof(*message), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+/* The start time of a process in clock ticks since boot. Returns 0, -ESRCH (there is none, or none that we may see), or another negative errno. */
+int hand_over_start_time(uint64_t pid, uint64_t *ret);
+
+struct ring *hand_over_ring(const struct hand_over *hand_over);
+int hand_over_directory(const struct hand_over *hand_over);

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The side that is asked. Every proxy listens on a socket in the store's directory. It answers from the thread that runs the ring, and at once: that it does is what tells the
+ * asker that this process is alive and has taken note. Only processes of our own uid are listened to; any other could as well signal or debug us if it might. */
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include "container-of.h"
+#include "fault-point.h"
+#include "hand-over-message.h"
+
+#define PEERS_MAX     128U
+#define RETRY_USEC    100000U
+#define SOCKET_SUFFIX ".sock"
+
+TAILQ_HEAD(peer_list, peer);
+
+struct peer {
+        struct hand_over *hand_over;
+        struct hand_over_request request;
+        int fd;
+        struct ring_op op;
+        struct hand_over_message in;
+        sd_id128_t uuid;
+        bool waits; /* for released() */
+        bool gone;
+        TAILQ_ENTRY(peer) entry;
+};
+
+struct hand_over {
+        struct ring *ring;
+        int directory_fd, fd;
+        hand_over_asked_t asked;
+        void *userdata;
+        struct store_holder self;
+        struct ring_op accept_op;
+        struct ring_timer retry;
+        struct peer_list peers;
+        unsigned n_peers;
+};
+
+int hand_over_start_time(uint64_t pid, uint64_t *ret) {
+        _cleanup_fclose_ FILE *file = NULL;
+        char path[64], line[1024], *at;
+        uint64_t time;
+
+        (void) snprintf(path, sizeof(path), "/proc/%ju/stat", (uintmax_t) pid);
+        file = fopen(path, "re");
+        if (!file)
+                return errno == ENOENT ? -ESRCH : -errno;
+        if (!fgets(line, sizeof(line), file))
+                return -ESRCH;
+
+        /* "PID (NAME) STATE ...": a name may hold anything, so from its end on. The start is field 22. */
+        at = strrchr(line, ')');
+        for (unsigned field = 2; at && field < 22; field++)
+                at = strchr(at + 1, ' ');
+        if (!at || sscanf(at, " %ju", &time) != 1)
+                return -EBADMSG;
+
+        *ret = time;
+        return 0;
+}
+
+const struct store_holder *hand_over_self(const struct hand_over *hand_over) {
+        return &hand_over->self;
+}
+
+struct ring *hand_over_ring(const struct hand_over *hand_over) {
+        return hand_over->ring;
+}
+
+int hand_over_directory(const struct hand_over *hand_over) {
+        return hand_over->directory_fd;
+}
+
+/* --- those who ask --- */
+
+static void receive(struct peer *peer) {
+        struct io_uring_sqe *sqe = ring_get_sqe(peer->hand_over->ring);
+
+        io_uring_prep_recv(sqe, peer->fd, &peer->in, sizeof(peer->in), 0);
+        ring_sqe_set_op(sqe, &peer->op);
+}
+
+static void peer_free(struct peer *peer) {
+        TAILQ_REMOVE(&peer->hand_over->peers, peer, entry);
+        peer->hand_over->n_peers--;
+        safe_close(peer->fd);
+        free(peer);
+}
+
+static void say(struct peer *peer, enum hand_over_kind kind) {
+        const struct hand_over_message message = hand_over_message(kind, 0, peer->uuid);
+
+        /* Who does not take it has gone, or asks again. */
+        if (!peer->gone)
+                (void) hand_over_send(peer->fd, &message);
+}
+
+static void released(struct hand_over_request *request) {
+        struct peer *peer = CONTAINER_OF(request, struct peer, request);
+
+        peer->waits = false;
+        fault_point("hand-over-released");
+        say(peer, HAND_OVER_ANSWER_RELEASED);
+        if (peer->gone)
+                peer_free(peer);
+}
+
+static void asked(struct peer *peer) {
+        struct hand_over *hand_over = peer->hand_over;
+
+        fault_point("hand-over-asked");
+        peer->uuid = peer->in.uuid;
+        say(peer, HAND_OVER_ACKNOWLEDGED);
+        fault_point("hand-over-acknowledged");
+        if (peer->waits)
+                return; /* asked again whether we are there */
+
+        peer->waits = true;
+        if (hand_over->asked(peer->uuid, (enum hand_over_why) peer->in.why, &peer->request, hand_over->userdata) < 0) {
+                peer->waits = false;
+                say(peer, HAND_OVER_ANSWER_REFUSED);
+        }
+}
+
+static void received(struct ring_op *op, int32_t res, uint32_t flags) {
+        struct peer *peer = CONTAINER_OF(op, struct peer, op);
+
+        if (res == -EINTR || res == -EAGAIN) {
+                receive(peer);
+                return;
+        }
+        if (res <= 0 || !hand_over_message_is_valid(&peer->in, (size_t) res) || peer->in.kind != HAND_OVER_ASK ||
+                peer->in.why >= _HAND_OVER_WHY_MAX || (peer->waits && !sd_id128_equal(peer->in.uuid, peer->uuid))) {
+                peer->gone = true;
+                (void) shutdown(peer->fd, SHUT_RDWR);
+                if (!peer->waits)
+                        peer_free(peer);
+                return;
+        }
+
+        asked(peer);
+        receive(peer);
+}
+
+static void welcome(struct hand_over *hand_over, int fd) {
+        struct ucred credentials;
+        socklen_t size = sizeof(credentials);
+        struct peer *peer;
+
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0 || credentials.uid != geteuid() ||
+                hand_over->n_peers >= PEERS_MAX || !(peer = malloc(sizeof(*peer)))) {
+                safe_close(fd);
+                return;
+        }
+
+        *peer = (struct peer){
+                .hand_over = hand_over,
+                .request = { .released = released, .pid = (uint64_t) credentials.pid },
+                .fd = fd,
+                .op.done = received,
+        };
+        TAILQ_INSERT_TAIL(&hand_over->peers, peer, entry);
+        hand_over->n_peers++;
+        receive(peer);
+}
+
+static void accept_next(struct hand_over *hand_over) {
+        struct io_uring_sqe *sqe = ring_get_sqe(hand_over->ring);
+
+        io_uring_prep_accept(sqe, hand_over->fd, NULL, NULL, SOCK_CLOEXEC);
+        ring_sqe_set_op(sqe, &hand_over->accept_op);
+}
+
+static void accepted(struct ring_op *op, int32_t res, uint32_t flags) {
+        struct hand_over *hand_over = CONTAINER_OF(op, struct hand_over, accept_op);
+
+        if (res == -ECANCELED)
+                return;
+        if (res >= 0)
+                welcome(hand_over, res);
+        if (res >= 0 || res == -EINTR || res == -ECONNABORTED)
+                accept_next(hand_over);
+        else
+                ring_timer_set(&hand_over->retry, RETRY_USEC); /* no descriptors, no memory */
+}
+
+static void retry_due(struct ring_timer *timer) {
+        accept_next(CONTAINER_OF(timer, struct hand_over, retry));
+}
+
+/* --- the meeting place --- */
+
+/* A name that nobody listens on any more. Between another's bind() and listen() it looks the same, hence the lock. */
+static bool is_stale(int directory_fd, const char *name) {
+        struct sockaddr_un address = hand_over_address(directory_fd, name);
+        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+        return fd >= 0 && connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0 && errno == ECONNREFUSED;
+}
+
+static void sweep(int directory_fd) {
+        const size_t n_suffix = strlen(SOCKET_SUFFIX);
+        struct dirent *entry;
+        DIR *directory;
+        int fd;
+
+        fd = openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        directory = fd < 0 ? NULL : fdopendir(fd);
+        if (!directory) {
+                safe_close(fd);
+                return;
+        }
+        while ((entry = readdir(directory))) {
+                size_t n = strlen(entry->d_name);
+
+                if (n > n_suffix && n < STORE_SOCKET_NAME_SIZE &&
+                        strcmp(entry->d_name + n - n_suffix, SOCKET_SUFFIX) == 0 &&
+                        is_stale(directory_fd, entry->d_name))
+                        (void) unlinkat(directory_fd, entry->d_name, 0);
+        }
+        closedir(directory);
+}
+
+static int start_listening(struct hand_over *hand_over) {
+        struct sockaddr_un address = hand_over_address(hand_over->directory_fd, hand_over->self.socket);
+        _cleanup_close_ int lock_fd = -EBADF;
+
+        hand_over->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        if (hand_over->fd < 0)
+                return -errno;
+
+        lock_fd = openat(hand_over->directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (lock_fd < 0 || flock(lock_fd, LOCK_EX) < 0)
+                return -errno;
+        sweep(hand_over->directory_fd);
+        if (bind(hand_over->fd, (struct sockaddr *) &address, sizeof(address)) < 0 ||
+                listen(hand_over->fd, PEERS_MAX) < 0)
+                return -errno;
+        return 0;
+}
+
+int hand_over_new(struct hand_over **ret, struct ring *ring, int directory_fd, sd_id128_t instance,
+        hand_over_asked_t asked_callback, void *userdata) {
+        _cleanup_(hand_over_freep) struct hand_over *hand_over = NULL;
+        char text[SD_ID128_STRING_MAX];
+        int r;
+
+        hand_over = malloc(sizeof(*hand_over));
+        if (!hand_over)
+                return -ENOMEM;
+        *hand_over = (struct hand_over){
+                .ring = ring,
+                .directory_fd = directory_fd,
+                .fd = -EBADF,
+                .asked = asked_callback,
+                .userdata = userdata,
+                .accept_op.done = accepted,
+                .self.pid = (uint64_t) getpid(),
+        };
+        TAILQ_INIT(&hand_over->peers);
+        ring_timer_init(&hand_over->retry, ring, retry_due);
+
+        r = hand_over_start_time(hand_over->self.pid, &hand_over->self.start_time);
+        if (r >= 0)
+                r = sd_id128_get_boot(&hand_over->self.boot_id);
+        if (r < 0)
+                return r;
+        (void) snprintf(hand_over->self.socket, sizeof(hand_over->self.socket), "%s" SOCKET_SUFFIX,
+                sd_id128_to_string(instance, text));
+
+        r = start_listening(hand_over);
+        if (r < 0)
+                return r;
+        accept_next(hand_over);
+        *ret = TAKE_PTR(hand_over);
+        return 0;
+}
+
+struct hand_over *hand_over_free(struct hand_over *hand_over) {
+        struct peer *peer;
+
+        if (!hand_over)
+                return NULL;
+
+        while ((peer = TAILQ_FIRST(&hand_over->peers)))
+                peer_free(peer);
+        if (hand_over->fd >= 0)
+                (void) unlinkat(hand_over->directory_fd, hand_over->self.socket, 0);
+        safe_close(hand_over->fd);
+        free(hand_over);
+        return NULL;
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* How the proxy processes of one store, all on one machine and under one uid, hand images over to each other: the talk between two of them, and the end of one that
+ * does not talk any more. It knows no image, only names of them; image-hold.c decides what is asked for and given.
+ *
+ *     asker                              holder
+ *       ── ASK uuid, why ──────────────▶           from whom? (SO_PEERCRED)
+ *       ◀───────────────── ACKNOWLEDGED ──         at once, from the thread that runs the ring
+ *       ── ASK (again, every 100 ms) ──▶
+ *       ◀───────────────── ACKNOWLEDGED ──         ... while its last writes take their time
+ *       ◀── RELEASED, or REFUSED ─────────
+ *
+ * An ASK that is not acknowledged within 150 ms says that the holder is frozen: it must not wake up later and write what it has in hand, so it is killed. One that
+ * acknowledges is alive, however slow its disk is, and is waited for. */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/un.h>
+
+#include <systemd/sd-id128.h>
+
+#include "ring.h"
+#include "store.h"
+
+#define HAND_OVER_ACK_USEC 150000U
+
+/* Whose wish it is; a later one has more weight. */
+enum hand_over_why {
+        HAND_OVER_CLASSIC, /* a client without a lease: refused by a holder with any client that writes */
+        HAND_OVER_TAKE,    /* a new lease: refused by a holder with a client that writes without a lease */
+        HAND_OVER_PROVEN,  /* the lease itself comes back, or is taken over on purpose: never refused */
+        _HAND_OVER_WHY_MAX,
+};
+
+/* What became of an ASK. */
+enum hand_over_outcome {
+        HAND_OVER_RELEASED, /* not, or no longer, the holder: try */
+        HAND_OVER_REFUSED,
+        HAND_OVER_HUNG_UP, /* nobody listens, or not any more: try, and ask again */
+        HAND_OVER_SILENT,  /* frozen: to be killed, when it still is the holder */
+        HAND_OVER_STOPPED, /* by hand_over_ask_stop() */
+        HAND_OVER_GONE,    /* killed, or there was nobody to kill: try */
+        HAND_OVER_FAILED,  /* it cannot be killed; see error */
+};
+const char *hand_over_outcome_to_string(enum hand_over_outcome outcome);
+
+struct hand_over;
+
+/* One who asks us. */
+struct hand_over_request {
+        void (*released)(struct hand_over_request *request); /* to be called when the image has been let go */
+        uint64_t pid;                                        /* of the asker, for people */
+        TAILQ_ENTRY(hand_over_request) entry;                /* the answerer's */
+};
+TAILQ_HEAD(hand_over_request_list, hand_over_request);
+
+/* Returns 0 (released() is called later, perhaps at once) or -EBUSY: refused. */
+typedef int (*hand_over_asked_t)(
+        sd_id128_t uuid, enum hand_over_why why, struct hand_over_request *request, void *userdata);
+
+/* Listens in the store's meeting place, under a name of its own, and clears away the names of those who are gone. directory_fd stays the caller's and open. instance: a random id.
+ * Returns 0 or a negative errno. */
+int hand_over_new(struct hand_over **ret, struct ring *ring, int directory_fd, sd_id128_t instance,
+        hand_over_asked_t asked, void *userdata);
+/* After the ring, and before whom it asks. */
+struct hand_over *hand_over_free(struct hand_over *hand_over);
+DEFINE_CLEANUP(struct hand_over *, hand_over_free);
+/* This process, as holder. Borrowed. */
+const struct store_holder *hand_over_self(const struct hand_over *hand_over);
+
+/* A holder being asked, or killed; one thing at a time. Embedded in what waits; initialise with hand_over_ask_init(). Between start or kill and done() it must stay in place; done() finds
+ * it idle, and may start it again or free it. */
+struct hand_over_ask {
+        void (*done)(struct hand_over_ask *ask, enum hand_over_outcome outcome);
+        int error; /* of HAND_OVER_FAILED: a negative errno */
+        bool acknowledged;
+
+        /* private */
+        struct ring *ring;
+        int directory_fd;
+        unsigned state;
+        enum hand_over_outcome outcome;
+        struct store_holder holder;
+        sd_id128_t uuid;
+        enum hand_over_why why;
+        bool op_running;
+        int fd;
+        struct sockaddr_un address;
+        struct ring_op op;
+        struct ring_timer timer;
+        uint8_t buffer[64];
+};
+
+void hand_over_ask_init(struct hand_over_ask *ask, const struct hand_over *hand_over,
+        void (*done)(struct hand_over_ask *ask, enum hand_over_outcome outcome));
+void hand_over_ask_start(
+        struct hand_over_ask *ask, const struct store_holder *holder, sd_id128_t uuid, enum hand_over_why why);
+/* Only the very process that the holder names, start time and boot compared, and never this one. Done when it has ended, which its writes may outlive. */
+void hand_over_ask_kill(struct hand_over_ask *ask, const struct store_holder *holder);
+/* done() comes soon. Idle: nothing happens. */
+void hand_over_ask_stop(struct hand_over_ask *ask);
+bool hand_over_ask_is_idle(const struct hand_over_ask *ask);
+/* For the end, when the ring is gone. */
+void hand_over_ask_abandon(struct hand_over_ask *ask);

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""One proxy process of a store holds an image at a time: handing over by asking, waiting and killing."""
+
+import os
+import signal
+import threading
+import time
+import unittest
+
+from case import Case
+from client import Closed
+from proxy import DEADLINE, Proxy
+
+TOKEN = slice(32, 48)
+
+
+def until(condition, what):
+    """Deadlines only bound a defect: nothing is expected to take long."""
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"never came: {what}")
+        time.sleep(0.002)
+
+
+def is_stopped(pid):
+    """Every thread, not only the first: the ring's own ones write."""
+    states = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/stat", encoding="ascii") as file:
+            states.append(file.read().rsplit(")", 1)[1].split()[0])
+    return all(state == "T" for state in states)
+
+
+def stop(proxy):
+    proxy.process.send_signal(signal.SIGSTOP)
+    until(lambda: is_stopped(proxy.process.pid), "the stop")
+
+
+class Pair(Case):
+    """A (self.proxy) and B (self.other) over one store."""
+
+    def setUp(self):
+        super().setUp()
+        self.other = Proxy(store=self.proxy.store).start()
+        self.addCleanup(self.other.remove)
+        self.addCleanup(self.other.stop)
+
+    def lease(self, proxy, name, size=1 << 20):
+        """Returns client, token."""
+        proxy.create(name, size)
+        client = proxy.modern()
+        self.addCleanup(client.close)
+        reply = client.attach_lease(name)
+        self.assertStatus(reply, "OK")
+        return client, reply.payload[TOKEN]
+
+    def resume(self, proxy, name, token, generation=1):
+        client = proxy.modern()
+        self.addCleanup(client.close)
+        self.assertStatus(client.resume(name, token, generation), "OK")
+        return client
+
+
+class HandOver(Pair):
+    def test_idle_holder_lets_go(self):
+        a, token = self.lease(self.proxy, "idle")
+        self.assertStatus(a.write(0, b"a" * 512), "OK")
+        b = self.resume(self.other, "idle", token)
+        self.assertStatus(a.write(0, b"x" * 512), "USE_ANOTHER_PROXY")
+        self.assertStatus(a.read(0, 512), "USE_ANOTHER_PROXY")
+        self.assertStatus(a.flush(), "USE_ANOTHER_PROXY")
+        self.assertEqual(b.read(0, 512).payload, b"a" * 512)
+        self.assertStatus(b.write(0, b"b" * 512), "OK")
+        self.assertIsNone(self.proxy.process.poll())
+        # The session that was sent away comes back on a new connection.
+        back = self.resume(self.proxy, "idle", token)
+        self.assertEqual(back.read(0, 512).payload, b"b" * 512)
+        self.assertStatus(back.write(0, b"c" * 512), "OK")
+        self.assertStatus(b.write(0, b"x" * 512), "USE_ANOTHER_PROXY")
+        self.assertStatus(a.write(0, b"x" * 512), "USE_ANOTHER_PROXY")
+
+    def test_back_and_forth_under_writes(self):
+        first, token = self.lease(self.proxy, "both")
+        first.close()
+        generation, n = 1, 0
+        for turn in range(100):
+            proxy = (self.proxy, self.other)[turn % 2]
+            with proxy.modern() as client:
+                self.assertStatus(client.resume("both", token, generation), "OK")
+                if n:
+                    self.assertEqual(client.read(0, 8).payload, n.to_bytes(8, "big"))
+                # As many as are under way when the next one takes over; the last that was answered counts.
+                for _ in range(20):
+                    n += 1
+                    self.assertStatus(client.write(0, n.to_bytes(8, "big")), "OK")
+
+    def test_writes_in_hand_are_finished_first(self):
+        """Nothing that the former holder was given lands after the image was handed over."""
+        a, token = self.lease(self.proxy, "busy", 64 << 20)
+        for turn in range(10):
+            sequences = [a.send("WRITE", (k << 20).to_bytes(8, "big") + bytes([turn]) * (1 << 20)) for k in range(16)]
+            b = self.resume(self.other, "busy", token)
+            self.assertStatus(b.write(0, b"B" * (16 << 20)), "OK")
+            for sequence in sequences:
+                self.assertIn(a.wait(sequence).status, ("OK", "USE_ANOTHER_PROXY"))
+            self.assertEqual(b.read(0, 16 << 20).payload, b"B" * (16 << 20))
+            b.close()
+            a.close()
+            a = self.resume(self.proxy, "busy", token)
+
+    def test_reader_stays(self):
+        a, token = self.lease(self.proxy, "readers")
+        with self.proxy.modern() as reader:
+            self.assertStatus(reader.attach_lease("readers", read_only=True), "OK")
+            b = self.resume(self.other, "readers", token)
+            self.assertStatus(b.write(0, b"b" * 512), "OK")
+            self.assertEqual(reader.read(0, 512).payload, b"b" * 512)
+            self.assertStatus(a.read(0, 512), "USE_ANOTHER_PROXY")
+
+    def test_stranger_disturbs_nobody(self):
+        """Who has no claim to the image does not make its holder let go."""
+        a, token = self.lease(self.proxy, "mine")
+        with self.other.modern(machine=b"n" * 16) as b, self.other.modern() as guesser:
+            self.assertStatus(b.attach_lease("mine"), "HELD")
+            self.assertStatus(guesser.resume("mine", b"?" * 16, 1), "EXPIRED")
+            self.assertStatus(guesser.resume("mine", token, 2), "EXPIRED")
+        with self.other.logged_in() as classic:
+            self.assertStatus(classic.attach("mine"), "NOT_READY")
+        self.assertStatus(a.write(0, b"still" + bytes(507)), "OK")
+
+    def test_classic_writer_elsewhere(self):
+        self.proxy.create("classic")
+        with self.proxy.logged_in() as a, self.other.logged_in() as b, self.other.modern() as leased:
+            self.assertStatus(a.attach("classic"), "OK")
+            self.assertStatus(a.write(0, b"a" * 512), "OK")
+            self.assertStatus(b.attach("classic"), "NOT_READY")
+            self.assertStatus(leased.attach_lease("classic"), "HELD")
+            self.assertStatus(a.write(0, b"A" * 512), "OK")
+            # On purpose it can be taken over.
+            self.assertStatus(leased.attach_lease("classic", steal=True), "OK")
+            self.assertIn(a.write(0, b"x" * 512).status, ("EXPIRED", "USE_ANOTHER_PROXY"))
+            self.assertEqual(leased.read(0, 512).payload, b"A" * 512)
+
+    def test_holder_that_has_ended(self):
+        """Nobody is asked when the lock is free."""
+        a, token = self.lease(self.proxy, "ended")
+        a.close()
+        self.proxy.wait_clients(0)
+        self.resume(self.other, "ended", token)
+        self.assertNotIn("taken over from process", self.other.log())
+
+
+class Killed(unittest.TestCase):
+    """These end their proxies."""
+
+    def setUp(self):
+        self.a = Proxy().start()
+        self.b = Proxy(store=self.a.store).start()
+        self.addCleanup(self.a.remove)
+        self.addCleanup(self.b.remove)
+        for proxy in (self.a, self.b):
+            self.addCleanup(proxy.notify.close)
+            self.addCleanup(proxy.kill)
+
+    def attach(self, name, size=1 << 20):
+        self.a.create(name, size)
+        client = self.a.modern()
+        self.addCleanup(client.close)
+        reply = client.attach_lease(name)
+        self.assertEqual(reply.status, "OK")
+        return client, reply.payload[TOKEN]
+
+    def resume(self, name, token):
+        client = self.b.modern()
+        self.addCleanup(client.close)
+        began = time.monotonic()
+        reply = client.resume(name, token, 1)
+        self.assertEqual(reply.status, "OK", self.b.log()[-2000:])
+        return client, time.monotonic() - began
+
+    def test_ghost_write_of_a_frozen_proxy(self):
+        """A was given W1 and stands still; B takes over and writes W2; A must never wake up to write W1."""
+        a, token = self.attach("ghost")
+        self.assertEqual(a.write(0, b"0" * 4096).status, "OK")
+        stop(self.a)
+        a.send("WRITE", bytes(8) + b"1" * 4096)
+        b, took = self.resume("ghost", token)
+        print(f"(frozen holder: {took * 1000:.1f} ms)", end=" ")
+        self.assertEqual(b.write(0, b"2" * 4096).status, "OK")
+        self.a.process.send_signal(signal.SIGCONT)
+        # Either it is dead, or it would have executed and answered.
+        a.socket.settimeout(DEADLINE)
+        try:
+            a.receive()
+        except Closed:
+            pass
+        self.assertEqual(b.read(0, 4096).payload, b"2" * 4096)
+        self.assertEqual(self.a.process.wait(DEADLINE), -signal.SIGKILL)
+        self.assertIn("is killed", self.b.log())
+
+    def test_frozen_with_many_writes_in_hand(self):
+        a, token = self.attach("many", 256 << 20)
+        sent = threading.Thread(target=self.flood, args=(a,))
+        sent.start()
+        a.receive()
+        stop(self.a)
+        b, _ = self.resume("many", token)
+        self.assertEqual(b.write(0, b"B" * (32 << 20)).status, "OK")
+        self.assertEqual(b.write(32 << 20, b"B" * (32 << 20)).status, "OK")
+        self.a.process.wait(DEADLINE)
+        sent.join(DEADLINE)
+        self.assertEqual(b.read(0, 32 << 20).payload, b"B" * (32 << 20))
+        self.assertEqual(b.read(32 << 20, 32 << 20).payload, b"B" * (32 << 20))
+
+    @staticmethod
+    def flood(client):
+        try:
+            for k in range(64):
+                client.send("WRITE", (k << 20).to_bytes(8, "big") + b"A" * (1 << 20))
+        except OSError:
+            pass
+
+    def test_killed_holder(self):
+        """kill -9 with writes in hand: B waits for the lock, not for anybody's answer."""
+        a, token = self.attach("dead", 256 << 20)
+        for turn in range(32):
+            a.send("WRITE", (turn << 20).to_bytes(8, "big") + b"A" * (1 << 20))
+        self.a.kill()
+        b, took = self.resume("dead", token)
+        print(f"(killed holder: {took * 1000:.1f} ms)", end=" ")
+        self.assertEqual(b.write(0, b"B" * (32 << 20)).status, "OK")
+        self.assertEqual(b.read(0, 32 << 20).payload, b"B" * (32 << 20))
+        self.assertNotIn("is killed", self.b.log())
