@@ -62,11 +62,20 @@ static enum pool_durability durability_of(const struct pool *pool, const struct 
 
 /* Our own flush */
 
+static void start_sync(struct pool *pool);
+
+static bool wants_sync(const struct pool *pool) {
+        return !TAILQ_EMPTY(&pool->crowded) || retained_bytes(pool->retained) > pool->config->retain_limit / MARGIN;
+}
+
 static void sync_done(struct request *request, int error) {
         struct pool *pool = request->owner;
 
         pool->sync = NULL;
         requests_put(request);
+        /* What has come in since it was sent. */
+        if (error == 0 && wants_sync(pool))
+                start_sync(pool);
         pool_step_stop(pool);
 }
 
@@ -126,7 +135,7 @@ static int keep(struct pool *pool, struct request *request) {
                 return r;
 
         pool->acknowledged++;
-        if (retained_bytes(pool->retained) > pool->config->retain_limit / MARGIN)
+        if (wants_sync(pool))
                 start_sync(pool);
         return 0;
 }
@@ -162,7 +171,7 @@ static void admit_crowded(struct pool *pool) {
                 TAILQ_REMOVE(&pool->crowded, request, entry);
                 pool_finish(pool, request, 0);
         }
-        if (!TAILQ_EMPTY(&pool->crowded))
+        if (wants_sync(pool))
                 start_sync(pool);
 }
 

@@ -120,7 +120,7 @@ static void stop_stopped(struct ring_timer *timer) {
 }
 
 void pool_stop(struct pool *pool, bool detach, uint64_t timeout_usec) {
-        bool hopeless = !pool->open && !pool_is_dirty(pool) && pool->n_requests == 0;
+        bool hopeless = pool->state == POOL_FAILED || (!pool->open && !pool_is_dirty(pool) && pool->n_requests == 0);
 
         if (pool->state == POOL_STOPPING)
                 return;

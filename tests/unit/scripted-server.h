@@ -34,6 +34,10 @@ struct server {
         struct ivbs_header header; /* of the packet that came last, and its payload */
         uint8_t payload[256 * 1024];
         unsigned n_keepalives;
+
+        /* What it offers, and the image's lease as it stands: a script may change them. */
+        uint64_t caps;
+        struct ivbs_lease_reply lease;
 };
 
 static inline void server_accept(struct server *s) {
@@ -122,7 +126,7 @@ static inline void server_greet_classic(struct server *s) {
 }
 
 static inline void server_greet_modern(struct server *s) {
-        struct ivbs_greeting greeting = { .caps = SERVER_CAPS, .max_length = IVBS_LENGTH_MAX, .idle_limit_ms = 30000 };
+        struct ivbs_greeting greeting = { .caps = s->caps, .max_length = IVBS_LENGTH_MAX, .idle_limit_ms = 30000 };
         uint8_t payload[IVBS_GREETING_SIZE];
 
         ivbs_greeting_encode(&greeting, payload);
@@ -190,27 +194,24 @@ static inline void server_classic_up(struct server *s) {
 }
 
 static inline void server_expect_resume(struct server *s) {
-        struct ivbs_lease_reply lease = server_lease();
         struct ivbs_resume resume;
 
         server_expect(s, IVBS_OP_RESUME);
         ASSERT_OK(ivbs_resume_decode(s->payload, s->header.length, &resume));
         ASSERT_STREQ(resume.name, SERVER_IMAGE);
-        ASSERT_EQ(resume.generation, lease.generation);
-        ASSERT_MEMEQ(resume.token, lease.token, sizeof(lease.token));
+        ASSERT_EQ(resume.generation, s->lease.generation);
+        ASSERT_MEMEQ(resume.token, s->lease.token, sizeof(s->lease.token));
 }
 
 /* Up to logged in. */
 static inline void server_modern_login(struct server *s) {
         server_accept(s);
         server_greet_modern(s);
-        server_hello(s, SERVER_CAPS);
+        server_hello(s, s->caps);
         server_login(s);
 }
 
 static inline void server_modern_up(struct server *s, bool again) {
-        struct ivbs_lease_reply reply = server_lease();
-
         server_modern_login(s);
         if (again)
                 server_expect_resume(s);
@@ -221,7 +222,7 @@ static inline void server_modern_up(struct server *s, bool again) {
                 ASSERT_OK(ivbs_lease_decode(s->payload, s->header.length, &lease));
                 ASSERT_STREQ(lease.name, SERVER_IMAGE);
         }
-        server_reply_lease(s, &reply);
+        server_reply_lease(s, &s->lease);
 }
 
 static inline void *server_main(void *userdata) {
@@ -240,6 +241,8 @@ static inline struct server *server_start(void (*script)(struct server *server),
         ASSERT_TRUE(s);
         s->fd = -EBADF;
         s->script = script;
+        s->caps = SERVER_CAPS;
+        s->lease = server_lease();
         s->data = data;
         s->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         ASSERT_TRUE(s->listen_fd >= 0);

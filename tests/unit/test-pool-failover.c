@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What a pool does between a loss and the first request after it: fence, come back under the new generation, leave a proxy that drains, hold back what overlaps. The servers are
+ * modern ones whose promises are kept by the script; the image is never lost here, see test-pool-durable.c for that. */
+
+#include "pool-fixture.h"
+
+#define FENCING_CAPS (SERVER_CAPS | IVBS_CAP_FENCE | IVBS_CAP_NOTICE)
+
+static void expect_fence(struct server *s) {
+        uint8_t token[IVBS_UUID_SIZE];
+        uint64_t generation;
+
+        server_expect(s, IVBS_OP_FENCE);
+        ASSERT_OK(ivbs_fence_decode(s->payload, s->header.length, token, &generation));
+        ASSERT_MEMEQ(token, s->lease.token, sizeof(token));
+        ASSERT_EQ(generation, s->lease.generation);
+}
+
+static void fence(struct server *s) {
+        uint8_t payload[IVBS_FENCE_REPLY_SIZE];
+
+        expect_fence(s);
+        ivbs_fence_reply_encode(++s->lease.generation, payload);
+        server_reply(s, 0, payload, sizeof(payload));
+}
+
+/* A write that got no answer is sent again after a FENCE, and everything after it goes under the new generation. */
+static void fence_script(struct server *s) {
+        s->caps = FENCING_CAPS;
+        server_modern_up(s, false);
+        take_write(s, 4096);
+        server_cut(s);
+
+        server_modern_up(s, true);
+        fence(s);
+        take_write(s, 4096);
+        server_reply(s, 0, NULL, 0);
+        server_expect(s, IVBS_OP_READ);
+        server_cut(s);
+
+        /* A read may be repeated as it is. */
+        server_modern_up(s, true);
+        server_expect(s, IVBS_OP_READ);
+        server_reply(s, 0, s->payload, 512);
+        expect_stop(s);
+}
+
+static void a_lost_write_is_fenced(void) {
+        struct server *s = server_start(fence_script, NULL);
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        go_and_attach(&x);
+        submit(&x, REQUEST_WRITE, 4096, 512);
+        RUN_UNTIL(x.client.ring, x.client.n_done > 0);
+        ASSERT_EQ(x.client.attachment.generation, server_lease().generation + 1);
+        submit(&x, REQUEST_READ, 0, 512);
+        RUN_UNTIL(x.client.ring, x.client.n_done > 1);
+        ASSERT_EQ(x.client.errors[0], 0);
+        ASSERT_EQ(x.client.errors[1], 0);
+        ASSERT_EQ(pool_get_failovers(x.pool), 2U);
+        stop(&x);
+        ASSERT_EQ(x.stop_error, 0);
+        server_join(s);
+}
+
+/* The answer to a FENCE is lost: whether it was carried out or not, the attachment comes back, and what was lost is fenced. */
+static void lost_fence_script(struct server *s) {
+        bool done = s->data;
+
+        s->caps = FENCING_CAPS;
+        server_modern_up(s, false);
+        take_write(s, 4096);
+        server_cut(s);
+
+        server_modern_up(s, true);
+        expect_fence(s);
+        server_cut(s);
+
+        server_modern_login(s);
+        server_expect_resume(s);
+        if (done) {
+                server_reply(s, IVBS_STATUS_EXPIRED, NULL, 0);
+                s->lease.generation++;
+                server_expect_resume(s);
+        }
+        server_reply_lease(s, &s->lease);
+        fence(s);
+        take_write(s, 4096);
+        server_reply(s, 0, NULL, 0);
+        expect_stop(s);
+}
+
+static void a_lost_fence_is_found_out(void) {
+        for (unsigned done = 0; done < 2; done++) {
+                struct server *s = server_start(lost_fence_script, done ? "" : NULL);
+                struct fixture x;
+
+                begin(&x, s, NULL);
+                go_and_attach(&x);
+                submit(&x, REQUEST_WRITE, 4096, 512);
+                RUN_UNTIL(x.client.ring, x.client.n_done > 0);
+                ASSERT_EQ(x.client.errors[0], 0);
+                ASSERT_EQ(x.client.attachment.generation, server_lease().generation + 1 + done);
+                ASSERT_FALSE(x.client.attachment.fencing);
+                stop(&x);
+                server_join(s);
+        }
+}
+
+/* Somebody else has the image by then: neither generation is good, and there is no third try. */
+static void stolen_script(struct server *s) {
+        s->caps = FENCING_CAPS;
+        server_modern_up(s, false);
+        take_write(s, 4096);
+        server_cut(s);
+
+        server_modern_up(s, true);
+        expect_fence(s);
+        server_cut(s);
+
+        server_modern_login(s);
+        server_expect_resume(s);
+        server_reply(s, IVBS_STATUS_EXPIRED, NULL, 0);
+        s->lease.generation++;
+        server_expect_resume(s);
+        server_reply(s, IVBS_STATUS_EXPIRED, NULL, 0);
+        server_expect_end(s);
+}
+
+static void stolen_meanwhile(void) {
+        struct server *s = server_start(stolen_script, NULL);
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        go_and_attach(&x);
+        submit(&x, REQUEST_WRITE, 4096, 512);
+        RUN_UNTIL(x.client.ring, x.n_failed > 0);
+        ASSERT_EQ(x.failure, FAILURE_HELD);
+        ASSERT_EQ(x.client.errors[0], -EIO);
+        stop(&x);
+        server_join(s);
+}
+
+/* A frozen proxy carries out a FENCE that was given up long ago: the sessions elsewhere are told EXPIRED, and rejoin, for the token is theirs. */
+static void late_fence_script(struct server *s) {
+        s->caps = FENCING_CAPS;
+        server_modern_up(s, false);
+        take_write(s, 4096);
+        server_cut(s);
+
+        server_modern_up(s, true);
+        expect_fence(s);
+        server_cut(s);
+
+        server_modern_up(s, true);
+        expect_fence(s);
+        server_reply(s, IVBS_STATUS_TEMPORARY_ERROR, NULL, 0); /* which makes it the third connection's to find out */
+        server_expect_end(s);
+
+        server_modern_up(s, true);
+        fence(s);
+        take_write(s, 4096);
+        server_reply(s, 0, NULL, 0);
+        expect_stop(s);
+}
+
+static void a_fence_put_off(void) {
+        struct server *s = server_start(late_fence_script, NULL);
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        go_and_attach(&x);
+        submit(&x, REQUEST_WRITE, 4096, 512);
+        RUN_UNTIL(x.client.ring, x.client.n_done > 0);
+        ASSERT_EQ(x.client.errors[0], 0);
+        stop(&x);
+        server_join(s);
+}
+
+/* A restarted worker fences what the dead one may have left in some proxy's hands, before anything of its own. */
+static void inherits_script(struct server *s) {
+        s->caps = FENCING_CAPS;
+        server_modern_up(s, true);
+        fence(s);
+        server_expect(s, IVBS_OP_READ);
+        server_reply(s, 0, s->payload, 512);
+        expect_stop(s);
+}
+
+static void a_restarted_worker_fences(void) {
+        struct server *s = server_start(inherits_script, NULL);
+        struct ivbs_lease_reply lease = server_lease();
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        attachment_set_modern(&x.client.attachment, FENCING_CAPS, &lease);
+        x.client.attachment.inherited = true;
+        go_and_attach(&x);
+        submit(&x, REQUEST_READ, 0, 512);
+        RUN_UNTIL(x.client.ring, x.client.n_done > 0);
+        ASSERT_EQ(x.client.errors[0], 0);
+        stop(&x);
+        server_join(s);
+}
+
+/* A proxy that drains is left when it has answered what it has; the standby attaches, without a fence, for nothing was lost. */
+static void drains_script(struct server *s) {
+        uint8_t notice[IVBS_NOTICE_LENGTH];
+        uint32_t sequence;
+
+        s->caps = FENCING_CAPS;
+        server_modern_up(s, false);
+        take_write(s, 4096);
+        sequence = s->header.sequence;
+        ivbs_notice_encode(&(const struct ivbs_notice){ IVBS_NOTICE_DRAIN, 1000 }, notice);
+        server_send(s, IVBS_OP_NOTICE, 0, 0, notice, sizeof(notice));
+        server_send(s, IVBS_OP_WRITE, 0, sequence, NULL, 0);
+        server_expect_end(s);
+}
+
+static void relieves_script(struct server *s) {
+        s->caps = FENCING_CAPS;
+        server_modern_up(s, true);
+        take_write(s, 8192);
+        server_reply(s, 0, NULL, 0);
+        expect_stop(s);
+}
+
+static void a_drain_is_followed(void) {
+        struct server *a = server_start(drains_script, NULL), *b = server_start(relieves_script, NULL);
+        struct fixture x;
+
+        begin(&x, a, b);
+        go_and_attach(&x);
+        RUN_UNTIL(x.client.ring, pool_get_standby(x.pool));
+        ASSERT_STREQ(pool_get_standby(x.pool)->address, b->address);
+        submit(&x, REQUEST_WRITE, 4096, 512);
+        RUN_UNTIL(x.client.ring, x.client.n_done > 0);
+        submit(&x, REQUEST_WRITE, 8192, 512);
+        RUN_UNTIL(x.client.ring, x.client.n_done > 1);
+        ASSERT_EQ(x.client.errors[0], 0);
+        ASSERT_EQ(x.client.errors[1], 0);
+        ASSERT_STREQ(pool_get_active(x.pool)->address, b->address);
+        ASSERT_EQ(proxies_get(pool_get_proxies(x.pool), 0)->state, PROXY_DRAINING);
+        ASSERT_EQ(pool_get_failovers(x.pool), 1U);
+        stop(&x);
+        server_join(a);
+        server_join(b);
+}
+
+/* What overlaps a write that is under way stays here until that has its answer, however the server would order the two. */
+static void overlap_script(struct server *s) {
+        uint32_t first;
+
+        server_modern_up(s, false);
+        take_write(s, 4096);
+        first = s->header.sequence;
+        take_write(s, 65536); /* which overlaps nothing */
+        server_reply(s, 0, NULL, 0);
+        server_send(s, IVBS_OP_WRITE, 0, first, NULL, 0);
+        server_expect(s, IVBS_OP_READ);
+        server_reply(s, 0, s->payload, 512);
+        expect_stop(s);
+}
+
+static void overlaps_wait(void) {
+        struct server *s = server_start(overlap_script, NULL);
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        go_and_attach(&x);
+        submit(&x, REQUEST_WRITE, 4096, 4096);
+        submit(&x, REQUEST_READ, 4608, 512);
+        submit(&x, REQUEST_WRITE, 65536, 512);
+        RUN_UNTIL(x.client.ring, x.client.n_done == 3);
+        ASSERT_EQ(x.client.order[2]->op, REQUEST_READ);
+        stop(&x);
+        server_join(s);
+}
+
+/* Where nothing can be fenced, repeating is a choice. */
+static void classic_cut_script(struct server *s) {
+        server_classic_up(s);
+        take_write(s, 4096);
+        server_cut(s);
+        server_classic_up(s);
+        server_expect_end(s);
+}
+
+static void classic_without_replay(void) {
+        struct server *s = server_start(classic_cut_script, NULL);
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        x.client.config.classic_replay = false;
+        go_and_attach(&x);
+        submit(&x, REQUEST_WRITE, 4096, 512);
+        RUN_UNTIL(x.client.ring, x.client.n_done > 0);
+        ASSERT_EQ(x.client.errors[0], -EIO);
+        RUN_UNTIL(x.client.ring, pool_get_state(x.pool) == POOL_ATTACHED && pool_get_failovers(x.pool) == 1);
+        stop(&x);
+        server_join(s);
+}
+
+/* A classic server that answers no KEEPALIVE is asked for its first block, and lives if it answers that. */
+static void classic_probe_script(struct server *s) {
+        uint32_t sequence;
+
+        server_classic_up(s);
+        take_write(s, 4096);
+        sequence = s->header.sequence;
+        for (unsigned i = 0; i < 2; i++) {
+                server_expect(s, IVBS_OP_READ);
+                ASSERT_EQ(get_be64(s->payload), 0U);
+                ASSERT_EQ(get_be64(s->payload + 8), 512U);
+                server_reply(s, 0, s->payload, 512);
+        }
+        server_send(s, IVBS_OP_WRITE, 0, sequence, NULL, 0);
+        take_write(s, 8192);
+        server_expect(s, IVBS_OP_READ);
+        server_expect_end(s); /* silent by now */
+        ASSERT_TRUE(s->n_keepalives > 0);
+
+        server_classic_up(s);
+        take_write(s, 8192);
+        server_reply(s, 0, NULL, 0);
+        server_expect_end(s);
+}
+
+static void a_silent_classic_server_is_asked(void) {
+        struct server *s = server_start(classic_probe_script, NULL);
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        x.client.config.dead_time_usec = 400000;
+        go_and_attach(&x);
+        submit(&x, REQUEST_WRITE, 4096, 512);
+        RUN_UNTIL(x.client.ring, x.client.n_done > 0);
+        ASSERT_EQ(pool_get_failovers(x.pool), 0U);
+        submit(&x, REQUEST_WRITE, 8192, 512);
+        RUN_UNTIL(x.client.ring, pool_get_failovers(x.pool) > 0);
+        x.client.config.dead_time_usec = PATIENCE_USEC;
+        RUN_UNTIL(x.client.ring, x.client.n_done > 1);
+        ASSERT_EQ(x.client.errors[1], 0);
+        stop(&x);
+        server_join(s);
+}
+
+TEST_MAIN(TEST(a_lost_write_is_fenced), TEST(a_lost_fence_is_found_out), TEST(stolen_meanwhile), TEST(a_fence_put_off),
+        TEST(a_restarted_worker_fences), TEST(a_drain_is_followed), TEST(overlaps_wait), TEST(classic_without_replay),
+        TEST(a_silent_classic_server_is_asked));
