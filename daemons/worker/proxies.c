@@ -140,10 +140,11 @@ static struct proxy *choose(struct proxies *proxies, uint64_t now_usec, const st
 
         for (size_t i = 0; i < proxies->n; i++) {
                 struct proxy *p = &proxies->entries[i].proxy;
-                uint64_t not_before = p->not_before_usec;
+                uint64_t not_before;
 
                 if (proxies->entries[i].gone || p == except)
                         continue;
+                not_before = p->not_before_usec;
                 if (patient && p->state == PROXY_DRAINING && p->drain_until_usec > not_before)
                         not_before = p->drain_until_usec;
                 if (not_before > now_usec) {

@@ -98,8 +98,9 @@ int retained_add(struct retained *log, struct request *r) {
                 .no_hole = r->no_hole,
                 .offset = r->offset,
                 .length = r->length,
-                .data = r->op == REQUEST_WRITE ? TAKE_PTR(r->data) : NULL,
         };
+        if (r->op == REQUEST_WRITE)
+                entry->data = TAKE_PTR(r->data);
         *slot_of(log, log->end++) = entry;
         log->bytes += cost_of(entry->op, entry->length);
         return 0;

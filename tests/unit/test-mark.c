@@ -38,7 +38,7 @@ static void write_file(const uint8_t *bytes, size_t n) {
 
         ASSERT_TRUE(file);
         ASSERT_EQ(fwrite(bytes, 1, n, file), n);
-        ASSERT_EQ(fclose(file), 0);
+        ASSERT_TRUE(fclose(file) == 0);
 }
 
 static void comes_back(void) {

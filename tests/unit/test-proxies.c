@@ -445,7 +445,7 @@ static void used_entries_stay(void) {
 
         /* Its place was given away, with nothing of it left. */
         again = kept;
-        ASSERT_EQ(strncmp(again->address, "new-", 4), 0);
+        ASSERT_TRUE(memcmp(again->address, "new-", 4) == 0);
         ASSERT_TRUE(again->n_ticket == 0 && again->failures == 0 && again->state == PROXY_UNKNOWN);
         ASSERT_MEMEQ(again->ticket, zeroes, sizeof(zeroes));
 }
