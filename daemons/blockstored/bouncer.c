@@ -26,10 +26,12 @@ static const struct {
         { "Detach", "org.blockstore.detach-image" },
         { "CreateImage", "org.blockstore.create-image" },
         { "RemoveImage", "org.blockstore.remove-image" },
+        { "DrainProxy", "org.blockstore.drain-proxy" },
         { "GetImage", NULL },
         { "ListImages", NULL },
         { "ListStoreImages", NULL },
         { "ListProxies", NULL },
+        { "ProbeProxies", NULL },
 };
 
 #define STRICTEST_ACTION "org.blockstore.remove-image"

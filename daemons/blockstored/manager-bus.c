@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "config.h"
 #include "host-config.h"
 #include "image-log.h"
 #include "ivbs.h"
@@ -193,6 +194,33 @@ static int method_list_proxies(sd_bus_message *message, void *userdata, sd_bus_e
         return forward(message, userdata, "ListProxies", error);
 }
 
+static int method_probe_proxies(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        return forward(message, userdata, "ProbeProxies", error);
+}
+
+static int drain_checked(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        _cleanup_free_ char *normal = NULL;
+        struct manager *manager = userdata;
+        const char *address;
+        int r, undo;
+
+        r = sd_bus_message_read(message, "sb", &address, &undo);
+        if (r >= 0) {
+                r = address_normalise(address, &normal);
+                if (r == -EINVAL)
+                        r = peer_bus_error_set(error, FAILURE_USAGE,
+                                "That is not a proxy's address: expected HOST, HOST:PORT or [IPV6]:PORT");
+        }
+        if (r >= 0)
+                r = bouncer_check(manager->bouncer, message, drain_checked, manager, error);
+        if (r <= 0)
+                return r < 0 ? r : 1;
+
+        log_event(LOG_NOTICE, LOG_FIELDS({ "PROXY", normal }), "%s is asked to %s", normal,
+                undo ? "serve again" : "drain");
+        return forward(message, manager, "DrainProxy", error);
+}
+
 static int get_version(sd_bus *bus, const char *path, const char *interface, const char *property,
         sd_bus_message *reply, void *userdata, sd_bus_error *error) {
         return sd_bus_message_append(reply, "s", BLOCKSTORE_VERSION);
@@ -216,6 +244,10 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("RemoveImage", SD_BUS_ARGS("s", name, "a{sv}", options), SD_BUS_NO_RESULT,
                 remove_checked, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ListProxies", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(susts)", proxies), method_list_proxies,
+                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ProbeProxies", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sustsus)", proxies),
+                method_probe_proxies, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("DrainProxy", SD_BUS_ARGS("s", address, "b", undo), SD_BUS_NO_RESULT, drain_checked,
                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_VTABLE_END,

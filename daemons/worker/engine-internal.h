@@ -3,7 +3,7 @@
 
 /* What the files of the engine share: engine.c (threads, start and stop), engine-clients.c (who is served, and who may write), engine-events.c (what the main thread is
  * told), engine-calls.c (store operations),
- * engine-survey.c (which proxies would have us). */
+ * engine-directed.c (operations of one proxy), engine-survey.c (which proxies would have us). */
 
 #include <pthread.h>
 
@@ -47,7 +47,7 @@ struct engine {
         bool status_due;
         uint64_t shown_completed, shown_latency_usec;
 
-        unsigned n_surveys;            /* under way: their sessions are on the ring */
+        unsigned n_surveys;            /* and directed calls, under way: their sessions are on the ring */
         struct engine_call_list calls; /* waiting for a session, or for its answer */
         struct ring_timer call_timer;
 

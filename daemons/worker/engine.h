@@ -89,6 +89,11 @@ typedef void (*engine_reply_t)(
 int engine_call(struct engine *engine, uint32_t op, const void *payload, size_t n, uint64_t timeout_usec,
         engine_reply_t reply, void *userdata);
 
+/* The same, asked of the proxy at this address (as address_normalise() gives it) and no other, whether it is configured or not, on a connection of its own; n: at most 64. The reply's payload is not passed on.
+ * error: -ETIMEDOUT, -EACCES when it refused the login, -EOPNOTSUPP when it does not know the operation, -ENOTCONN else; message says more. */
+int engine_call_proxy(struct engine *engine, const char *address, uint32_t op, const void *payload, size_t n,
+        uint64_t timeout_usec, engine_reply_t reply, void *userdata);
+
 /* Finds out which proxies would have us; done comes on the main thread with a fresh picture. For store operations only. */
 typedef void (*engine_surveyed_t)(void *userdata, const struct engine_status *status);
 int engine_survey(struct engine *engine, engine_surveyed_t done, void *userdata);

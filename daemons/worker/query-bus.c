@@ -316,17 +316,27 @@ static int method_remove_image(sd_bus_message *m, void *userdata, sd_bus_error *
 static void on_surveyed(void *userdata, const struct engine_status *status) {
         _cleanup_(operationp) struct operation *operation = userdata;
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        bool probe = strcmp(sd_bus_message_get_member(operation->call), "ProbeProxies") == 0;
+        const char *record = probe ? "sustsus" : "susts";
+        char structure[16];
         int r;
 
+        snprintf(structure, sizeof(structure), "(%s)", record);
         r = sd_bus_message_new_method_return(operation->call, &reply);
         if (r >= 0)
-                r = sd_bus_message_open_container(reply, 'a', "(susts)");
+                r = sd_bus_message_open_container(reply, 'a', structure);
         for (size_t i = 0; r >= 0 && i < status->n_proxies; i++) {
                 const struct engine_proxy *p = status->proxies + i;
 
-                r = sd_bus_message_append(reply, "(susts)", p->address, (uint32_t) p->priority,
-                        proxy_state_to_string(p->state), p->round_trip_usec,
-                        p->announced ? "announced" : "configured");
+                r = sd_bus_message_open_container(reply, 'r', record);
+                if (r >= 0)
+                        r = sd_bus_message_append(reply, "susts", p->address, (uint32_t) p->priority,
+                                proxy_state_to_string(p->state), p->round_trip_usec,
+                                p->announced ? "announced" : "configured");
+                if (r >= 0 && probe)
+                        r = sd_bus_message_append(reply, "us", (uint32_t) p->failures, p->reason);
+                if (r >= 0)
+                        r = sd_bus_message_close_container(reply);
         }
         if (r >= 0)
                 r = sd_bus_message_close_container(reply);
@@ -348,6 +358,70 @@ static int method_list_proxies(sd_bus_message *m, void *userdata, sd_bus_error *
         return 1;
 }
 
+static void on_drained(
+        void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message) {
+        _cleanup_(operationp) struct operation *operation = userdata;
+        enum failure failure = FAILURE_NO_PROXY;
+        char text[640];
+
+        if (error == 0 && status == IVBS_STATUS_OK) {
+                (void) sd_bus_reply_method_return(operation->call, NULL);
+                return;
+        }
+
+        if (error == -ETIMEDOUT)
+                failure = FAILURE_TIMEOUT;
+        else if (error == -EACCES || (error == 0 && status == IVBS_STATUS_PERMISSION_DENIED))
+                failure = FAILURE_ACCESS_DENIED;
+        else if (error == -EOPNOTSUPP || (error == 0 && status == IVBS_STATUS_INVALID_REQUEST))
+                failure = FAILURE_SYSTEM;
+        else if (error == 0)
+                failure = FAILURE_IO;
+
+        if (error < 0)
+                snprintf(text, sizeof(text), "Proxy %s could not be asked: %s.", operation->name, message);
+        else if (failure == FAILURE_ACCESS_DENIED)
+                snprintf(text, sizeof(text),
+                        "User \"%s\" may not drain proxy %s: that is for administrators (--admin of \"blockstorectl "
+                        "user "
+                        "add\").",
+                        operation->query->credentials->user, operation->name);
+        else
+                snprintf(text, sizeof(text), "Proxy %s did not do it: %s.", operation->name,
+                        ivbs_status_to_string(status));
+        reply_error(operation, failure, text);
+}
+
+static int method_drain_proxy(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        _cleanup_(operationp) struct operation *operation = NULL;
+        _cleanup_free_ char *address = NULL;
+        uint8_t payload[IVBS_DRAIN_SIZE];
+        const char *text;
+        int undo, r; /* sd-bus writes an int for "b" */
+
+        r = sd_bus_message_read(m, "sb", &text, &undo);
+        if (r < 0)
+                return r;
+        r = address_normalise(text, &address);
+        if (r == -EINVAL)
+                return peer_bus_error_set(error, FAILURE_USAGE,
+                        "That is not a proxy's address: expected HOST, HOST:PORT or [IPV6]:PORT.");
+        if (r < 0)
+                return r;
+
+        r = operation_new(userdata, m, &operation, error);
+        if (r < 0)
+                return r;
+        snprintf(operation->name, sizeof(operation->name), "%s", address);
+        ivbs_drain_encode(undo ? IVBS_DRAIN_UNDO : 0, payload);
+        r = engine_call_proxy(operation->query->engine, address, IVBS_OP_DRAIN, payload, sizeof(payload),
+                CALL_TIMEOUT_USEC, on_drained, operation);
+        if (r < 0)
+                return r;
+        TAKE_PTR(operation);
+        return 1;
+}
+
 const sd_bus_vtable query_vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD_WITH_ARGS("ListImages", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sttsb)", images), method_list_images,
@@ -358,5 +432,9 @@ const sd_bus_vtable query_vtable[] = {
                 method_remove_image, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ListProxies", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(susts)", proxies), method_list_proxies,
                 SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ProbeProxies", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sustsus)", proxies),
+                method_list_proxies, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("DrainProxy", SD_BUS_ARGS("s", address, "b", undo), SD_BUS_NO_RESULT,
+                method_drain_proxy, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_VTABLE_END,
 };
