@@ -11,6 +11,8 @@
 #include "output.h"
 
 const char *const proxy_fields[] = { "address", "priority", "state", "round_trip_usec", "origin", NULL };
+const char *const probed_proxy_fields[] = { "address", "priority", "state", "round_trip_usec", "origin", "failures",
+        "reason", NULL };
 const char *const store_image_fields[] = { "name", "size", "used", "uuid", "attached", NULL };
 
 static int read_basic(sd_bus_message *m, char type, struct json_object **ret) {
@@ -253,8 +255,39 @@ static int member_name(const char *property, char *buffer, size_t size) {
         return 0;
 }
 
+/* Two lists on the bus, since the first could not grow; one here: {"failures": ..., "reason": ...} go to the proxy of that
+ * address. What is of no proxy is left out. */
+static int merge_health(struct json_object *named, struct json_object *health) {
+        struct json_object *proxies;
+
+        if (!json_object_object_get_ex(named, "proxies", &proxies))
+                return 0;
+
+        for (size_t i = 0; i < json_object_array_length(health); i++) {
+                struct json_object *record = json_object_array_get_idx(health, i);
+
+                if (!json_object_is_type(record, json_type_array) || json_object_array_length(record) < 3)
+                        return -EBADMSG;
+
+                for (size_t k = 0; k < json_object_array_length(proxies); k++) {
+                        struct json_object *proxy = json_object_array_get_idx(proxies, k);
+
+                        if (strcmp(json_string(proxy, "address"),
+                                    json_object_get_string(json_object_array_get_idx(record, 0))) != 0)
+                                continue;
+                        if (json_object_object_add(
+                                    proxy, "failures", json_object_get(json_object_array_get_idx(record, 1))) < 0 ||
+                                json_object_object_add(
+                                        proxy, "reason", json_object_get(json_object_array_get_idx(record, 2))) < 0)
+                                return -ENOMEM;
+                }
+        }
+        return 0;
+}
+
 int bus_json_read_properties(sd_bus_message *m, struct json_object **ret) {
         _cleanup_(json_object_putp) struct json_object *properties = NULL, *named = json_object_new_object();
+        struct json_object *health = NULL;
         int r;
 
         if (!named)
@@ -274,6 +307,10 @@ int bus_json_read_properties(sd_bus_message *m, struct json_object **ret) {
                 if (r < 0)
                         return r;
 
+                if (strcmp(property, "ProxyHealth") == 0 && json_object_is_type(value, json_type_array)) {
+                        health = value;
+                        continue;
+                }
                 if (strcmp(property, "Proxies") == 0 && json_object_is_type(value, json_type_array)) {
                         r = name_fields(value, proxy_fields, &member);
                         if (r < 0)
@@ -285,6 +322,12 @@ int bus_json_read_properties(sd_bus_message *m, struct json_object **ret) {
                         json_object_put(member);
                         return -ENOMEM;
                 }
+        }
+
+        if (health) {
+                r = merge_health(named, health);
+                if (r < 0)
+                        return r;
         }
 
         *ret = TAKE_PTR(named);

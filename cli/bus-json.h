@@ -17,6 +17,7 @@ int bus_json_read_properties(sd_bus_message *m, struct json_object **ret);
 /* Reads an array of structures as an array of objects, whose members are named in order. The names end with NULL. */
 int bus_json_read_records(sd_bus_message *m, const char *const *names, struct json_object **ret);
 
-/* The fields of ListProxies and of the property Proxies; of ListStoreImages. */
+/* The fields of ListProxies and of the property Proxies; of ProbeProxies; of ListStoreImages. */
 extern const char *const proxy_fields[];
+extern const char *const probed_proxy_fields[];
 extern const char *const store_image_fields[];

@@ -17,6 +17,7 @@ _blockstorectl() {
         [create]=''
         [remove]='--yes -y'
         [proxies]=''
+        ['proxy drain']='--undo'
         [monitor]=''
         ['user add']='--file --read --write --admin'
         ['user passwd']='--file'
@@ -25,8 +26,9 @@ _blockstorectl() {
         [help]=''
         [version]=''
     )
-    local verbs='attach detach list status create remove proxies monitor user help version'
+    local verbs='attach detach list status create remove proxies proxy monitor user help version'
     local user_verbs='add passwd remove list'
+    local proxy_verbs='drain'
     local globals='--json --no-legend --no-ask-password --help -h --version'
     local word=${COMP_WORDS[COMP_CWORD]} option='' verb='' arguments=0 i w words
 
@@ -75,8 +77,8 @@ _blockstorectl() {
         *)
             if [ -z "$verb" ]; then
                 verb=$w
-            elif [ "$verb" = user ]; then
-                verb="user $w"
+            elif [ "$verb" = user ] || [ "$verb" = proxy ]; then
+                verb="$verb $w"
             else
                 arguments=$((arguments + 1))
             fi
@@ -90,7 +92,8 @@ _blockstorectl() {
         case $verb in
         '' | help) words=$verbs ;;
         user | 'help user') words=$user_verbs ;;
-        attach | detach | status | remove)
+        proxy | 'help proxy') words=$proxy_verbs ;;
+        attach | detach | status | remove | proxies)
             [ "$arguments" -eq 0 ] && words=$(_blockstorectl_names)
             ;;
         esac

@@ -49,6 +49,7 @@ enum color state_color(const char *state) {
                 { "failed", COLOR_RED },
                 { "refused", COLOR_RED },
                 { "unreachable", COLOR_RED },
+                { "draining", COLOR_YELLOW },
                 { "attaching", COLOR_YELLOW },
                 { "reconnecting", COLOR_YELLOW },
                 { "parked", COLOR_YELLOW },
@@ -131,6 +132,24 @@ const char *format_usec(char buffer[static FORMAT_MAX], uint64_t usec) {
         else
                 snprintf(buffer, FORMAT_MAX, "%" PRIu64 ".%" PRIu64 "s", usec / 1000000, usec / 100000 % 10);
 
+        return buffer;
+}
+
+const char *format_duration(char buffer[static FORMAT_MAX], uint64_t seconds) {
+        static const struct {
+                const char *unit;
+                uint64_t seconds;
+        } units[] = { { "d", 86400 }, { "h", 3600 }, { "min", 60 }, { "s", 1 } };
+        unsigned i = 0;
+        int n;
+
+        while (i + 1 < ELEMENTSOF(units) && seconds < units[i].seconds)
+                i++;
+        n = snprintf(buffer, FORMAT_MAX, "%" PRIu64 "%s", seconds / units[i].seconds, units[i].unit);
+        seconds %= units[i].seconds;
+        if (i + 1 < ELEMENTSOF(units) && seconds / units[i + 1].seconds > 0)
+                snprintf(buffer + n, FORMAT_MAX - (size_t) n, " %" PRIu64 "%s", seconds / units[i + 1].seconds,
+                        units[i + 1].unit);
         return buffer;
 }
 

@@ -40,6 +40,9 @@ const char *format_size(char buffer[static FORMAT_MAX], uint64_t bytes);
 /* "350us", "1.2ms", "3.4s". Returns buffer. */
 const char *format_usec(char buffer[static FORMAT_MAX], uint64_t usec);
 
+/* "45s", "12min", "3h 5min", "2d 4h": the two largest units. Returns buffer. */
+const char *format_duration(char buffer[static FORMAT_MAX], uint64_t seconds);
+
 enum column_kind {
         COLUMN_TEXT,
         COLUMN_STATE, /* text in its colour */

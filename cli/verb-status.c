@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
 #include "bus-json.h"
 #include "bus.h"
@@ -58,6 +59,18 @@ static void show_unit(struct json_object *image) {
                 puts(" (not configured here)");
 }
 
+static void show_failures(struct json_object *proxy) {
+        uint64_t failures = json_number(proxy, "failures");
+        const char *reason = json_string(proxy, "reason");
+
+        if (failures > 0)
+                printf(", %" PRIu64 " failure%s", failures, failures == 1 ? "" : "s");
+        if (*reason) {
+                fputs(": ", stdout);
+                output_text(stdout, reason);
+        }
+}
+
 static void show_proxies(struct json_object *image) {
         struct json_object *proxies;
         char buffer[FORMAT_MAX];
@@ -83,7 +96,59 @@ static void show_proxies(struct json_object *image) {
                 fputs(output_color(stdout, COLOR_NONE), stdout);
                 if (round_trip > 0)
                         printf(", %s", format_usec(buffer, round_trip));
+                show_failures(proxy);
                 puts(")");
+        }
+}
+
+static void show_sessions(struct json_object *image) {
+        const char *standby = json_string(image, "standby_proxy");
+
+        label("Sessions");
+        printf("%" PRIu64, json_number(image, "sessions"));
+        if (*json_string(image, "active_proxy")) {
+                fputs(" to ", stdout);
+                output_text(stdout, json_string(image, "active_proxy"));
+        }
+        if (*standby) {
+                fputs(", one in reserve to ", stdout);
+                output_text(stdout, standby);
+        }
+        fputc('\n', stdout);
+}
+
+/* What a user must know who relies on the server in use. */
+static void show_missing(struct json_object *image) {
+        static const struct {
+                const char *feature, *text;
+        } risks[] = {
+                { "lease", "another host that attaches the image is not kept away: two writers destroy it" },
+                { "fence", "a write that a lost connection had in hand may still take effect after a later one" },
+                { "flush", "a flush does not reach the disk: what was synced can be lost with the server" },
+                { "durability", "that the server lost acknowledged writes (power, crash) is not noticed" },
+        };
+        struct json_object *missing;
+        unsigned n = 0;
+
+        if (!json_object_object_get_ex(image, "missing_features", &missing) ||
+                !json_object_is_type(missing, json_type_array))
+                return;
+
+        for (size_t i = 0; i < json_object_array_length(missing); i++) {
+                const char *feature = json_object_get_string(json_object_array_get_idx(missing, i));
+                const char *text = "";
+
+                for (size_t k = 0; k < ELEMENTSOF(risks); k++)
+                        if (strcmp(risks[k].feature, feature) == 0)
+                                text = risks[k].text;
+                if (n++ == 0)
+                        label("Not given");
+                else
+                        printf("%14s", "");
+                fputs(output_color(stdout, COLOR_YELLOW), stdout);
+                output_text(stdout, feature);
+                fputs(output_color(stdout, COLOR_NONE), stdout);
+                printf("%s%s\n", *text ? ": " : "", text);
         }
 }
 
@@ -102,6 +167,25 @@ static void show_counters(struct json_object *image) {
         fputc('\n', stdout);
         label("Failovers");
         printf("%" PRIu64 "\n", json_number(image, "failovers"));
+        if (json_number(image, "retained_bytes") > 0) {
+                label("Retained");
+                printf("%s acknowledged, kept until known to be durable\n",
+                        format_size(read, json_number(image, "retained_bytes")));
+        }
+}
+
+/* " since 2026-01-31 13:05:09 CET, 12min", in local time; nothing when it is not known. */
+static void since_print(uint64_t since_usec) {
+        time_t now = time(NULL), since = (time_t) (since_usec / 1000000);
+        char text[64], ago[FORMAT_MAX];
+        struct tm local;
+
+        if (since_usec == 0 || !localtime_r(&since, &local) ||
+                strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S %Z", &local) == 0)
+                return;
+        printf(" since %s", text);
+        if (now >= since)
+                printf(", %s", format_duration(ago, (uint64_t) (now - since)));
 }
 
 static void state_print(struct json_object *image) {
@@ -110,6 +194,7 @@ static void state_print(struct json_object *image) {
         fputs(output_color(stdout, state_color(state)), stdout);
         output_text(stdout, state);
         fputs(output_color(stdout, COLOR_NONE), stdout);
+        since_print(json_number(image, "state_since"));
         if (*reason) {
                 fputs(": ", stdout);
                 output_text(stdout, reason);
@@ -132,8 +217,11 @@ static void show_image(struct json_object *image) {
         show_device(image);
         show_unit(image);
         show_proxies(image);
-        if (strcmp(state, "inactive") != 0)
+        if (strcmp(state, "inactive") != 0) {
+                show_sessions(image);
                 show_counters(image);
+                show_missing(image);
+        }
 }
 
 static int status_of_image(const struct cli *cli, sd_bus *bus, const char *name) {

@@ -19,6 +19,7 @@ int verb_version(const struct cli *cli, char *arguments[], unsigned n_arguments)
 extern const struct option_entry attach_options[];
 extern const struct option_entry list_options[];
 extern const struct option_entry remove_options[];
+extern const struct verb proxy_verbs[];
 extern const struct verb user_verbs[];
 
 /* NULL when the table has no such verb. */

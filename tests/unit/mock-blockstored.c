@@ -11,6 +11,7 @@
  *     outcome STATE                                   the State in which AttachImage returns ("attached" unless told)
  *     store NAME SIZE USED UUID ATTACHED(0|1)         an image in the store
  *     proxy ADDRESS PRIORITY STATE USEC ORIGIN        a proxy, of the manager and of every image
+ *     health ADDRESS FAILURES REASON...              of that proxy
  *     fail METHOD ERROR MESSAGE...                    from now on; "fail none" ends it
  *     own | disown                                    the bus name */
 
@@ -30,9 +31,11 @@
 #define ENTRIES_MAX  16
 
 struct image {
-        char *name, *image_name, *uuid, *state, *state_reason, *failure, *device, *unit, *active_proxy;
-        uint64_t size, failovers, reads, writes, flushes, read_bytes, written_bytes, errors, latency;
-        uint32_t in_flight;
+        char *name, *image_name, *uuid, *state, *state_reason, *failure, *device, *unit, *active_proxy, *standby_proxy,
+                *missing;
+        uint64_t size, state_since, retained, failovers, reads, writes, flushes, read_bytes, written_bytes, errors,
+                latency;
+        uint32_t in_flight, sessions;
         int read_only, configured;
 };
 
@@ -46,6 +49,8 @@ struct proxy {
         char address[128], state[32], origin[32];
         uint16_t priority;
         uint64_t round_trip;
+        uint32_t failures;
+        char reason[128];
 };
 
 static sd_bus *bus;
@@ -113,6 +118,8 @@ static struct image *add(const char *name) {
         image->failure = copy("");
         image->device = copy("");
         image->active_proxy = copy("");
+        image->standby_proxy = copy("");
+        image->missing = copy("");
         ASSERT_OK(asprintf(&image->unit, "image@%s.service", name));
         images[n_images++] = image;
 
@@ -131,6 +138,8 @@ static void image_free(struct image *image) {
         free(image->device);
         free(image->unit);
         free(image->active_proxy);
+        free(image->standby_proxy);
+        free(image->missing);
         free(image);
 }
 
@@ -148,6 +157,7 @@ static void drop(const char *name) {
 
 static void set(const char *name, const char *property, const char *value) {
         struct image *image = find(name);
+        uint64_t sessions = UINT64_MAX;
         char *path = path_of(name);
         const struct {
                 const char *property;
@@ -162,6 +172,11 @@ static void set(const char *name, const char *property, const char *value) {
                 { "Failure", &image->failure, NULL, NULL },
                 { "Device", &image->device, NULL, NULL },
                 { "ActiveProxy", &image->active_proxy, NULL, NULL },
+                { "StandbyProxy", &image->standby_proxy, NULL, NULL },
+                { "MissingFeatures", &image->missing, NULL, NULL }, /* words */
+                { "StateSince", NULL, &image->state_since, NULL },
+                { "RetainedBytes", NULL, &image->retained, NULL },
+                { "Sessions", NULL, &sessions, NULL },
                 { "Size", NULL, &image->size, NULL },
                 { "Failovers", NULL, &image->failovers, NULL },
                 { "ReadOperations", NULL, &image->reads, NULL },
@@ -172,7 +187,7 @@ static void set(const char *name, const char *property, const char *value) {
         };
         bool known = false, counter = strncmp(property, "Read", 4) == 0 && strcmp(property, "ReadOnly") != 0;
 
-        counter = counter || strcmp(property, "LatencyUSec") == 0;
+        counter = counter || strcmp(property, "LatencyUSec") == 0 || strcmp(property, "RetainedBytes") == 0;
         for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
                 if (strcmp(fields[i].property, property) != 0)
                         continue;
@@ -185,6 +200,8 @@ static void set(const char *name, const char *property, const char *value) {
                         *fields[i].flag = (int) strtoull(value, NULL, 10);
         }
         ASSERT_TRUE(known);
+        if (image && sessions != UINT64_MAX)
+                image->sessions = (uint32_t) sessions;
 
         /* Counters announce nothing. */
         if (!counter)
@@ -326,6 +343,41 @@ static int append_proxies(sd_bus_message *reply) {
         return sd_bus_message_close_container(reply);
 }
 
+static int probe_proxies(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        sd_bus_message *reply;
+        int r;
+
+        r = refuse(m, error);
+        if (r < 0)
+                return r;
+
+        ASSERT_OK(sd_bus_message_new_method_return(m, &reply));
+        ASSERT_OK(sd_bus_message_open_container(reply, 'a', "(sustsus)"));
+        for (size_t i = 0; i < n_proxies; i++)
+                ASSERT_OK(sd_bus_message_append(reply, "(sustsus)", proxies[i].address, (uint32_t) proxies[i].priority,
+                        proxies[i].state, proxies[i].round_trip, proxies[i].origin, proxies[i].failures,
+                        proxies[i].reason));
+        ASSERT_OK(sd_bus_message_close_container(reply));
+        r = sd_bus_send(NULL, reply, NULL);
+        sd_bus_message_unref(reply);
+        return r;
+}
+
+static int drain_proxy(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *interactive = sd_bus_message_get_allow_interactive_authorization(m) > 0 ? " interactive" : "";
+        const char *address;
+        char text[256];
+        int undo, r;
+
+        ASSERT_OK(sd_bus_message_read(m, "sb", &address, &undo));
+        snprintf(text, sizeof text, "DrainProxy %s %s%s", address, undo ? "undo" : "drain", interactive);
+        say("call", text);
+        r = refuse(m, error);
+        if (r < 0)
+                return r;
+        return sd_bus_reply_method_return(m, NULL);
+}
+
 static int list_proxies(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         sd_bus_message *reply;
         int r;
@@ -386,6 +438,27 @@ static int get_proxies(sd_bus *b, const char *path, const char *interface, const
         return append_proxies(reply);
 }
 
+static int get_health(sd_bus *b, const char *path, const char *interface, const char *property, sd_bus_message *reply,
+        void *userdata, sd_bus_error *error) {
+        ASSERT_OK(sd_bus_message_open_container(reply, 'a', "(sus)"));
+        for (size_t i = 0; i < n_proxies; i++)
+                ASSERT_OK(sd_bus_message_append(
+                        reply, "(sus)", proxies[i].address, proxies[i].failures, proxies[i].reason));
+        return sd_bus_message_close_container(reply);
+}
+
+static int get_missing(sd_bus *b, const char *path, const char *interface, const char *property, sd_bus_message *reply,
+        void *userdata, sd_bus_error *error) {
+        char *words = copy(((struct image *) userdata)->missing), *rest = words, *w;
+
+        ASSERT_OK(sd_bus_message_open_container(reply, 'a', "s"));
+        while ((w = strsep(&rest, " ")))
+                if (*w)
+                        ASSERT_OK(sd_bus_message_append(reply, "s", w));
+        free(words);
+        return sd_bus_message_close_container(reply);
+}
+
 static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("AttachImage", "sa{sv}", "o", attach_image, SD_BUS_VTABLE_UNPRIVILEGED),
@@ -395,6 +468,8 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_METHOD("CreateImage", "sta{sv}", "s", create_image, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("RemoveImage", "sa{sv}", NULL, remove_image, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("ListProxies", NULL, "a(susts)", list_proxies, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("ProbeProxies", NULL, "a(sustsus)", probe_proxies, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("DrainProxy", "sb", NULL, drain_proxy, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_VTABLE_END,
 };
@@ -415,6 +490,12 @@ static const sd_bus_vtable image_vtable[] = {
         SD_BUS_PROPERTY("Unit", "s", NULL, offsetof(struct image, unit), SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("ActiveProxy", "s", NULL, offsetof(struct image, active_proxy), CHANGES),
         SD_BUS_PROPERTY("Proxies", "a(susts)", get_proxies, 0, CHANGES),
+        SD_BUS_PROPERTY("ProxyHealth", "a(sus)", get_health, 0, CHANGES),
+        SD_BUS_PROPERTY("StandbyProxy", "s", NULL, offsetof(struct image, standby_proxy), CHANGES),
+        SD_BUS_PROPERTY("Sessions", "u", NULL, offsetof(struct image, sessions), CHANGES),
+        SD_BUS_PROPERTY("MissingFeatures", "as", get_missing, 0, CHANGES),
+        SD_BUS_PROPERTY("StateSince", "t", NULL, offsetof(struct image, state_since), CHANGES),
+        SD_BUS_PROPERTY("RetainedBytes", "t", NULL, offsetof(struct image, retained), 0),
         SD_BUS_PROPERTY("Configured", "b", NULL, offsetof(struct image, configured), CHANGES),
         SD_BUS_PROPERTY("Failovers", "t", NULL, offsetof(struct image, failovers), CHANGES),
         SD_BUS_PROPERTY("ReadOperations", "t", NULL, offsetof(struct image, reads), 0),
@@ -452,7 +533,7 @@ static int enumerate(sd_bus *b, const char *prefix, void *userdata, char ***ret_
 /* Reads are printed here; the handlers of changes print theirs with the arguments. */
 static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         static const char *const reads[] = { "GetAll", "GetManagedObjects", "GetImage", "ListStoreImages",
-                "ListProxies" };
+                "ListProxies", "ProbeProxies" };
         const char *member = sd_bus_message_get_member(m);
 
         for (size_t i = 0; member && i < sizeof reads / sizeof reads[0]; i++)
@@ -502,6 +583,14 @@ static void command(char *text) {
                 snprintf(p->state, sizeof p->state, "%s", word(&rest));
                 p->round_trip = strtoull(word(&rest), NULL, 10);
                 snprintf(p->origin, sizeof p->origin, "%s", word(&rest));
+        } else if (strcmp(verb, "health") == 0) {
+                const char *address = word(&rest);
+
+                for (size_t i = 0; i < n_proxies; i++)
+                        if (strcmp(proxies[i].address, address) == 0) {
+                                proxies[i].failures = (uint32_t) strtoull(word(&rest), NULL, 10);
+                                snprintf(proxies[i].reason, sizeof proxies[i].reason, "%s", rest ? rest : "");
+                        }
         } else if (strcmp(verb, "fail") == 0) {
                 snprintf(failing, sizeof failing, "%s", word(&rest));
                 snprintf(failing_error, sizeof failing_error, "%s", rest ? word(&rest) : "");

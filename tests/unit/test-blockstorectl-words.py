@@ -97,6 +97,7 @@ class WordsTest(unittest.TestCase):
         self.assertEqual(complete(''), verbs)
         self.assertEqual(complete('help', ''), verbs)
         self.assertEqual(complete('user', ''), {verb.split()[1] for verb in from_help() if verb.startswith('user ')})
+        self.assertEqual(complete('proxy', ''), {verb.split()[1] for verb in from_help() if verb.startswith('proxy ')})
         self.assertEqual(complete('--no-legend', '--json', '=', 'short', 'att'), {'attach'})
 
     def test_completion_of_values(self):

@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 CTL, MOCK, SOURCE = sys.argv[1:4]
@@ -125,7 +126,7 @@ class Mock:
     def changes(self):
         """What was asked to be changed since the last question."""
         self.tell('fail none')
-        reads = ('GetAll', 'GetManagedObjects', 'GetImage', 'ListStoreImages', 'ListProxies')
+        reads = ('GetAll', 'GetManagedObjects', 'GetImage', 'ListStoreImages', 'ListProxies', 'ProbeProxies')
         calls = [c[5:] for c in self.calls if c.split()[1] not in reads]
         self.calls = []
         return calls
@@ -191,7 +192,7 @@ class Base(unittest.TestCase):
     def populate(self):
         self.mock.tell(
             'proxy 127.0.0.1:11417 0 active 350 configured',
-            'proxy [::1]:11417 1 unreachable 0 announced',
+            'proxy [::1]:11417 1 unreachable 0 announced', 'health [::1]:11417 3 connection refused',
             'add vm1', 'set vm1 State attached', 'set vm1 Size 1610612736', 'set vm1 Device /dev/nbd0',
             'set vm1 UUID 1d0a4f0e-0000-4000-8000-000000000001', 'set vm1 Configured 1',
             'set vm1 ActiveProxy 127.0.0.1:11417', 'set vm1 ReadOperations 12', 'set vm1 ReadBytes 49152',
@@ -282,11 +283,43 @@ class StatusTest(Base):
       Device: /dev/blockstore/vm1 (/dev/nbd0)
         Unit: image@vm1.service (configured in /etc/blockstore/images.d/vm1.json)
      Proxies: 127.0.0.1:11417 (active, 350us)
-              [::1]:11417 (unreachable)
+              [::1]:11417 (unreachable, 3 failures: connection refused)
+    Sessions: 0 to 127.0.0.1:11417
          I/O: 12 reads (48K), 0 writes (0), 0 flushes, 0 errors
    In flight: 0, mean latency 1.2ms
    Failovers: 0
 ''')
+
+    def test_failover(self):
+        self.populate()
+        self.mock.tell('set vm1 State parked', f'set vm1 StateSince {int(time.time() - 185) * 1000000}',
+                       'set vm1 StateReason 127.0.0.1:11417: no answer.', 'set vm1 ActiveProxy',
+                       'set vm1 RetainedBytes 12582912')
+        text = run('status', 'vm1', env=environment(TZ='UTC')).stdout
+        self.assertRegex(text, r'State: parked since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, 3min( \d+s)?: 127.0.0.1:11417: no answer\.')
+        self.assertIn('Sessions: 0\n', text)
+        self.assertIn('Retained: 12M acknowledged, kept until known to be durable\n', text)
+        self.mock.tell('set vm1 State attached', 'set vm1 ActiveProxy [::1]:11417', 'set vm1 Sessions 4',
+                       'set vm1 StandbyProxy 127.0.0.1:11417')
+        text = run('status', 'vm1').stdout
+        self.assertIn('Sessions: 4 to [::1]:11417, one in reserve to 127.0.0.1:11417\n', text)
+        image = json.loads(run('status', 'vm1', '--json=short').stdout)
+        self.assertEqual((image['sessions'], image['standby_proxy'], image['retained_bytes'], image['missing_features']),
+                         (4, '127.0.0.1:11417', 12582912, []))
+        self.assertNotIn('proxy_health', image)
+
+    def test_classic_server(self):
+        self.populate()
+        self.mock.tell('set vm1 MissingFeatures lease fence flush durability')
+        text = run('status', 'vm1').stdout
+        self.assertIn('Not given: lease: another host that attaches the image is not kept away', text)
+        for feature in ('fence', 'flush', 'durability'):
+            self.assertRegex(text, rf'\n {{14}}{feature}: \w+')
+        self.assertEqual(json.loads(run('status', 'vm1', '--json=short').stdout)['missing_features'],
+                         ['lease', 'fence', 'flush', 'durability'])
+        # What a newer daemon names is at least named.
+        self.mock.tell('set vm1 MissingFeatures levitation')
+        self.assertIn('Not given: levitation\n', run('status', 'vm1').stdout)
 
     def test_plain_characters(self):
         self.populate()
@@ -299,7 +332,8 @@ class StatusTest(Base):
         self.assertEqual(image['read_operations'], 12)
         self.assertEqual(image['latency_usec'], 1250)
         self.assertEqual(image['proxies'][0], {'address': '127.0.0.1:11417', 'priority': 0, 'state': 'active',
-                                               'round_trip_usec': 350, 'origin': 'configured'})
+                                               'round_trip_usec': 350, 'origin': 'configured', 'failures': 0,
+                                               'reason': ''})
 
     def test_unknown_image(self):
         self.check(run('status', 'nope'), 66, '', 'cannot show "nope": This host knows no image "nope".')
@@ -461,19 +495,58 @@ class ChangeTest(Base):
     def test_proxies(self):
         self.populate()
         self.check(run('proxies'), 0, '''\
-PROXY            PRIORITY  STATE        ROUND TRIP  ORIGIN
-127.0.0.1:11417         0  active            350us  configured
-[::1]:11417             1  unreachable           -  announced
+PROXY            PRIORITY  STATE        ROUND TRIP  FAILURES  ORIGIN      REASON
+127.0.0.1:11417         0  active            350us         0  configured  -
+[::1]:11417             1  unreachable           -         3  announced   connection refused
 ''')
         self.assertEqual(json.loads(run('proxies', '--json=short').stdout)[1], {
             'address': '[::1]:11417', 'priority': 1, 'state': 'unreachable', 'round_trip_usec': 0,
-            'origin': 'announced'})
+            'origin': 'announced', 'failures': 3, 'reason': 'connection refused'})
+        # The same of an image, and nobody was asked.
+        self.mock.changes()
+        self.assertEqual(run('proxies', 'vm1').stdout, run('proxies').stdout)
+        self.check(run('proxies', 'nope'), 66, '', 'cannot list the proxies of "nope"')
+        self.check(run('proxies', 'a/b'), 64, '', 'cannot be an image')
+
+    def test_drain(self):
+        self.populate()
+        process = start('proxy', 'drain', '127.0.0.1', stdout=subprocess.PIPE, encoding='utf-8')
+        self.assertEqual(self.mock.wait_call('DrainProxy'), 'DrainProxy 127.0.0.1:11417 drain interactive')
+        self.assertEqual(process.stdout.readline(),
+                         '127.0.0.1:11417 is draining: what comes to it is sent to other proxies.\n')
+        self.mock.tell('set vm1 ActiveProxy [::1]:11417')
+        self.assertEqual(process.stdout.read(), 'vm1 is served by [::1]:11417\n')
+        self.assertEqual(process.wait(DEADLINE), 0)
+        process.stdout.close()
+
+    def test_drain_json(self):
+        self.populate()
+        process = start('proxy', 'drain', '127.0.0.1', '--json=short', stdout=subprocess.PIPE, encoding='utf-8')
+        self.mock.wait_call('DrainProxy')
+        self.mock.tell('set vm1 ActiveProxy [::1]:11417')
+        self.assertEqual(json.loads(process.communicate(timeout=DEADLINE)[0]),
+                         {'proxy': '127.0.0.1:11417', 'draining': True, 'moved': ['vm1'], 'served': []})
+
+    def test_drain_of_one_that_serves_nobody(self):
+        self.populate()
+        self.check(run('proxy', 'drain', 'Storage9:4711'), 0,
+                   'storage9:4711 is draining: what comes to it is sent to other proxies.\n')
+        self.check(run('proxy', 'drain', '--undo', 'storage9:4711'), 0, 'storage9:4711 serves again.\n')
+        self.assertEqual(self.mock.changes(), ['DrainProxy storage9:4711 drain interactive',
+                                               'DrainProxy storage9:4711 undo interactive'])
+
+    def test_drain_wrong_words(self):
+        self.check(run('proxy', 'drain', 'a:b:c'), 64, '', 'expected HOST, HOST:PORT or [IPV6]:PORT')
+        self.check(run('proxy', 'drain'), 64, '')
+        self.check(run('proxy'), 64, '', '"proxy" needs a verb')
+        self.assertEqual(self.mock.changes(), [])
 
 
 class ErrorTest(Base):
     CALLS = (('AttachImage', 'attach', 'vm1'), ('DetachImage', 'detach', 'vm1'), ('GetImage', 'status', 'vm1'),
              ('ListStoreImages', 'list'), ('CreateImage', 'create', 'vm1', '1G'),
-             ('RemoveImage', 'remove', '--yes', 'vm1'), ('ListProxies', 'proxies'))
+             ('RemoveImage', 'remove', '--yes', 'vm1'), ('ProbeProxies', 'proxies'),
+             ('DrainProxy', 'proxy', 'drain', '127.0.0.1'))
 
     def test_every_failure_of_every_verb(self):
         self.assertGreater(len(failures()), 10)
