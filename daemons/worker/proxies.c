@@ -23,7 +23,7 @@
 
 struct proxies {
         uint64_t random;
-        size_t n, n_announced;
+        size_t n;
         struct entry {
                 struct proxy proxy;
                 bool gone; /* announced once, and named no more */
@@ -44,8 +44,12 @@ const char *proxy_state_to_string(enum proxy_state state) {
         return (unsigned) state < _PROXY_STATE_MAX ? names[state] : "unknown";
 }
 
+static bool serves(const struct proxy *p) {
+        return p->state == PROXY_ACTIVE || p->state == PROXY_STANDBY;
+}
+
 static bool is_in_use(const struct proxy *p) {
-        return p->n_users > 0 || p->state == PROXY_ACTIVE || p->state == PROXY_STANDBY;
+        return p->n_users > 0 || serves(p);
 }
 
 static bool is_forgotten(const struct entry *e) {
@@ -57,6 +61,15 @@ static struct entry *find(struct proxies *proxies, const char *address) {
                 if (strcmp(proxies->entries[i].proxy.address, address) == 0)
                         return proxies->entries + i;
         return NULL;
+}
+
+/* A session that is still being closed keeps the place of a proxy that is named no more, but takes none from those that are. */
+static size_t count_announced(const struct proxies *proxies) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < proxies->n; i++)
+                n += proxies->entries[i].proxy.announced && !proxies->entries[i].gone;
+        return n;
 }
 
 static struct entry *find_forgotten(struct proxies *proxies) {
@@ -72,12 +85,12 @@ static struct entry *add(struct proxies *proxies, const char *address, uint16_t 
         if (strlen(address) > IVBS_PROXY_ADDRESS_MAX)
                 return NULL;
 
-        if (proxies->n < IVBS_PROXIES_MAX && (!announced || proxies->n_announced < PROXIES_ANNOUNCED_MAX)) {
-                e = proxies->entries + proxies->n++;
-                if (announced)
-                        proxies->n_announced++;
-        } else if (announced)
+        if (announced && count_announced(proxies) >= PROXIES_ANNOUNCED_MAX)
+                return NULL;
+        if (announced)
                 e = find_forgotten(proxies);
+        if (!e && proxies->n < IVBS_PROXIES_MAX)
+                e = proxies->entries + proxies->n++;
         if (!e)
                 return NULL;
 
@@ -190,7 +203,7 @@ static bool update(struct proxies *proxies, char *const *addresses, const struct
         for (size_t i = 0; i < proxies->n; i++) {
                 struct entry *e = proxies->entries + i;
 
-                if (e->proxy.announced && !e->gone && !named[i] && !is_in_use(&e->proxy))
+                if (e->proxy.announced && !e->gone && !named[i] && !serves(&e->proxy))
                         e->gone = changed = true;
         }
         return changed;
