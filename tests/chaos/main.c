@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include "options.h"
+#include "rules.h"
 #include "run.h"
 
 int main(int argc, char *argv[]) {
@@ -13,5 +14,6 @@ int main(int argc, char *argv[]) {
         r = options_parse(&options, argc, argv);
         if (r != 0)
                 return r < 0 ? 2 : 0;
-        return run_chaos(&options);
+        return options.rule ? rules_run(options.rule, options.build, options.directory, options.rules_off)
+                            : run_chaos(&options);
 }

@@ -26,7 +26,8 @@ enum {
         OPT_LIMITS,
         OPT_SELF_TEST,
         OPT_RULES_OFF,
-        OPT_ANY_ORDER
+        OPT_ANY_ORDER,
+        OPT_RULE,
 };
 
 static const struct option long_options[] = {
@@ -44,6 +45,7 @@ static const struct option long_options[] = {
         { "limits", no_argument, NULL, OPT_LIMITS },
         { "self-test", required_argument, NULL, OPT_SELF_TEST },
         { "rules-off", required_argument, NULL, OPT_RULES_OFF },
+        { "rule", required_argument, NULL, OPT_RULE },
         { "any-order", no_argument, NULL, OPT_ANY_ORDER },
         { "verbose", no_argument, NULL, 'v' },
         { "help", no_argument, NULL, 'h' },
@@ -64,6 +66,7 @@ static void usage(FILE *out) {
               "  --dead-time MS    the worker's setting (default 1000)\n"
               "  --limits          fail when a stall is longer than docs/reliability.md promises\n"
               "  --any-order       do not hold the worker to the order of overlapping requests\n"
+              "  --rule NAME       test one safety rule: 0 it holds, 1 it is broken, 2 it could not be tested\n"
               "  --rules-off RULES switch safety rules off, see libshared/fault-point.h\n"
               "  --self-test HOW   damage the image on purpose (corrupt, ghost, misplaced, torn, lost): succeeds when "
               "that is found\n"
@@ -160,6 +163,9 @@ int options_parse(struct options *o, int argc, char *argv[]) {
                         break;
                 case OPT_RULES_OFF:
                         o->rules_off = optarg;
+                        break;
+                case OPT_RULE:
+                        o->rule = optarg;
                         break;
                 case OPT_ANY_ORDER:
                         o->any_order = true;

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 struct options {
-        const char *build, *directory, *self_test, *rules_off;
+        const char *build, *directory, *self_test, *rules_off, *rule;
         double minutes;
         uint64_t seed, dead_time_usec, only, size;
         unsigned kills, n_proxies, depth;

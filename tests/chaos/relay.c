@@ -34,7 +34,7 @@ struct relay_link {
         int worker_fd, proxy_fd;
         sd_event_source *worker_source, *proxy_source, *timer;
         struct half half[2]; /* by direction */
-        bool silent, io, dead;
+        bool silent, io, dead, pinned;
 };
 
 struct relay {
@@ -46,8 +46,19 @@ struct relay {
         relay_filter_t filter;
         void *userdata;
         uint64_t delay_usec, last_io_usec, last_id;
+        unsigned n_ended;
         bool silent;
 };
+
+static void drop_queue(struct half *h) {
+        while (!STAILQ_EMPTY(&h->queue)) {
+                struct relay_packet *p = STAILQ_FIRST(&h->queue);
+
+                STAILQ_REMOVE_HEAD(&h->queue, entry);
+                free(p);
+        }
+        h->queued = 0;
+}
 
 static void link_free(struct relay_link *l) {
         LIST_REMOVE(l, entry);
@@ -57,15 +68,8 @@ static void link_free(struct relay_link *l) {
         safe_close(l->worker_fd);
         safe_close(l->proxy_fd);
         for (unsigned d = 0; d < 2; d++) {
-                struct half *h = l->half + d;
-
-                while (!STAILQ_EMPTY(&h->queue)) {
-                        struct relay_packet *p = STAILQ_FIRST(&h->queue);
-
-                        STAILQ_REMOVE_HEAD(&h->queue, entry);
-                        free(p);
-                }
-                free(h->partial);
+                drop_queue(l->half + d);
+                free(l->half[d].partial);
         }
         free(l);
 }
@@ -84,10 +88,13 @@ static int reap(sd_event_source *source, void *userdata) {
 
 static void link_end(struct relay_link *l) {
         l->dead = true;
-        sd_event_source_set_enabled(l->worker_source, SD_EVENT_OFF);
+        l->relay->n_ended++;
+        if (l->worker_source)
+                sd_event_source_set_enabled(l->worker_source, SD_EVENT_OFF);
         if (l->proxy_source)
                 sd_event_source_set_enabled(l->proxy_source, SD_EVENT_OFF);
-        (void) shutdown(l->worker_fd, SHUT_RDWR);
+        if (l->worker_fd >= 0)
+                (void) shutdown(l->worker_fd, SHUT_RDWR);
         if (l->proxy_fd >= 0)
                 (void) shutdown(l->proxy_fd, SHUT_RDWR);
         sd_event_source_set_enabled(l->relay->reaper, SD_EVENT_ONESHOT);
@@ -98,13 +105,15 @@ void relay_cut_link(struct relay_link *l) {
 
         if (l->dead)
                 return;
-        (void) setsockopt(l->worker_fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+        if (l->worker_fd >= 0)
+                (void) setsockopt(l->worker_fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
         l->worker_fd = safe_close(l->worker_fd);
         if (l->proxy_fd >= 0) {
                 (void) setsockopt(l->proxy_fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
                 l->proxy_fd = safe_close(l->proxy_fd);
         }
         l->dead = true;
+        l->relay->n_ended++;
         l->worker_source = sd_event_source_disable_unref(l->worker_source);
         l->proxy_source = sd_event_source_disable_unref(l->proxy_source);
         sd_event_source_set_enabled(l->relay->reaper, SD_EVENT_ONESHOT);
@@ -139,8 +148,10 @@ static void watch(struct relay_link *l) {
                         proxy |= EPOLLOUT;
         }
         /* A hang-up is told whatever is asked for, and again and again: so without interest the source is off. */
-        (void) sd_event_source_set_io_events(l->worker_source, worker);
-        (void) sd_event_source_set_enabled(l->worker_source, worker ? SD_EVENT_ON : SD_EVENT_OFF);
+        if (l->worker_source) {
+                (void) sd_event_source_set_io_events(l->worker_source, worker);
+                (void) sd_event_source_set_enabled(l->worker_source, worker ? SD_EVENT_ON : SD_EVENT_OFF);
+        }
         if (l->proxy_source) {
                 (void) sd_event_source_set_io_events(l->proxy_source, proxy);
                 (void) sd_event_source_set_enabled(l->proxy_source, proxy ? SD_EVENT_ON : SD_EVENT_OFF);
@@ -279,6 +290,8 @@ static int write_some(struct relay_link *l, enum relay_direction direction) {
 static void pump(struct relay_link *l) {
         if (l->dead)
                 return;
+        if (l->pinned && (l->worker_fd < 0 || l->half[TO_PROXY].ended))
+                drop_queue(l->half + TO_WORKER);
         for (enum relay_direction d = TO_PROXY; d <= TO_WORKER && !l->silent; d++) {
                 struct half *h = l->half + d;
 
@@ -288,7 +301,7 @@ static void pump(struct relay_link *l) {
                         link_end(l);
                         return;
                 }
-                if (h->ended && STAILQ_EMPTY(&h->queue)) {
+                if (h->ended && STAILQ_EMPTY(&h->queue) && !(l->pinned && d == TO_PROXY)) {
                         link_end(l);
                         return;
                 }
@@ -479,6 +492,10 @@ uint64_t relay_last_io_usec(const struct relay *relay) {
         return relay->last_io_usec;
 }
 
+unsigned relay_n_ended(const struct relay *relay) {
+        return relay->n_ended;
+}
+
 unsigned relay_n_links(const struct relay *relay) {
         const struct relay_link *l;
         unsigned n = 0;
@@ -486,6 +503,17 @@ unsigned relay_n_links(const struct relay *relay) {
         LIST_FOREACH(l, &relay->links, entry)
                 n += !l->dead;
         return n;
+}
+
+void relay_pin(struct relay_link *l) {
+        l->pinned = true;
+}
+
+void relay_hang_up_on_worker(struct relay_link *l) {
+        l->worker_source = sd_event_source_disable_unref(l->worker_source);
+        l->worker_fd = safe_close(l->worker_fd);
+        l->half[TO_PROXY].from = l->half[TO_WORKER].to = -EBADF;
+        pump(l);
 }
 
 uint64_t relay_link_id(const struct relay_link *l) {

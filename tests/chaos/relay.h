@@ -61,12 +61,17 @@ unsigned relay_cut_one(struct relay *relay, uint64_t index);
 /* CLOCK_MONOTONIC of the last reply to an I/O request; 0: none yet. The relay with the latest leads to the active proxy. */
 uint64_t relay_last_io_usec(const struct relay *relay);
 unsigned relay_n_links(const struct relay *relay);
+/* How many links have ended or were cut so far. */
+unsigned relay_n_ended(const struct relay *relay);
 
 /* For filters that keep packets: a link's number is never used twice. */
 uint64_t relay_link_id(const struct relay_link *link);
 struct relay_link *relay_find(struct relay *relay, uint64_t id); /* NULL: gone */
 void relay_send(struct relay_link *link, enum relay_direction direction, struct relay_packet *packet);
 void relay_cut_link(struct relay_link *link);
+/* The link stays connected to the proxy when the worker has hung up, or is made to believe that the proxy has: as packets stay in a network. */
+void relay_pin(struct relay_link *link);
+void relay_hang_up_on_worker(struct relay_link *link);
 /* Another one of the same bytes. NULL: out of memory. */
 struct relay_packet *relay_packet_copy(const struct relay_packet *packet);
 /* READ, WRITE, FLUSH, TRIM, WRITE_ZEROES or WRITE_FUA: request or reply. */
