@@ -5,12 +5,18 @@
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include <systemd/sd-daemon.h>
 
 #include "listen.h"
 
 #define BACKLOG 256
+
+/* A proxy that was killed keeps its listening socket until the kernel is done with its io_uring, a little after the process is gone: whoever starts it again at once is to wait
+ * for that, and not to fail. */
+#define TAKEN_TRIES     50U
+#define TAKEN_WAIT_NSEC (20 * 1000 * 1000)
 
 static int refuse(const char *address, const char *port, int error, char **ret_message) {
         int r;
@@ -82,6 +88,10 @@ int listen_open(const char *address, int *ret_fd, char **ret_message) {
                 return -EADDRNOTAVAIL;
         }
         r = open_socket(info, ret_fd);
+        for (unsigned i = 0; r == -EADDRINUSE && i < TAKEN_TRIES; i++) {
+                (void) nanosleep(&(const struct timespec){ .tv_nsec = TAKEN_WAIT_NSEC }, NULL);
+                r = open_socket(info, ret_fd);
+        }
         freeaddrinfo(info);
         return r < 0 ? refuse(address, port, r, ret_message) : 0;
 }
