@@ -144,6 +144,12 @@ void pool_landing_run(struct ring_deferred *deferred) {
         if (pool->state == POOL_FAILED || pool->stopped || pool->stop_expired)
                 return;
 
+        /* Its end is on the way. */
+        if (pool->leader && pool->leader->state == SESSION_CLOSING) {
+                pool->leader = NULL;
+                pool->fence_sent = false;
+                pool->open = false;
+        }
         if (!pool->open) {
                 if (!land(pool))
                         return;
