@@ -78,8 +78,9 @@ int store_file_hold(struct store_image *i, const struct store_holder *self, stru
         fd = openat(image->directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return -errno;
-        if (flock(fd, LOCK_EX) < 0)
-                return -errno;
+        r = store_file_lock(store, fd, LOCK_EX, image->name);
+        if (r < 0)
+                return r;
 
         r = lock_data(image->data_fd, F_WRLCK);
         if (r == -EAGAIN || r == -EACCES)

@@ -100,6 +100,10 @@ int store_file_hold(struct store_image *image, const struct store_holder *self, 
 void store_file_let_go(struct store_image *image);
 int store_file_check_current(struct file_image *image);
 
+/* store-file-lock.c. As flock(), without end neither for a process that was stopped nor for one that hangs. image: whose record it is about, or NULL. Returns 0, -ETIMEDOUT or another negative
+ * errno. */
+int store_file_lock(struct file_store *store, int fd, int operation, const char *image);
+
 /* store-file-check.c. check: whether the store is still what was opened, on the store's thread; takes over a higher error epoch. 0, -ENODEV (which has been
  * complained about) or another negative errno. start: does so at intervals. */
 int store_file_check(struct file_store *store);
