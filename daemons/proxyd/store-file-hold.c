@@ -56,8 +56,10 @@ static int find_holder(struct file_image *image, int directory_fd, struct store_
         int r;
 
         r = holder_record_load(directory_fd, image->name, &holder, &message);
-        if (message)
+        /* Once: it is read again and again. */
+        if (message && !image->holder_damaged)
                 store->how.complain(image->name, message);
+        image->holder_damaged = r < 0;
         if (r < 0 && r != -ENOENT && r != -EUCLEAN)
                 return r;
 

@@ -57,6 +57,7 @@ struct file_image {
         int directory_fd, data_fd;
         int watch;
         bool listed;
+        bool holder_damaged; /* which has been told */
         TAILQ_ENTRY(file_image) entry;
         struct file_sync flushes, durable_writes;
 };
