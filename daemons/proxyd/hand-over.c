@@ -178,7 +178,7 @@ static bool is_stale(int directory_fd, const char *name) {
         return fd >= 0 && connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0 && errno == ECONNREFUSED;
 }
 
-static void sweep(int directory_fd) {
+static void sweep(int directory_fd, const char *own) {
         const size_t n_suffix = strlen(SOCKET_SUFFIX);
         struct dirent *entry;
         DIR *directory;
@@ -194,7 +194,7 @@ static void sweep(int directory_fd) {
                 size_t n = strlen(entry->d_name);
 
                 if (n > n_suffix && n < STORE_SOCKET_NAME_SIZE &&
-                        strcmp(entry->d_name + n - n_suffix, SOCKET_SUFFIX) == 0 &&
+                        strcmp(entry->d_name + n - n_suffix, SOCKET_SUFFIX) == 0 && strcmp(entry->d_name, own) != 0 &&
                         is_stale(directory_fd, entry->d_name))
                         (void) unlinkat(directory_fd, entry->d_name, 0);
         }
@@ -222,7 +222,7 @@ static int start_listening(struct hand_over *hand_over) {
                 return r;
         }
 
-        sweep(hand_over->directory_fd);
+        sweep(hand_over->directory_fd, hand_over->self.socket);
         return 0;
 }
 
