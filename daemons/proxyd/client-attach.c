@@ -226,6 +226,7 @@ static void settled(struct image_waiter *waiter) {
                 a->image->name, a->writes ? "writing" : "reading", ivbs_op_to_string(control->op),
                 (uintmax_t) a->generation);
         client_answer_attached(client);
+        client_divert(client);
         client_push_proxies(client);
 }
 

@@ -124,6 +124,8 @@ static void request_release(struct request *request) {
 
         client->n_requests--;
         free(request->taken);
+        if (request->op == IVBS_OP_LOGIN || request->op == IVBS_OP_LOGIN_TICKET)
+                explicit_bzero(request->small, sizeof(request->small));
         if (request->buffer) {
                 client->bytes_in_flight -= request->size;
                 buffers_put(proxy->buffers, request->buffer, request->size);
@@ -466,9 +468,10 @@ int client_payload(struct client *client) {
 
         client->receiving = NULL;
         /* Refused or cut off while it came in. */
-        if (client->state != CLIENT_ATTACHED) {
+        if (client->state != CLIENT_ATTACHED || client->proxy->diverting) {
                 answer(request,
-                        client->state == CLIENT_DRAINING ? IVBS_STATUS_USE_ANOTHER_PROXY : IVBS_STATUS_INVALID_REQUEST,
+                        client->state == CLIENT_DRAINING || client->proxy->diverting ? IVBS_STATUS_USE_ANOTHER_PROXY
+                                                                                     : IVBS_STATUS_INVALID_REQUEST,
                         NULL, 0);
                 return 0;
         }

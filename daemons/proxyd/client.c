@@ -32,32 +32,36 @@
 static void client_keepalive(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 
 /* What may be said when. cap: the capability that must have been granted, 0 for the classic ops. handler NULL: I/O,
- * see client_request(). */
+ * see client_request(). diverted: not by a proxy that is being drained. secret: the payload is wiped. */
 static const struct op_rule {
         uint32_t op;
         uint64_t cap;
         unsigned states;
         client_handler_t handler;
+        bool diverted, secret;
 } op_rules[] = {
         { IVBS_OP_KEEPALIVE, 0, ALIVE, client_keepalive },
         { IVBS_OP_HELLO, 0, BIT(CLIENT_GREETED), client_hello },
-        { IVBS_OP_LOGIN, 0, BEFORE_LOGIN, client_login },
-        { IVBS_OP_ATTACH_TO_IMAGE, 0, BIT(CLIENT_LOGGED_IN), client_attach },
-        { IVBS_OP_READ, 0, BIT(CLIENT_ATTACHED), NULL },
-        { IVBS_OP_WRITE, 0, BIT(CLIENT_ATTACHED), NULL },
-        { IVBS_OP_ATTACH_LEASE, IVBS_CAP_LEASE, BIT(CLIENT_LOGGED_IN), client_attach_lease },
-        { IVBS_OP_RESUME, IVBS_CAP_LEASE, BIT(CLIENT_LOGGED_IN) | BIT(CLIENT_ATTACHED), client_resume_lease },
-        { IVBS_OP_FENCE, IVBS_CAP_FENCE | IVBS_CAP_LEASE, BIT(CLIENT_ATTACHED), client_fence },
+        { IVBS_OP_LOGIN, 0, BEFORE_LOGIN, client_login, .secret = true },
+        { IVBS_OP_LOGIN_TICKET, IVBS_CAP_TICKET, BIT(CLIENT_INTRODUCED), client_login_ticket, .secret = true },
+        { IVBS_OP_ATTACH_TO_IMAGE, 0, BIT(CLIENT_LOGGED_IN), client_attach, .diverted = true },
+        { IVBS_OP_READ, 0, BIT(CLIENT_ATTACHED), NULL, .diverted = true },
+        { IVBS_OP_WRITE, 0, BIT(CLIENT_ATTACHED), NULL, .diverted = true },
+        { IVBS_OP_ATTACH_LEASE, IVBS_CAP_LEASE, BIT(CLIENT_LOGGED_IN), client_attach_lease, .diverted = true },
+        { IVBS_OP_RESUME, IVBS_CAP_LEASE, BIT(CLIENT_LOGGED_IN) | BIT(CLIENT_ATTACHED), client_resume_lease,
+                .diverted = true },
+        { IVBS_OP_FENCE, IVBS_CAP_FENCE | IVBS_CAP_LEASE, BIT(CLIENT_ATTACHED), client_fence, .diverted = true },
         /* A worker that stops together with its proxy can still let go. */
         { IVBS_OP_DETACH, IVBS_CAP_LEASE, BIT(CLIENT_ATTACHED) | BIT(CLIENT_DRAINING), client_detach },
+        { IVBS_OP_DRAIN, IVBS_CAP_DRAIN, AFTER_LOGIN, client_order_drain },
         { IVBS_OP_LIST_PROXIES, IVBS_CAP_IMAGES, AFTER_LOGIN, client_list_proxies },
         { IVBS_OP_LIST_IMAGES, IVBS_CAP_IMAGES, AFTER_LOGIN, client_list_images },
         { IVBS_OP_CREATE_IMAGE, IVBS_CAP_IMAGES, AFTER_LOGIN, client_create_image },
         { IVBS_OP_REMOVE_IMAGE, IVBS_CAP_IMAGES, AFTER_LOGIN, client_remove_image },
-        { IVBS_OP_FLUSH, IVBS_CAP_FLUSH, BIT(CLIENT_ATTACHED), NULL },
-        { IVBS_OP_TRIM, IVBS_CAP_TRIM, BIT(CLIENT_ATTACHED), NULL },
-        { IVBS_OP_WRITE_ZEROES, IVBS_CAP_WRITE_ZEROES, BIT(CLIENT_ATTACHED), NULL },
-        { IVBS_OP_WRITE_FUA, IVBS_CAP_FUA, BIT(CLIENT_ATTACHED), NULL },
+        { IVBS_OP_FLUSH, IVBS_CAP_FLUSH, BIT(CLIENT_ATTACHED), NULL, .diverted = true },
+        { IVBS_OP_TRIM, IVBS_CAP_TRIM, BIT(CLIENT_ATTACHED), NULL, .diverted = true },
+        { IVBS_OP_WRITE_ZEROES, IVBS_CAP_WRITE_ZEROES, BIT(CLIENT_ATTACHED), NULL, .diverted = true },
+        { IVBS_OP_WRITE_FUA, IVBS_CAP_FUA, BIT(CLIENT_ATTACHED), NULL, .diverted = true },
 };
 
 const char *client_state_to_string(enum client_state state) {
@@ -141,6 +145,8 @@ static ssize_t input(struct stream *stream, const uint8_t *data, size_t n) {
                 return refuse(client, &header, IVBS_STATUS_INVALID_REQUEST);
         if (!(rule->states & BIT(client->state)))
                 return refuse(client, &header, disorder(client, rule));
+        if (rule->diverted && client->proxy->diverting)
+                return refuse(client, &header, IVBS_STATUS_USE_ANOTHER_PROXY);
 
         if (!rule->handler)
                 return client_request(client, &header, data, n);
@@ -148,6 +154,9 @@ static ssize_t input(struct stream *stream, const uint8_t *data, size_t n) {
         if (n < IVBS_HEADER_SIZE + header.length)
                 return 0;
         rule->handler(client, &header, data + IVBS_HEADER_SIZE);
+        /* The stream's buffer, which is not read-only: nobody has use for what is consumed. */
+        if (rule->secret)
+                explicit_bzero((uint8_t *) data + IVBS_HEADER_SIZE, header.length);
         return (ssize_t) (IVBS_HEADER_SIZE + header.length);
 }
 
@@ -268,9 +277,9 @@ static void farewell(struct ring_deferred *deferred) {
 }
 
 void client_settle(struct client *client) {
-        /* A classic client cannot be told to go: it goes when it has got its answers. */
-        if (client->state == CLIENT_DRAINING && !(client->caps & IVBS_CAP_NOTICE) && client->n_requests == 0 &&
-                !client->control.busy)
+        /* Who has nothing attached, or cannot be told to go, goes when it has got its answers. */
+        if (client->state == CLIENT_DRAINING && client->n_requests == 0 && !client->control.busy &&
+                (!(client->caps & IVBS_CAP_NOTICE) || attachment_is_over(&client->attachment)))
                 client_close(client, 0);
 
         if (client->over && client->n_requests == 0 && !client->control.busy &&
@@ -280,22 +289,6 @@ void client_settle(struct client *client) {
 
 void client_close(struct client *client, int error) {
         stream_close(&client->stream, error);
-}
-
-void client_drain(struct client *client) {
-        uint8_t notice[IVBS_NOTICE_LENGTH];
-
-        if (client->state >= CLIENT_DRAINING)
-                return;
-
-        client->state = CLIENT_DRAINING;
-        if (client->caps & IVBS_CAP_NOTICE) {
-                ivbs_notice_encode(&(const struct ivbs_notice){ IVBS_NOTICE_DRAIN,
-                                           client->proxy->settings->drain_limit_usec / 1000U },
-                        notice);
-                client_answer_copy(client, IVBS_OP_NOTICE, 0, IVBS_STATUS_OK, notice, sizeof(notice));
-        }
-        client_settle(client);
 }
 
 void client_rights_changed(struct client *client) {
@@ -342,7 +335,7 @@ static void address_to_text(const struct sockaddr *sa, char *ret, size_t size) {
 static void greet(struct client *client) {
         const struct proxy *proxy = client->proxy;
         struct ivbs_identity identity;
-        struct ivbs_greeting greeting = { .caps = PROXY_CAPS, .max_length = IVBS_LENGTH_MAX };
+        struct ivbs_greeting greeting = { .caps = proxy->caps, .max_length = IVBS_LENGTH_MAX };
         uint64_t idle_msec = proxy->settings->idle_limit_usec / 1000U;
         uint8_t data[IVBS_GREETING_SIZE];
 

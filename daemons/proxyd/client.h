@@ -3,7 +3,7 @@
 
 /* One connection: who it is, what it has attached, what it has in flight. Its parts: client.c (life, states, the table
  * of ops), client-request.c (I/O and answers), client-control.c (one slow operation at a time), client-login.c,
- * client-attach.c, client-hold.c, client-fence.c, client-images.c. */
+ * client-attach.c, client-hold.c, client-fence.c, client-drain.c, client-images.c. */
 
 #include <netinet/in.h>
 #include <sys/queue.h>
@@ -62,6 +62,8 @@ struct control {
         bool writes;
         struct users *users, *new_users;
         char password[IVBS_PASSWORD_SIZE];
+        uint8_t ticket[IVBS_TICKET_MAX]; /* the client's, then a fresh one */
+        size_t n_ticket;
         char *message;
         struct store_listed *listed;
         size_t n_listed;
@@ -109,6 +111,8 @@ int client_new(struct client **ret, struct proxy *proxy, int fd, const struct so
 void client_close(struct client *client, int error);
 /* The proxy stops. */
 void client_drain(struct client *client);
+/* Tells a client that has an image attached that it is to go elsewhere, if the proxy is being drained. */
+void client_divert(struct client *client);
 /* To be called at intervals while others wait for memory: closes a client that holds some, and has moved no byte of it for so many calls. */
 void client_check_progress(struct client *client, unsigned patience);
 /* Pushes LIST_PROXIES to an attached client that is keeping up. */
@@ -172,6 +176,7 @@ static inline struct client *CLIENT_OF_JOB(struct job *job) {
 typedef void (*client_handler_t)(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_hello(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_login(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_login_ticket(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_attach(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_attach_lease(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_resume_lease(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
@@ -180,6 +185,7 @@ void client_detach(struct client *client, const struct ivbs_header *header, cons
 void client_list_images(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_create_image(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_remove_image(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_order_drain(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_list_proxies(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 
 /* The fields of every log line about it. */

@@ -15,12 +15,13 @@
 #include "ring.h"
 #include "settings.h"
 #include "store.h"
+#include "tickets.h"
 #include "users.h"
 
-/* What HELLO can be granted. */
+/* What HELLO can be granted, besides TICKET, which needs the store's key. */
 #define PROXY_CAPS                                                                                                  \
         (IVBS_CAP_FLUSH | IVBS_CAP_FUA | IVBS_CAP_TRIM | IVBS_CAP_WRITE_ZEROES | IVBS_CAP_IMAGES | IVBS_CAP_LEASE | \
-                IVBS_CAP_FENCE | IVBS_CAP_DURABILITY | IVBS_CAP_NOTICE)
+                IVBS_CAP_FENCE | IVBS_CAP_DURABILITY | IVBS_CAP_NOTICE | IVBS_CAP_DRAIN)
 
 struct client;
 struct request;
@@ -37,7 +38,10 @@ struct proxy {
         struct jobs *login_jobs; /* slow hashes keep only each other waiting */
         struct buffers *buffers;
         sd_id128_t instance_id;
-        bool draining;
+        uint64_t caps; /* what HELLO can be granted */
+        uint8_t ticket_key[TICKET_KEY_SIZE];
+        bool draining;  /* it stops */
+        bool diverting; /* clients are sent elsewhere, see client-drain.c */
         struct client_list clients;
 
         /* Requests that nobody uses, see client-request.c. */
@@ -49,6 +53,8 @@ struct proxy {
         void (*client_gone)(struct proxy *proxy);
         /* Somebody waits for a buffer. */
         void (*memory_short)(struct proxy *proxy);
+        /* diverting is another one now. */
+        void (*diverting_changed)(struct proxy *proxy);
         /* The users file has changed. Takes users. */
         void (*users_changed)(struct proxy *proxy, struct users *users);
 };

@@ -149,6 +149,14 @@ static int open_store(struct server *server, enum failure *ret_failure, char **r
         if (r < 0)
                 return r;
 
+        proxy->caps = PROXY_CAPS;
+        r = proxy->store->ops->get_key(proxy->store, proxy->ticket_key);
+        if (r >= 0)
+                proxy->caps |= IVBS_CAP_TICKET;
+        else
+                log_event(LOG_WARNING, NULL, "The store %s has no key for tickets (%s): each login checks a password",
+                        server->settings->store_path, strerror(-r));
+
         *ret_failure = FAILURE_INTERNAL;
         r = images_new(&proxy->images, proxy->store, proxy->store_jobs);
         if (r < 0)

@@ -23,9 +23,12 @@
 
 static void notify_status(struct server *server, const char *first) {
         (void) sd_notifyf(0, "%sSTATUS=%s%u client%s, %u image%s, listening on %s%s", first,
-                server->proxy.draining ? "stopping: " : "", server->n_clients, server->n_clients == 1 ? "" : "s",
-                images_count(server->proxy.images), images_count(server->proxy.images) == 1 ? "" : "s",
-                server->listeners[0].address, server->n_listeners > 1 ? " and others" : "");
+                server->proxy.draining    ? "stopping: "
+                : server->proxy.diverting ? "drained: "
+                                          : "",
+                server->n_clients, server->n_clients == 1 ? "" : "s", images_count(server->proxy.images),
+                images_count(server->proxy.images) == 1 ? "" : "s", server->listeners[0].address,
+                server->n_listeners > 1 ? " and others" : "");
 }
 
 static void status_due(struct ring_timer *timer) {
@@ -144,6 +147,10 @@ static void push_due(struct ring_timer *timer) {
         ring_timer_set(timer, server->settings->proxies_interval_usec);
 }
 
+static void diverting_changed(struct proxy *proxy) {
+        status_changed(CONTAINER(proxy, struct server, proxy));
+}
+
 static void users_changed(struct proxy *proxy, struct users *users) {
         struct client *client, *next;
 
@@ -256,6 +263,7 @@ void server_init(struct server *server) {
         TAILQ_INIT(&proxy->memory_waiters);
         SLIST_INIT(&proxy->free_requests);
         proxy->client_gone = client_gone;
+        proxy->diverting_changed = diverting_changed;
         proxy->users_changed = users_changed;
         proxy->memory_short = memory_short;
 }
@@ -321,6 +329,7 @@ struct server *server_free(struct server *server) {
                 free(server->listeners[i].address);
         }
         safe_close(server->signal_fd);
+        explicit_bzero(proxy->ticket_key, sizeof(proxy->ticket_key));
         settings_free(server->settings);
         free(server);
         return NULL;

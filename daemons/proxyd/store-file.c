@@ -3,6 +3,7 @@
 /* The embedded store: a directory on a local file system.
  *
  *     store.json              whose store it is, and its error epoch
+ *     tickets.key             what seals the tickets of its users
  *     images/NAME/record.json the image's record: UUID, size, lease
  *     images/NAME/data        its bytes, a sparse file
  *     images/NAME/holder      which process changes it
@@ -281,11 +282,8 @@ static int file_open(const struct store_how *how, struct store **ret, char **ret
         if (r < 0)
                 return r;
 
-        /* Not there in a store that nobody has opened yet. */
-        store->proxies_fd = openat(store->fd, "proxies", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        r = store_file_lock(store, store->fd, LOCK_EX, NULL);
-        if (r < 0)
-                return refuse_access("lock", store->path, r, ret_message);
+        if (flock(store->fd, LOCK_EX) < 0)
+                return refuse_access("lock", store->path, -errno, ret_message);
         r = load_or_make(store, ret_message);
         (void) flock(store->fd, LOCK_UN);
         if (r < 0)
@@ -301,8 +299,7 @@ static int file_open(const struct store_how *how, struct store **ret, char **ret
                 return refuse_access("tidy", store->path, r, ret_message);
         if (mkdirat(store->fd, "proxies", 0700) < 0 && errno != EEXIST)
                 return refuse_access("write to", store->path, -errno, ret_message);
-        if (store->proxies_fd < 0)
-                store->proxies_fd = openat(store->fd, "proxies", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        store->proxies_fd = openat(store->fd, "proxies", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (store->proxies_fd < 0)
                 return refuse_access("open proxies/ of", store->path, -errno, ret_message);
 
@@ -356,6 +353,7 @@ const struct store_ops store_file_ops = {
         .remove = store_file_remove,
         .open_image = store_file_open_image,
         .change_lease = store_file_change_lease,
+        .get_key = store_file_get_key,
         .hold = store_file_hold,
         .let_go = store_file_let_go,
         .meeting_place = file_meeting_place,

@@ -89,6 +89,8 @@ typedef bool (*store_filter_t)(const char *name, void *userdata);
  * negative errno. */
 typedef int (*store_lease_change_t)(struct lease *lease, void *userdata);
 
+#define STORE_KEY_SIZE 32U
+
 struct store_how {
         const char *path;
         struct ring *ring;
@@ -133,6 +135,10 @@ struct store_ops {
          * -ESTALE as above; -ENODEV: the store is not where it was opened (which has been complained about); or another negative errno. A store that needs
          * no such thing has NULL here. */
         int (*hold)(struct store_image *image, const struct store_holder *self, struct store_holder *ret_other);
+
+        /* A random key for the tickets of the store's users, the same for every proxy of the store; it is made when it is first asked for. Returns 0 or a
+         * negative errno. The caller wipes it. */
+        int (*get_key)(struct store *store, uint8_t ret[static STORE_KEY_SIZE]);
 
         /* --- these do not --- */
 

@@ -5,6 +5,8 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
+#include <openssl/evp.h>
+
 #include "users.h"
 
 struct users {
@@ -98,6 +100,14 @@ int users_check(const struct users *users, const char *name, const char password
 
         r = users_file_verify(user ? user->hash : users->decoy, password);
         return user ? r : 0;
+}
+
+int users_digest(const struct users *users, const char *name, uint8_t ret[static USERS_DIGEST_SIZE]) {
+        const struct users_file_user *user = users_file_find(users->file, name);
+
+        if (!user)
+                return -ENOENT;
+        return EVP_Digest(user->hash, strlen(user->hash), ret, NULL, EVP_sha256(), NULL) == 1 ? 0 : -ENOMEM;
 }
 
 bool users_exists(const struct users *users, const char *name) {

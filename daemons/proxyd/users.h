@@ -6,6 +6,7 @@
  */
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "users-file.h"
 
@@ -23,6 +24,10 @@ bool users_are_outdated(const struct users *users);
 /* Whether the password (as LOGIN carries it) is that user's. It takes as long for a user that does not exist. Returns
  * 1, 0 or a negative errno. */
 int users_check(const struct users *users, const char *name, const char password[static IVBS_PASSWORD_SIZE]);
+
+/* SHA-256 of what is stored of that user's password: with it changes whatever was to hold as long as the password. Returns 0, -ENOENT (no such user) or -ENOMEM. */
+#define USERS_DIGEST_SIZE 32U
+int users_digest(const struct users *users, const char *name, uint8_t ret[static USERS_DIGEST_SIZE]);
 
 /* Rights. A name that is no user's has none. */
 bool users_exists(const struct users *users, const char *name);

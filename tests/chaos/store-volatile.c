@@ -337,6 +337,15 @@ static int volatile_change_lease(
         return STORE(image->store)->inner->ops->change_lease(IMAGE(image)->inner, change_lease, userdata, ret_lease);
 }
 
+static int volatile_hold(struct store_image *image, const struct store_holder *self, struct store_holder *ret_other) {
+        return STORE(image->store)->inner->ops->hold(IMAGE(image)->inner, self, ret_other);
+}
+
+static void volatile_let_go(struct store_image *image) {
+        in_good_order(IMAGE(image));
+        STORE(image->store)->inner->ops->let_go(IMAGE(image)->inner);
+}
+
 /* --- the store --- */
 
 static void record_changed(struct store_image *inner, void *userdata) {
@@ -412,6 +421,18 @@ static int volatile_remove(struct store *store, const char *name, sd_id128_t uui
         return inner->ops->remove(inner, name, uuid);
 }
 
+static int volatile_meeting_place(const struct store *store) {
+        const struct store *inner = STORE(store)->inner;
+
+        return inner->ops->meeting_place(inner);
+}
+
+static int volatile_get_key(struct store *store, uint8_t ret[static STORE_KEY_SIZE]) {
+        struct store *inner = STORE(store)->inner;
+
+        return inner->ops->get_key(inner, ret);
+}
+
 static void volatile_get_identity(const struct store *store, struct store_identity *ret) {
         const struct store *inner = STORE(store)->inner;
 
@@ -435,6 +456,10 @@ const struct store_ops store_volatile_ops = {
         .remove = volatile_remove,
         .open_image = volatile_open_image,
         .change_lease = volatile_change_lease,
+        .get_key = volatile_get_key,
+        .hold = volatile_hold,
+        .let_go = volatile_let_go,
+        .meeting_place = volatile_meeting_place,
         .close_image = volatile_close_image,
         .submit = volatile_submit,
         .get_identity = volatile_get_identity,

@@ -95,7 +95,8 @@ class Images(Case):
             self.assertLessEqual(set(good), set(c.list()))
             for name in good:
                 self.assertStatus(c.remove(name), "OK")
-        self.assertEqual(sorted(os.listdir(self.proxy.store)), [".store.json.spare", "images", "proxies", "store.json"])
+        self.assertEqual(sorted(os.listdir(self.proxy.store)),
+                         [".store.json.spare", "images", "proxies", "store.json", "tickets.key"])
 
     def test_pages(self):
         names = [f"page-{i:03}" for i in range(30)]

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""DRAIN and its undo, and the stop: clients are sent away, what is in hand is finished."""
+
+import signal
+import struct
+import time
+import unittest
+
+from case import Case
+from client import ALL_CAPS, CAP_DRAIN, CAP_NOTICE, Lease
+from proxy import Proxy
+
+BLOCK = 4096
+
+
+def notice(client):
+    kind, _, value = struct.unpack(">IIQ", client.wait_pushed("NOTICE").payload)
+    return kind, value
+
+
+class Drain(Case):
+    store_type = "volatile"
+
+    def drain(self, client, undo=False):
+        return client.call("DRAIN", struct.pack(">II", undo, 0))
+
+    def tearDown(self):
+        with self.proxy.modern() as c:
+            self.assertStatus(self.drain(c, undo=True), "OK")
+
+    def test_sends_away_and_takes_back(self):
+        self.proxy.create("drained")
+        with self.proxy.modern() as admin, self.proxy.modern() as a, self.proxy.modern() as idle:
+            lease = Lease(a.attach_lease("drained").payload)
+            self.assertStatus(a.write(0, b"before"), "OK")
+            self.assertStatus(self.drain(admin), "OK")
+            self.assertEqual(notice(a), (1, 0))
+            for new in (a.write(0, b"new"), a.write(0, b"new" * 100000), a.read(0, 512), a.flush(), a.trim(0, 512),
+                        a.write_zeroes(0, 512), a.write(0, b"new", fua=True), a.fence(lease.token, lease.generation),
+                        a.resume("drained", lease.token, lease.generation)):
+                self.assertStatus(new, "USE_ANOTHER_PROXY")
+            for op in (idle.attach_lease("drained"), idle.attach_lease("drained", read_only=True),
+                       idle.resume("drained", lease.token, lease.generation)):
+                self.assertStatus(op, "USE_ANOTHER_PROXY")
+            with self.proxy.logged_in() as classic:
+                self.assertStatus(classic.attach("drained"), "USE_ANOTHER_PROXY")
+            # All else goes on.
+            self.assertStatus(idle.call("KEEPALIVE"), "OK")
+            self.assertIn("drained", idle.list())
+            self.assertEqual([p for p in idle.pushed if p.op == 1002], [])
+            # Twice is once.
+            self.assertStatus(self.drain(idle), "OK")
+            self.assertStatus(a.call("KEEPALIVE"), "OK")
+            self.assertEqual([p for p in a.pushed if p.op == 1002], [])
+
+            self.assertStatus(self.drain(admin, undo=True), "OK")
+            self.assertStatus(self.drain(admin, undo=True), "OK")
+            self.assertStatus(a.resume("drained", lease.token, lease.generation), "OK")
+            self.assertEqual(a.read(0, 6).payload, b"before")
+            self.assertStatus(a.write(0, b"after"), "OK")
+
+    def test_what_is_in_hand_is_finished(self):
+        self.proxy.create("in-hand")
+        with self.proxy.modern() as a, self.proxy.modern() as admin:
+            self.assertStatus(a.attach_lease("in-hand"), "OK")
+            self.proxy.inject("hold-writes", f"0 {BLOCK}")
+            in_hand = a.send("WRITE", struct.pack(">Q", 0) + b"h" * BLOCK)
+            # This one has not come in whole.
+            half = a.packet("WRITE", struct.pack(">Q", 8 * BLOCK) + b"n" * BLOCK)
+            arriving = a.sequence
+            a.send_raw(half[:1000])
+            self.assertStatus(self.drain(admin), "OK")
+            self.assertEqual(notice(a), (1, 0))
+            a.send_raw(half[1000:])
+            self.assertStatus(a.wait(arriving), "USE_ANOTHER_PROXY")
+            self.assertNotIn(in_hand, a.unmatched)
+            self.proxy.stop_injecting("hold-writes")
+            self.assertStatus(a.wait(in_hand), "OK")
+        with open(self.proxy.data_path("in-hand"), "rb") as file:
+            end = time.monotonic() + 20
+            while file.read(BLOCK) != b"h" * BLOCK and time.monotonic() < end:
+                file.seek(0)
+            file.seek(0)
+            self.assertEqual(file.read(BLOCK), b"h" * BLOCK)
+            file.seek(8 * BLOCK)
+            self.assertEqual(file.read(BLOCK), bytes(BLOCK))
+
+    def test_needs_an_administrator(self):
+        with self.proxy.modern("writer") as c:
+            self.assertStatus(self.drain(c), "PERMISSION_DENIED")
+            self.assertStatus(self.drain(c, undo=True), "PERMISSION_DENIED")
+        with self.proxy.connect() as c:
+            c.hello()
+            self.assertStatus(self.drain(c), "NOT_LOGGEDIN")
+        with self.proxy.modern(caps=ALL_CAPS & ~CAP_DRAIN) as c:
+            self.assertStatus(self.drain(c), "INVALID_REQUEST")
+        with self.proxy.modern() as c:
+            self.assertStatus(c.call("DRAIN", bytes(7)), "INVALID_REQUEST")
+            self.assertStatus(c.attach_lease("no such"), "NOT_FOUND")
+
+    def test_who_may_not_hear_it_finds_out(self):
+        self.proxy.create("deaf")
+        with self.proxy.modern(caps=ALL_CAPS & ~CAP_NOTICE) as a, self.proxy.logged_in() as b, \
+                self.proxy.modern() as admin:
+            self.assertStatus(a.attach_lease("deaf", read_only=True), "OK")
+            self.assertStatus(self.drain(admin), "OK")
+            self.assertStatus(a.read(0, 1), "USE_ANOTHER_PROXY")
+            self.assertStatus(b.call("KEEPALIVE"), "OK")
+            self.assertEqual([p for p in a.pushed if p.op == 1002], [])
+            self.assertStatus(a.detach(), "OK")
+
+    def test_status_says_so(self):
+        with self.proxy.modern() as c:
+            self.assertStatus(self.drain(c), "OK")
+            end = time.monotonic() + 20
+            while not self.proxy.wait_notified("STATUS=").startswith("drained: "):
+                self.assertLess(time.monotonic(), end)
+
+
+class Stop(unittest.TestCase):
+    def setUp(self):
+        self.proxy = Proxy(store_type="volatile", **{"drain-limit": "1h"}).start()
+
+    def tearDown(self):
+        if self.proxy.process.poll() is None:
+            self.proxy.kill()
+        self.proxy.notify.close()
+        self.proxy.remove()
+
+    def test_ends_when_the_clients_have_gone(self):
+        """Not when a time is up: that would be an hour."""
+        self.proxy.create("stop")
+        a, standby, classic = self.proxy.modern(), self.proxy.modern(), self.proxy.logged_in()
+        half_way = self.proxy.connect()
+        self.assertEqual(a.attach_lease("stop").status, "OK")
+        self.proxy.inject("hold-writes", f"0 {BLOCK}")
+        in_hand = a.send("WRITE", struct.pack(">Q", 0) + b"h" * BLOCK)
+        self.assertEqual(a.call("KEEPALIVE").status, "OK")
+        self.proxy.process.send_signal(signal.SIGTERM)
+        self.assertEqual(notice(a), (1, 3600000))
+        self.assertEqual(a.read(0, 1).status, "USE_ANOTHER_PROXY")
+        # Who has nothing attached is told, and let go.
+        self.assertEqual(notice(standby), (1, 3600000))
+        for client in (standby, classic, half_way):
+            client.wait_closed()
+        self.assertIsNone(self.proxy.process.poll())
+        self.proxy.stop_injecting("hold-writes")
+        self.assertEqual(a.wait(in_hand).status, "OK")
+        a.close()
+        self.assertEqual(self.proxy.process.wait(20), 0)
+
+    def test_ends_after_the_last_detach(self):
+        self.proxy.create("detached")
+        with self.proxy.leased("detached") as a:
+            self.proxy.process.send_signal(signal.SIGTERM)
+            notice(a)
+            self.assertEqual(a.detach().status, "OK")
+            a.wait_closed()
+            self.assertEqual(self.proxy.process.wait(20), 0)
+
+    def test_after_a_drain(self):
+        self.proxy.create("both")
+        with self.proxy.leased("both") as a:
+            self.assertEqual(a.call("DRAIN", bytes(8)).status, "OK")
+            self.assertEqual(notice(a), (1, 0))
+            self.proxy.process.send_signal(signal.SIGTERM)
+            self.assertEqual(notice(a), (1, 3600000))
+        self.assertEqual(self.proxy.process.wait(20), 0)
