@@ -8,13 +8,9 @@
  *     IDLE ──kill──▶ KILLING ──the process has ended──▶ ENDING ──▶ IDLE
  *
  * Everything waits on the ring. ENDING is there because the kernel may still write to what we have here: done() finds it idle.
- *
- * A pid is a number that another process may have by now. So the process is opened first (a pidfd stays with the process), then its start time is compared with the one that the
- * holder wrote down when it took the image, and then the signal goes to what was opened. */
+ */
 
 #include <poll.h>
-#include <signal.h>
-#include <sys/syscall.h>
 
 #include "container-of.h"
 #include "hand-over-message.h"
@@ -92,16 +88,11 @@ static void receive(struct hand_over_ask *ask) {
         ring_sqe_set_op(sqe, &ask->op);
 }
 
-/* Whoever listens under that name must be the holder, or at least one of us. */
-static bool is_one_of_us(int fd) {
-        struct ucred credentials;
-        socklen_t size = sizeof(credentials);
-
-        return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) >= 0 && credentials.uid == geteuid();
-}
-
 static void connected(struct hand_over_ask *ask, int32_t res) {
-        if (res < 0 || !is_one_of_us(ask->fd)) {
+        uint64_t pid;
+
+        /* Whoever listens under that name must be the one who wrote it down. */
+        if (res < 0 || !hand_over_is_one_of_us(ask->fd, &pid) || pid != ask->holder.pid) {
                 end(ask, HAND_OVER_HUNG_UP);
                 return;
         }
@@ -155,32 +146,17 @@ static void await_end(struct hand_over_ask *ask) {
         ring_sqe_set_op(sqe, &ask->op);
 }
 
-/* Returns 1 when it was killed, 0 when there is no such process (any more), or a negative errno. */
 static int kill_holder(struct hand_over_ask *ask) {
-        uint64_t start_time;
         sd_id128_t boot_id;
         int r;
 
         r = sd_id128_get_boot(&boot_id);
         if (r < 0)
                 return r;
-        if (ask->holder.pid == 0 || ask->holder.pid > INT32_MAX || !sd_id128_equal(boot_id, ask->holder.boot_id))
+        /* Start times count from the boot. */
+        if (!sd_id128_equal(boot_id, ask->holder.boot_id))
                 return 0;
-        if (ask->holder.pid == (uint64_t) getpid())
-                return -EDEADLK;
-
-        ask->fd = (int) syscall(SYS_pidfd_open, (pid_t) ask->holder.pid, 0);
-        if (ask->fd < 0)
-                return errno == ESRCH || errno == EINVAL ? 0 : -errno;
-        r = hand_over_start_time(ask->holder.pid, &start_time);
-        if (r == -ESRCH || (r >= 0 && start_time != ask->holder.start_time))
-                return 0;
-        if (r < 0)
-                return r;
-
-        if (syscall(SYS_pidfd_send_signal, ask->fd, SIGKILL, NULL, 0) < 0)
-                return errno == ESRCH ? 0 : -errno;
-        return 1;
+        return hand_over_kill_process(ask->holder.pid, ask->holder.start_time, &ask->fd);
 }
 
 void hand_over_ask_kill(struct hand_over_ask *ask, const struct store_holder *holder) {

@@ -54,8 +54,16 @@ static inline int hand_over_send(int fd, const struct hand_over_message *message
         return send(fd, message, sizeof(*message), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-/* The start time of a process in clock ticks since boot. Returns 0, -ESRCH (there is none, or none that we may see), or another negative errno. */
-int hand_over_start_time(uint64_t pid, uint64_t *ret);
+/* Whether a connected socket's other end is under our own uid; its pid, then. */
+static inline bool hand_over_is_one_of_us(int fd, uint64_t *ret_pid) {
+        struct ucred credentials;
+        socklen_t size = sizeof(credentials);
+
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0 || credentials.uid != geteuid())
+                return false;
+        *ret_pid = (uint64_t) credentials.pid;
+        return true;
+}
 
 struct ring *hand_over_ring(const struct hand_over *hand_over);
 int hand_over_directory(const struct hand_over *hand_over);

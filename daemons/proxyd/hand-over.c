@@ -5,7 +5,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "container-of.h"
@@ -41,29 +40,6 @@ struct hand_over {
         struct peer_list peers;
         unsigned n_peers;
 };
-
-int hand_over_start_time(uint64_t pid, uint64_t *ret) {
-        _cleanup_fclose_ FILE *file = NULL;
-        char path[64], line[1024], *at;
-        uint64_t time;
-
-        (void) snprintf(path, sizeof(path), "/proc/%ju/stat", (uintmax_t) pid);
-        file = fopen(path, "re");
-        if (!file)
-                return errno == ENOENT ? -ESRCH : -errno;
-        if (!fgets(line, sizeof(line), file))
-                return -ESRCH;
-
-        /* "PID (NAME) STATE ...": a name may hold anything, so from its end on. The start is field 22. */
-        at = strrchr(line, ')');
-        for (unsigned field = 2; at && field < 22; field++)
-                at = strchr(at + 1, ' ');
-        if (!at || sscanf(at, " %ju", &time) != 1)
-                return -EBADMSG;
-
-        *ret = time;
-        return 0;
-}
 
 const struct store_holder *hand_over_self(const struct hand_over *hand_over) {
         return &hand_over->self;
@@ -149,19 +125,17 @@ static void received(struct ring_op *op, int32_t res, uint32_t flags) {
 }
 
 static void welcome(struct hand_over *hand_over, int fd) {
-        struct ucred credentials;
-        socklen_t size = sizeof(credentials);
         struct peer *peer;
+        uint64_t pid;
 
-        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0 || credentials.uid != geteuid() ||
-                hand_over->n_peers >= PEERS_MAX || !(peer = malloc(sizeof(*peer)))) {
+        if (!hand_over_is_one_of_us(fd, &pid) || hand_over->n_peers >= PEERS_MAX || !(peer = malloc(sizeof(*peer)))) {
                 safe_close(fd);
                 return;
         }
 
         *peer = (struct peer){
                 .hand_over = hand_over,
-                .request = { .released = released, .pid = (uint64_t) credentials.pid },
+                .request = { .released = released, .pid = pid },
                 .fd = fd,
                 .op.done = received,
         };
@@ -196,7 +170,7 @@ static void retry_due(struct ring_timer *timer) {
 
 /* --- the meeting place --- */
 
-/* A name that nobody listens on any more. Between another's bind() and listen() it looks the same, hence the lock. */
+/* A name that nobody listens on any more. */
 static bool is_stale(int directory_fd, const char *name) {
         struct sockaddr_un address = hand_over_address(directory_fd, name);
         _cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -204,7 +178,7 @@ static bool is_stale(int directory_fd, const char *name) {
         return fd >= 0 && connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0 && errno == ECONNREFUSED;
 }
 
-static void sweep(int directory_fd) {
+static void sweep(int directory_fd, const char *own) {
         const size_t n_suffix = strlen(SOCKET_SUFFIX);
         struct dirent *entry;
         DIR *directory;
@@ -220,28 +194,35 @@ static void sweep(int directory_fd) {
                 size_t n = strlen(entry->d_name);
 
                 if (n > n_suffix && n < STORE_SOCKET_NAME_SIZE &&
-                        strcmp(entry->d_name + n - n_suffix, SOCKET_SUFFIX) == 0 &&
+                        strcmp(entry->d_name + n - n_suffix, SOCKET_SUFFIX) == 0 && strcmp(entry->d_name, own) != 0 &&
                         is_stale(directory_fd, entry->d_name))
                         (void) unlinkat(directory_fd, entry->d_name, 0);
         }
         closedir(directory);
 }
 
+/* It gets its name when it listens: until then others would take it for one that was left behind. */
 static int start_listening(struct hand_over *hand_over) {
-        struct sockaddr_un address = hand_over_address(hand_over->directory_fd, hand_over->self.socket);
-        _cleanup_close_ int lock_fd = -EBADF;
+        char unnamed[STORE_SOCKET_NAME_SIZE + 1];
+        struct sockaddr_un address;
+
+        (void) snprintf(unnamed, sizeof(unnamed), ".%s", hand_over->self.socket);
+        address = hand_over_address(hand_over->directory_fd, unnamed);
 
         hand_over->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
         if (hand_over->fd < 0)
                 return -errno;
+        if (bind(hand_over->fd, (struct sockaddr *) &address, sizeof(address)) < 0)
+                return -errno;
+        if (listen(hand_over->fd, PEERS_MAX) < 0 ||
+                renameat(hand_over->directory_fd, unnamed, hand_over->directory_fd, hand_over->self.socket) < 0) {
+                int r = -errno;
 
-        lock_fd = openat(hand_over->directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (lock_fd < 0 || flock(lock_fd, LOCK_EX) < 0)
-                return -errno;
-        sweep(hand_over->directory_fd);
-        if (bind(hand_over->fd, (struct sockaddr *) &address, sizeof(address)) < 0 ||
-                listen(hand_over->fd, PEERS_MAX) < 0)
-                return -errno;
+                (void) unlinkat(hand_over->directory_fd, unnamed, 0);
+                return r;
+        }
+
+        sweep(hand_over->directory_fd, hand_over->self.socket);
         return 0;
 }
 
@@ -266,7 +247,7 @@ int hand_over_new(struct hand_over **ret, struct ring *ring, int directory_fd, s
         TAILQ_INIT(&hand_over->peers);
         ring_timer_init(&hand_over->retry, ring, retry_due);
 
-        r = hand_over_start_time(hand_over->self.pid, &hand_over->self.start_time);
+        r = hand_over_look_at_process(hand_over->self.pid, &hand_over->self.start_time);
         if (r >= 0)
                 r = sd_id128_get_boot(&hand_over->self.boot_id);
         if (r < 0)

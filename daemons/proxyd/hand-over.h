@@ -70,6 +70,18 @@ DEFINE_CLEANUP(struct hand_over *, hand_over_free);
 /* This process, as holder. Borrowed. */
 const struct store_holder *hand_over_self(const struct hand_over *hand_over);
 
+/* --- about single processes --- */
+
+/* The start time in clock ticks since boot. Returns 0, -ESRCH (there is none, or none that we may see), or another negative errno. */
+int hand_over_look_at_process(uint64_t pid, uint64_t *ret_start_time);
+/* SIGKILL. *ret_fd becomes readable when it has ended. Returns 1; 0 when there is no process with that start time; -EPERM when it is not under our uid; -EDEADLK when it is this one; or another
+ * negative errno. */
+int hand_over_kill_process(uint64_t pid, uint64_t start_time, int *ret_fd);
+/* Blocks, for at most 150 ms. Returns 1 when the proxy with that pid is alive, 0 when it does not answer, a negative errno when none meets here. */
+int hand_over_ping(int directory_fd, uint64_t pid);
+
+/* --- asking --- */
+
 /* A holder being asked, or killed; one thing at a time. Embedded in what waits; initialise with hand_over_ask_init(). Between start or kill and done() it must stay in place; done() finds
  * it idle, and may start it again or free it. */
 struct hand_over_ask {

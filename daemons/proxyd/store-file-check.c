@@ -79,8 +79,11 @@ int store_file_check(struct file_store *store) {
                 return r;
 
         fd = openat(store->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0 || flock(fd, LOCK_SH) < 0)
+        if (fd < 0)
                 return -errno;
+        r = store_file_lock(store, fd, LOCK_SH, NULL);
+        if (r < 0)
+                return r;
         r = store_record_load(fd, store->path, &record, &message);
         if (r < 0) {
                 complain(store, "The record of the store %s cannot be used any more: %s", store->path,

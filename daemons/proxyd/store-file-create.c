@@ -25,13 +25,6 @@ static int hidden_name(const char *what, char ret[static HIDDEN_NAME_SIZE]) {
         return 0;
 }
 
-static int lock(int fd) {
-        while (flock(fd, LOCK_EX) < 0)
-                if (errno != EINTR)
-                        return -errno;
-        return 0;
-}
-
 /* A descriptor of its own, so that the lock ends with it. */
 static int lock_images(struct file_store *store, int *ret_fd) {
         _cleanup_close_ int fd = -EBADF;
@@ -40,7 +33,7 @@ static int lock_images(struct file_store *store, int *ret_fd) {
         fd = openat(store->images_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return -errno;
-        r = lock(fd);
+        r = store_file_lock(store, fd, LOCK_EX, NULL);
         if (r < 0)
                 return r;
 
@@ -158,7 +151,7 @@ int store_file_remove(struct store *s, const char *name, sd_id128_t uuid) {
         fd = openat(images_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
                 return -errno;
-        r = lock(fd);
+        r = store_file_lock(store, fd, LOCK_EX, name);
         if (r < 0)
                 return r;
 

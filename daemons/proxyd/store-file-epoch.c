@@ -23,13 +23,14 @@ void store_file_epoch_is(struct file_store *store, uint64_t epoch) {
 /* A descriptor of its own, so that the lock ends with it. */
 static int lock_record(struct file_store *store, int operation, int *ret_fd) {
         _cleanup_close_ int fd = -EBADF;
+        int r;
 
         fd = openat(store->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return -errno;
-        while (flock(fd, operation) < 0)
-                if (errno != EINTR)
-                        return -errno;
+        r = store_file_lock(store, fd, operation, NULL);
+        if (r < 0)
+                return r;
 
         *ret_fd = TAKE_FD(fd);
         return 0;

@@ -56,8 +56,10 @@ static int find_holder(struct file_image *image, int directory_fd, struct store_
         int r;
 
         r = holder_record_load(directory_fd, image->name, &holder, &message);
-        if (message)
+        /* Once: it is read again and again. */
+        if (message && !image->holder_damaged)
                 store->how.complain(image->name, message);
+        image->holder_damaged = r < 0;
         if (r < 0 && r != -ENOENT && r != -EUCLEAN)
                 return r;
 
@@ -78,8 +80,9 @@ int store_file_hold(struct store_image *i, const struct store_holder *self, stru
         fd = openat(image->directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return -errno;
-        if (flock(fd, LOCK_EX) < 0)
-                return -errno;
+        r = store_file_lock(store, fd, LOCK_EX, image->name);
+        if (r < 0)
+                return r;
 
         r = lock_data(image->data_fd, F_WRLCK);
         if (r == -EAGAIN || r == -EACCES)

@@ -30,8 +30,9 @@ int store_file_load_record(struct file_store *store, int directory_fd, const cha
         _cleanup_free_ char *message = NULL;
         int r;
 
-        if (flock(directory_fd, LOCK_SH) < 0)
-                return -errno;
+        r = store_file_lock(store, directory_fd, LOCK_SH, name);
+        if (r < 0)
+                return r;
         r = image_record_load(directory_fd, name, ret, &message);
         (void) flock(directory_fd, LOCK_UN);
 
@@ -98,8 +99,9 @@ int store_file_change_lease(
         fd = openat(image->directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return -errno;
-        if (flock(fd, LOCK_EX) < 0)
-                return -errno;
+        r = store_file_lock(store, fd, LOCK_EX, image->name);
+        if (r < 0)
+                return r;
         r = store_file_check_current(image);
         if (r < 0)
                 return r;

@@ -282,8 +282,11 @@ static int file_open(const struct store_how *how, struct store **ret, char **ret
         if (r < 0)
                 return r;
 
-        if (flock(store->fd, LOCK_EX) < 0)
-                return refuse_access("lock", store->path, -errno, ret_message);
+        /* Not there in a store that nobody has opened yet. */
+        store->proxies_fd = openat(store->fd, "proxies", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        r = store_file_lock(store, store->fd, LOCK_EX, NULL);
+        if (r < 0)
+                return refuse_access("lock", store->path, r, ret_message);
         r = load_or_make(store, ret_message);
         (void) flock(store->fd, LOCK_UN);
         if (r < 0)
@@ -299,7 +302,8 @@ static int file_open(const struct store_how *how, struct store **ret, char **ret
                 return refuse_access("tidy", store->path, r, ret_message);
         if (mkdirat(store->fd, "proxies", 0700) < 0 && errno != EEXIST)
                 return refuse_access("write to", store->path, -errno, ret_message);
-        store->proxies_fd = openat(store->fd, "proxies", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (store->proxies_fd < 0)
+                store->proxies_fd = openat(store->fd, "proxies", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (store->proxies_fd < 0)
                 return refuse_access("open proxies/ of", store->path, -errno, ret_message);
 

@@ -57,6 +57,7 @@ struct file_image {
         int directory_fd, data_fd;
         int watch;
         bool listed;
+        bool holder_damaged; /* which has been told */
         TAILQ_ENTRY(file_image) entry;
         struct file_sync flushes, durable_writes;
 };
@@ -102,6 +103,10 @@ int store_file_sweep(struct file_store *store);
 int store_file_hold(struct store_image *image, const struct store_holder *self, struct store_holder *ret_other);
 void store_file_let_go(struct store_image *image);
 int store_file_check_current(struct file_image *image);
+
+/* store-file-lock.c. As flock(), without end neither for a process that was stopped nor for one that hangs. image: whose record it is about, or NULL. Returns 0, -ETIMEDOUT or another negative
+ * errno. */
+int store_file_lock(struct file_store *store, int fd, int operation, const char *image);
 
 /* store-file-check.c. check: whether the store is still what was opened, on the store's thread; takes over a higher error epoch. 0, -ENODEV (which has been
  * complained about) or another negative errno. start: does so at intervals. */

@@ -3,13 +3,16 @@
 
 import os
 import signal
+import struct
+import subprocess
+import sys
 import threading
 import time
 import unittest
 
 from case import Case
 from client import Closed
-from proxy import DEADLINE, Proxy
+from proxy import DEADLINE, Proxy, padded
 
 TOKEN = slice(32, 48)
 
@@ -232,3 +235,121 @@ class Killed(unittest.TestCase):
         self.assertEqual(b.write(0, b"B" * (32 << 20)).status, "OK")
         self.assertEqual(b.read(0, 32 << 20).payload, b"B" * (32 << 20))
         self.assertNotIn("is killed", self.b.log())
+
+
+class Behaviour(Case):
+    """Holders that do what a proxy does only when something is wrong."""
+
+    def setUp(self):
+        super().setUp()
+        self.tokens = {}
+
+    def hold(self, name, behaviour, *more):
+        self.proxy.create(name)
+        with self.proxy.modern() as client:
+            self.tokens[name] = client.attach_lease(name).payload[TOKEN]
+        arguments = [sys.executable, os.path.join(os.path.dirname(__file__), "holder.py"), self.proxy.store, name]
+        holder = subprocess.Popen([*arguments, behaviour, *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(holder.stdout.close)
+        self.addCleanup(holder.stdin.close)
+        self.addCleanup(holder.wait)
+        self.addCleanup(holder.kill)
+        self.assertEqual(holder.stdout.readline(), "holding\n")
+        return holder
+
+    def resume(self, name):
+        """Sends RESUME; returns the client and the sequence to wait for."""
+        client = self.proxy.modern()
+        self.addCleanup(client.close)
+        payload = struct.pack(">II", 0, 0) + self.tokens[name] + struct.pack(">QQ", 1, 0) + padded(name, 256)
+        return client, client.send("RESUME", payload)
+
+    def tell(self, holder):
+        holder.stdin.write("\n")
+        holder.stdin.flush()
+
+    def test_slow_holder_is_waited_for(self):
+        holder = self.hold("slow", "slow")
+        client, sequence = self.resume("slow")
+        # Asked again and again: that takes longer than an answer may, and each ask is one that was acknowledged.
+        for _ in range(6):
+            self.assertEqual(holder.stdout.readline(), "asked 2\n")
+        self.assertIsNone(holder.poll())
+        # Others are served meanwhile.
+        self.proxy.create("other")
+        with self.proxy.leased("other") as other:
+            self.assertStatus(other.write(0, b"x" * 512), "OK")
+        self.tell(holder)
+        self.assertStatus(client.wait(sequence), "OK")
+        self.assertIsNone(holder.poll(), "the holder was killed")
+        self.assertNotIn("holds slow and does not answer", self.proxy.log())
+
+    def test_deaf_holder_is_killed(self):
+        holder = self.hold("deaf", "deaf")
+        client, sequence = self.resume("deaf")
+        self.assertStatus(client.wait(sequence), "OK")
+        self.assertEqual(holder.wait(DEADLINE), -signal.SIGKILL)
+
+    def test_holder_that_freezes_after_its_word(self):
+        holder = self.hold("freeze", "freeze")
+        client, sequence = self.resume("freeze")
+        self.assertStatus(client.wait(sequence), "OK")
+        self.assertEqual(holder.wait(DEADLINE), -signal.SIGKILL)
+
+    def test_holder_that_dies_when_asked(self):
+        holder = self.hold("dies", "dies")
+        client, sequence = self.resume("dies")
+        self.assertStatus(client.wait(sequence), "OK")
+        self.assertEqual(holder.wait(DEADLINE), 0)
+
+    def test_stale_holder_file(self):
+        """Somebody has the pid that the file names, and had it not when it was written."""
+        innocent = subprocess.Popen(["sleep", "1000"])
+        self.addCleanup(innocent.wait)
+        self.addCleanup(innocent.kill)
+        holder = self.hold("stale", "mute", f"{innocent.pid} 1")
+        client, sequence = self.resume("stale")
+        # By the time that one is killed who does not answer, and was asked later, this one would have been.
+        for name in ("clock-1", "clock-2"):
+            clock = self.hold(name, "deaf")
+            other, second = self.resume(name)
+            self.assertStatus(other.wait(second), "OK")
+            self.assertEqual(clock.wait(DEADLINE), -signal.SIGKILL)
+        self.assertIsNone(innocent.poll())
+        self.tell(holder)
+        self.assertStatus(client.wait(sequence), "OK")
+        self.assertIsNone(innocent.poll())
+
+    def test_garbage_in_the_holder_file(self):
+        holder = self.hold("garbage", "slow")
+        with open(os.path.join(self.proxy.store, "images", "garbage", "holder"), "w", encoding="ascii") as file:
+            file.write('{ "pid": ')
+        client, sequence = self.resume("garbage")
+        until(lambda: "garbage/holder" in self.proxy.log(), "the complaint")
+        self.tell(holder)
+        self.assertStatus(client.wait(sequence), "OK")
+        self.assertIsNone(holder.poll())
+        self.assertEqual(self.proxy.log().count("garbage/holder"), 1)
+
+    def test_frozen_with_a_record_locked(self):
+        holder = self.hold("locked", "lock")
+        client, sequence = self.resume("locked")
+        self.assertStatus(client.wait(sequence), "OK")
+        self.assertEqual(holder.wait(DEADLINE), -signal.SIGKILL)
+
+    def test_slow_with_a_record_locked(self):
+        holder = self.hold("locked-slow", "lock-slow")
+        client, sequence = self.resume("locked-slow")
+        for _ in range(6):
+            self.assertEqual(holder.stdout.readline(), "asked 0\n")
+        self.assertIsNone(holder.poll())
+        self.tell(holder)
+        self.assertStatus(client.wait(sequence), "OK")
+
+    def test_holder_that_hangs_up_and_lives(self):
+        holder = self.hold("hangs-up", "hangs-up")
+        client, sequence = self.resume("hangs-up")
+        self.assertEqual(holder.stdout.readline(), "asked 2\n")
+        self.tell(holder)
+        self.assertStatus(client.wait(sequence), "OK")
+        self.assertIn(holder.wait(DEADLINE), (0, -signal.SIGKILL))

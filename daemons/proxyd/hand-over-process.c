@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Processes as what they are and not as numbers. A pid may be another process' by the time that it is used. So the process is opened first (a pidfd stays with the process), then
+ * its start time is compared with the one that is known, and then the signal goes to what was opened. */
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "hand-over-message.h"
+
+static FILE *open_proc(uint64_t pid, const char *what) {
+        char path[64];
+
+        (void) snprintf(path, sizeof(path), "/proc/%ju/%s", (uintmax_t) pid, what);
+        return fopen(path, "re");
+}
+
+static int get_start_time(uint64_t pid, uint64_t *ret) {
+        _cleanup_fclose_ FILE *file = open_proc(pid, "stat");
+        char line[1024], *at;
+        uint64_t time;
+
+        if (!file)
+                return errno == ENOENT ? -ESRCH : -errno;
+        if (!fgets(line, sizeof(line), file))
+                return -ESRCH;
+
+        /* "PID (NAME) STATE ...": a name may hold anything, so from its end on. The start is field 22. */
+        at = strrchr(line, ')');
+        for (unsigned field = 2; at && field < 22; field++)
+                at = strchr(at + 1, ' ');
+        if (!at || sscanf(at, " %ju", &time) != 1)
+                return -EBADMSG;
+
+        *ret = time;
+        return 0;
+}
+
+/* Not the owner of the directory in /proc, which is root for a process that must not be dumped. */
+static int get_uid(uint64_t pid, uid_t *ret) {
+        _cleanup_fclose_ FILE *file = open_proc(pid, "status");
+        char line[1024];
+        unsigned uid;
+
+        if (!file)
+                return errno == ENOENT ? -ESRCH : -errno;
+        while (fgets(line, sizeof(line), file))
+                if (sscanf(line, "Uid: %*u %u", &uid) == 1) {
+                        *ret = uid;
+                        return 0;
+                }
+        return -ESRCH;
+}
+
+int hand_over_look_at_process(uint64_t pid, uint64_t *ret_start_time) {
+        return get_start_time(pid, ret_start_time);
+}
+
+int hand_over_kill_process(uint64_t pid, uint64_t start_time, int *ret_fd) {
+        _cleanup_close_ int fd = -EBADF;
+        uint64_t found;
+        uid_t uid;
+        int r;
+
+        if (pid == 0 || pid > INT32_MAX)
+                return 0;
+        if (pid == (uint64_t) getpid())
+                return -EDEADLK;
+
+        fd = (int) syscall(SYS_pidfd_open, (pid_t) pid, 0);
+        if (fd < 0)
+                return errno == ESRCH || errno == EINVAL ? 0 : -errno;
+        r = get_start_time(pid, &found);
+        if (r >= 0 && found != start_time)
+                return 0;
+        if (r >= 0)
+                r = get_uid(pid, &uid);
+        if (r < 0)
+                return r == -ESRCH ? 0 : r;
+        /* It is none of ours, whoever wrote its name where we found it. */
+        if (uid != geteuid())
+                return -EPERM;
+
+        if (syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) < 0)
+                return errno == ESRCH ? 0 : -errno;
+        *ret_fd = TAKE_FD(fd);
+        return 1;
+}
