@@ -19,6 +19,8 @@
 #include "fault-point.h"
 #include "pool-internal.h"
 
+#define TOGETHER_BYTES (128U * 1024U)
+
 const char *pool_state_to_string(enum pool_state state) {
         static const char *const names[_POOL_STATE_MAX] = {
                 [POOL_CONNECTING] = "attaching",
@@ -102,14 +104,19 @@ void pool_fail(struct pool *pool, enum failure failure) {
         pool->ops->failed(pool->userdata, failure, pool->reason);
 }
 
+/* The one with the fewest bytes in flight; but small requests stay together up to a bound, for what goes over one connection goes out in one send. */
 static struct session *choose_session(const struct pool *pool) {
-        struct session *s, *best = NULL;
+        struct session *s, *best = NULL, *last = NULL;
 
         TAILQ_FOREACH(s, &pool->sessions, entry)
-                if (pool_is_usable(pool, s) && session_has_room(s) &&
-                        (!best || s->bytes_in_flight < best->bytes_in_flight))
-                        best = s;
-        return best;
+                if (pool_is_usable(pool, s) && session_has_room(s)) {
+                        if (!best || s->bytes_in_flight < best->bytes_in_flight)
+                                best = s;
+                        if (s == pool->last)
+                                last = s;
+                }
+
+        return last && last->bytes_in_flight <= best->bytes_in_flight + TOGETHER_BYTES ? last : best;
 }
 
 void pool_pump(struct pool *pool) {
@@ -118,6 +125,7 @@ void pool_pump(struct pool *pool) {
 
         while (pool->open && (request = TAILQ_FIRST(&pool->queue)) && (session = choose_session(pool))) {
                 TAILQ_REMOVE(&pool->queue, request, entry);
+                pool->last = session;
                 pool_durable_sending(pool, request);
                 session_send(session, request);
         }
