@@ -187,6 +187,15 @@ static int on_disconnected(sd_bus_message *message, void *userdata, sd_bus_error
         return 0;
 }
 
+static struct units_call *find_job(struct units *units, const char *job) {
+        struct units_call *call;
+
+        LIST_FOREACH(call, &units->calls, entry)
+                if (call->job && strcmp(call->job, job) == 0)
+                        return call;
+        return NULL;
+}
+
 static int on_job_removed(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         struct units *units = userdata;
         const char *job, *unit, *result;
@@ -196,11 +205,9 @@ static int on_job_removed(sd_bus_message *message, void *userdata, sd_bus_error 
         if (sd_bus_message_read(message, "uoss", &id, &job, &unit, &result) < 0)
                 return 0;
 
-        LIST_FOREACH(call, &units->calls, entry)
-                if (call->job && strcmp(call->job, job) == 0) {
-                        end_job(call, result, NULL);
-                        break;
-                }
+        /* Several may wait: systemd merges equal jobs of a unit into one. */
+        while ((call = find_job(units, job)))
+                end_job(call, result, NULL);
         return 0;
 }
 
