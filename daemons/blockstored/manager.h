@@ -13,6 +13,7 @@
 #include "config-watch.h"
 #include "managed.h"
 #include "query.h"
+#include "query-sources.h"
 #include "units.h"
 #include "worker-link.h"
 
@@ -40,6 +41,8 @@ struct manager {
         struct managed *images; /* hash by name */
         unsigned n_operations;
         LIST_HEAD(query_list, query) queries;
+        struct query_sources query_sources; /* what the query worker has read, if there is one */
+        bool query_sources_known;
 };
 
 int manager_new(struct manager **ret);

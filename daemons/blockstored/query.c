@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* The query worker is started by the socket it listens on. Where that socket unit is not started (nobody enabled it), it is started first, so that a host with nothing but
- * the package installed can list its store. A query worker that dies instead of answering is looked up in systemd: the unit knows why. */
+ * the package installed can list its store. A query worker that dies instead of answering is looked up in systemd: the unit knows why.
+ *
+ * It keeps its session for some seconds, and with it the settings and the password of its start. So when these have changed since the last question (or nobody knows: the
+ * supervisor is new), it is stopped first; it finishes what others have asked, and the socket starts another. */
 
 #include <errno.h>
 #include <string.h>
@@ -10,6 +13,7 @@
 #include "manager.h"
 #include "peer-bus.h"
 #include "query.h"
+#include "query-sources.h"
 
 #define SOCKET_UNIT  "blockstore-query@" STORE_INSTANCE ".socket"
 #define SERVICE_UNIT "blockstore-query@" STORE_INSTANCE ".service"
@@ -24,6 +28,7 @@ struct query {
         sd_bus_slot *slot;
         sd_event_source *deadline;
         struct units_call *call;
+        struct query_sources sources; /* as they were when it began */
 };
 
 struct query *query_free(struct query *query) {
@@ -136,6 +141,49 @@ static int send_call(struct query *query) {
         return sd_bus_call_async(query->bus, &query->slot, call, on_answer, query, QUERY_USEC * 2);
 }
 
+static void on_socket_started(const char *result, const char *message, void *userdata);
+
+static int ask(struct query *query) {
+        int r;
+
+        r = send_call(query);
+        if (r == -ENOENT || r == -ECONNREFUSED)
+                r = units_start(query->manager->units, SOCKET_UNIT, on_socket_started, query, &query->call);
+        return r;
+}
+
+static int ask_afresh(struct query *query);
+
+static void on_stale_stopped(const char *result, const char *message, void *userdata) {
+        struct query *query = userdata;
+        int r;
+
+        query->call = NULL;
+        if (result && strcmp(result, "canceled") == 0)
+                r = ask_afresh(query); /* somebody has started it meanwhile */
+        else {
+                /* Whatever starts from now on has read what was seen before. (Without systemd there is nothing to stop, and nobody to say so.) */
+                query->manager->query_sources = query->sources;
+                query->manager->query_sources_known = result;
+                r = ask(query);
+        }
+        if (r < 0)
+                fail(query, FAILURE_SYSTEM, "The store cannot be asked: %s", strerror(-r));
+}
+
+/* Never an answer of a query worker that has started under other settings. */
+static int ask_afresh(struct query *query) {
+        struct manager *manager = query->manager;
+
+        query_sources_look("", &query->sources);
+        if (manager->query_sources_known && query_sources_equal(&query->sources, &manager->query_sources))
+                return ask(query);
+
+        if (units_stop(manager->units, SERVICE_UNIT, on_stale_stopped, query, &query->call) < 0)
+                return ask(query);
+        return 0;
+}
+
 static void on_socket_started(const char *result, const char *message, void *userdata) {
         struct query *query = userdata;
         int r;
@@ -174,11 +222,8 @@ int query_forward(struct manager *manager, sd_bus_message *message, const char *
 
         r = sd_event_add_time_relative(
                 manager->event, &query->deadline, CLOCK_MONOTONIC, QUERY_USEC, 0, on_deadline, query);
-        if (r >= 0) {
-                r = send_call(query);
-                if (r == -ENOENT || r == -ECONNREFUSED)
-                        r = units_start(manager->units, SOCKET_UNIT, on_socket_started, query, &query->call);
-        }
+        if (r >= 0)
+                r = ask_afresh(query);
         if (r < 0) {
                 query_free(query);
                 return peer_bus_error_set(error, FAILURE_SYSTEM, "The store cannot be asked: %s", strerror(-r));

@@ -15,11 +15,12 @@ struct query {
         struct engine *engine; /* NULL: refused from the start */
         struct engine_status status;
         unsigned n_clients;
+        bool retiring; /* no more questions than those of who is connected */
         bool stopping;
         enum failure failure;
         enum failure refused; /* every question is answered with this */
         char sentence[512];
-        sd_event_source *idle_timer;
+        sd_event_source *idle_timer, *listen_source, *retire_timer;
 };
 
 extern const sd_bus_vtable query_vtable[];

@@ -3,6 +3,8 @@
 /* The same engine as a worker's, without an attachment: a session that is logged in and nothing more. The supervisor connects, asks, and hangs up; the process stays for a moment in case
  * there is more to ask, since a login costs the proxy a slow password hash.
  *
+ * Told to stop, it answers those who are connected, and takes nobody else: they wait in the socket for its successor, which has the settings and the password of that time.
+ *
  * A refusal (wrong password) ends the process after it was told, so that the next question starts with the configuration of that time. */
 
 #include <errno.h>
@@ -19,6 +21,7 @@
 #include "query.h"
 
 #define IDLE_USEC         (15U * 1000U * 1000U)
+#define RETIRE_USEC       (5U * 1000U * 1000U) /* within the unit's TimeoutStopSec=, with the next */
 #define STOP_TIMEOUT_USEC (2U * 1000U * 1000U)
 #define CLIENTS_MAX       16U
 
@@ -32,9 +35,26 @@ static void stop(struct query *q) {
                 return;
 
         q->stopping = true;
+        (void) sd_event_source_set_enabled(q->listen_source, SD_EVENT_OFF);
         (void) sd_notify(false, "STOPPING=1");
         if (!q->engine || engine_stop(q->engine, false, STOP_TIMEOUT_USEC) < 0)
                 (void) sd_event_exit(q->event, (int) q->failure);
+}
+
+static int on_retire_timeout(sd_event_source *source, uint64_t usec, void *userdata) {
+        stop(userdata);
+        return 0;
+}
+
+static void retire(struct query *q) {
+        if (q->retiring)
+                return;
+
+        q->retiring = true;
+        (void) sd_event_source_set_enabled(q->listen_source, SD_EVENT_OFF);
+        if (q->n_clients == 0 || sd_event_add_time_relative(q->event, &q->retire_timer, CLOCK_MONOTONIC, RETIRE_USEC,
+                                         0, on_retire_timeout, q) < 0)
+                stop(q);
 }
 
 static int on_idle(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -59,7 +79,10 @@ static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *erro
         sd_bus_unref(client->bus);
         free(client);
         q->n_clients--;
-        arm_idle(q);
+        if (q->retiring && q->n_clients == 0)
+                stop(q);
+        else
+                arm_idle(q);
         return 0;
 }
 
@@ -71,7 +94,7 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
         connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (connection < 0)
                 return 0;
-        if (q->stopping || q->n_clients >= CLIENTS_MAX) {
+        if (q->n_clients >= CLIENTS_MAX) {
                 safe_close(connection);
                 return 0;
         }
@@ -136,7 +159,7 @@ static const struct engine_events engine_events = {
 };
 
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
-        stop(userdata);
+        retire(userdata);
         return 0;
 }
 
@@ -199,7 +222,7 @@ int query_run(const char *instance) {
         if (r >= 0)
                 r = sd_event_add_signal(q.event, NULL, SIGINT, on_signal, &q);
         if (r >= 0)
-                r = sd_event_add_io(q.event, NULL, SD_LISTEN_FDS_START, EPOLLIN, on_connection, &q);
+                r = sd_event_add_io(q.event, &q.listen_source, SD_LISTEN_FDS_START, EPOLLIN, on_connection, &q);
         if (r >= 0)
                 r = start_engine(&q);
         if (r >= 0) {
@@ -214,6 +237,8 @@ int query_run(const char *instance) {
         credentials_free(q.credentials);
         host_config_free(q.config);
         sd_event_source_disable_unref(q.idle_timer);
+        sd_event_source_disable_unref(q.retire_timer);
+        sd_event_source_disable_unref(q.listen_source);
         sd_event_unref(q.event);
         return r < 0 ? FAILURE_INTERNAL : 0;
 }
