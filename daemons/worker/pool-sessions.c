@@ -175,8 +175,10 @@ static void on_ready(struct session *s) {
 
         if (s == pool->leader && pool->fence_sent)
                 pool->fence_needed = pool->fence_sent = false;
-        if (s->role == ROLE_MEMBER)
+        if (s->role == ROLE_MEMBER) {
                 proxy_succeeded(s->proxy, ring_now_usec(pool->ring) - s->connected_usec);
+                pool->ops->changed(pool->userdata); /* one session more */
+        }
         pool_land(pool);
 }
 

@@ -94,14 +94,21 @@ void pool_fail_requests(struct pool *pool, int error) {
 }
 
 void pool_fail(struct pool *pool, enum failure failure) {
-        if (pool->state == POOL_FAILED)
+        bool stopping = pool->state == POOL_STOPPING;
+
+        if (pool->state == POOL_FAILED || (stopping && pool->stop_expired))
                 return;
 
-        pool_set_state(pool, POOL_FAILED);
+        /* A stop goes on, and ends: there is nobody left to flush to. */
+        if (stopping)
+                pool->stop_expired = true;
+        else
+                pool_set_state(pool, POOL_FAILED);
         pool->open = false;
         pool_retire_all(pool, "failed");
         pool_fail_requests(pool, -EIO);
         pool->ops->failed(pool->userdata, failure, pool->reason);
+        pool_step_stop(pool);
 }
 
 /* The one with the fewest bytes in flight; but small requests stay together up to a bound, for what goes over one connection goes out in one send. */
