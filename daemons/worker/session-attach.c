@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "fault-point.h"
 #include "session.h"
@@ -98,6 +99,18 @@ void session_fence(struct session *s) {
         explicit_bzero(payload, sizeof(payload));
 }
 
+/* Who has it, and since when: whoever reads it is to know whether that host is one to take it from. */
+static void refuse_held(struct session *s, const char *name, const struct ivbs_holder *holder) {
+        time_t since = (time_t) (holder->since_usec / 1000000);
+        char text[64] = "";
+        struct tm tm;
+
+        if (holder->since_usec > 0 && gmtime_r(&since, &tm))
+                (void) strftime(text, sizeof(text), " since %Y-%m-%d %H:%M:%S UTC", &tm);
+        session_close(s, SESSION_REFUSED, FAILURE_HELD, "image \"%s\" is attached by %s%s; --steal takes it over",
+                name, holder->host[0] ? holder->host : "another host", text);
+}
+
 /* Why an attach failed, as a user is to read it. */
 static void attach_failed(struct session *s, const struct ivbs_header *header, const uint8_t *payload) {
         const char *name = s->attachment->name;
@@ -114,10 +127,8 @@ static void attach_failed(struct session *s, const struct ivbs_header *header, c
                 break;
         case IVBS_STATUS_HELD:
                 if (ivbs_holder_decode(payload, header->length, &holder) < 0)
-                        strcpy(holder.host, "another host");
-                session_close(s, SESSION_REFUSED, FAILURE_HELD,
-                        "image \"%s\" is attached by %s; --steal takes it over", name,
-                        holder.host[0] ? holder.host : "another host");
+                        holder = (struct ivbs_holder){};
+                refuse_held(s, name, &holder);
                 break;
         case IVBS_STATUS_EXPIRED:
                 session_close(s, SESSION_EXPIRED, FAILURE_HELD,

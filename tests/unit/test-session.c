@@ -260,7 +260,7 @@ static void go_wrong(struct server *s, const struct mishap *m) {
                 server_reply(s, 0, bytes, IVBS_ATTACH_REPLY_SIZE);
                 break;
         case HOLDER: {
-                struct ivbs_holder holder = { .host = "host-nine" };
+                struct ivbs_holder holder = { .since_usec = UINT64_C(1700000000000000), .host = "host-nine" };
 
                 ivbs_holder_encode(&holder, bytes);
                 server_reply(s, IVBS_STATUS_HELD, bytes, IVBS_HOLDER_SIZE);
@@ -381,7 +381,7 @@ static void mishaps(void) {
                 { true, AT_ATTACH, STATUS, IVBS_STATUS_HELD, SESSION_REFUSED, FAILURE_HELD,
                         "image \"vm1\" is attached by another host; --steal takes it over" },
                 { true, AT_ATTACH, HOLDER, 0, SESSION_REFUSED, FAILURE_HELD,
-                        "image \"vm1\" is attached by host-nine; --steal takes it over" },
+                        "image \"vm1\" is attached by host-nine since 2023-11-14 22:13:20 UTC; --steal takes it over" },
                 { true, AT_ATTACH, STATUS, IVBS_STATUS_EXPIRED, SESSION_EXPIRED, FAILURE_HELD,
                         "image \"vm1\" has been attached by somebody else since" },
                 { true, AT_ATTACH, STATUS, IVBS_STATUS_NOT_READY, NOT_NOW "NOT_READY" },
