@@ -65,7 +65,8 @@ static int begin_connect(
 static int begin_disconnect(struct managed *managed, struct worker_link *link) {
         int r;
 
-        r = device_disconnect(managed->device, true, on_device_disconnected, managed);
+        /* A worker that has failed cannot flush any more. */
+        r = device_disconnect(managed->device, managed->image->state != IMAGE_FAILED, on_device_disconnected, managed);
         if (r >= 0)
                 managed->device_caller = link;
         return r;

@@ -19,6 +19,7 @@
 #include "device-link.h"
 #include "engine.h"
 #include "log.h"
+#include "mark.h"
 #include "refuse.h"
 #include "supervisor-link.h"
 #include "transitions.h"
@@ -50,6 +51,7 @@ struct worker {
         uint64_t started_usec;
         bool waits; /* I/O, for a proxy */
         bool told_badly;
+        bool device_gone; /* given back, or never there */
         sd_event_source *extend_timer, *io_deadline;
 };
 
@@ -167,13 +169,20 @@ static void fail(struct worker *w, enum failure failure, const char *format, ...
         note(w);
 }
 
-/* Ends the worker for a reason that a user is told. Before the engine runs it ends at once. */
+/* Ends the worker for a reason that a user is told. Before the engine runs it ends at once.
+ *
+ * An image that somebody else has attached since is not ours to continue, ever: the proof of our attachment must go, or the next start would only hear the same. But while the kernel's device is there, with pages of
+ * the image as it was, the next start must not serve it under a new lease; so the device goes first, and if it is held, both stay. */
 static void give_up(struct worker *w) {
         show(w);
-        if (!w->stopping) {
-                w->stopping = true;
+        if (w->stopping)
+                return;
+
+        w->stopping = true;
+        if (w->failure == FAILURE_HELD && w->device)
+                device_link_disconnect(w->device);
+        else
                 stop_engine(w, false);
-        }
 }
 
 static void become_ready(struct worker *w) {
@@ -226,6 +235,10 @@ static void on_kernel_lost(void *userdata) {
 static void on_stopped(void *userdata, int error) {
         struct worker *w = userdata;
 
+        if (w->device_gone && w->failure == FAILURE_HELD) {
+                (void) attachment_remove(&w->attachment);
+                (void) mark_remove(w->attachment.directory);
+        }
         if (error < 0)
                 fail(w, FAILURE_IO,
                         "The last flush did not succeed: %s. What was written since the flush before it may be lost.",
@@ -265,6 +278,7 @@ static void on_device_disconnected(void *userdata, enum failure failure, const c
 
         if (failure != FAILURE_NONE)
                 fail(w, failure, "The device stays: %s", message);
+        w->device_gone = failure == FAILURE_NONE;
         /* A device that stays will be served again under the same lease. */
         stop_engine(w, failure == FAILURE_NONE);
 }
