@@ -23,6 +23,7 @@ struct peer {
         int fd;
         struct ring_op op;
         struct hand_over_message in;
+        uint8_t buffer[2 * sizeof(struct hand_over_message)]; /* so that a longer packet is seen to be one */
         sd_id128_t uuid;
         bool waits; /* for released() */
         bool gone;
@@ -58,7 +59,7 @@ int hand_over_directory(const struct hand_over *hand_over) {
 static void receive(struct peer *peer) {
         struct io_uring_sqe *sqe = ring_get_sqe(peer->hand_over->ring);
 
-        io_uring_prep_recv(sqe, peer->fd, &peer->in, sizeof(peer->in), 0);
+        io_uring_prep_recv(sqe, peer->fd, peer->buffer, sizeof(peer->buffer), 0);
         ring_sqe_set_op(sqe, &peer->op);
 }
 
@@ -111,6 +112,8 @@ static void received(struct ring_op *op, int32_t res, uint32_t flags) {
                 receive(peer);
                 return;
         }
+        if (res == sizeof(peer->in))
+                memcpy(&peer->in, peer->buffer, sizeof(peer->in));
         if (res <= 0 || !hand_over_message_is_valid(&peer->in, (size_t) res) || peer->in.kind != HAND_OVER_ASK ||
                 peer->in.why >= _HAND_OVER_WHY_MAX || (peer->waits && !sd_id128_equal(peer->in.uuid, peer->uuid))) {
                 peer->gone = true;

@@ -128,6 +128,10 @@ def serve(listener, data):
 
 
 def main():
+    uid = int(os.environ.get("HOLDER_UID", "0"))
+    if uid:
+        start_time(os.getpid())  # what the interpreter loads for that may be out of another user's sight
+        os.setuid(uid)
     name = f"test-{os.getpid()}.sock"
     data = None
     if behaviour.startswith("lock"):

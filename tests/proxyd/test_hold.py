@@ -3,6 +3,7 @@
 
 import os
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -244,12 +245,13 @@ class Behaviour(Case):
         super().setUp()
         self.tokens = {}
 
-    def hold(self, name, behaviour, *more):
-        self.proxy.create(name)
+    def hold(self, name, behaviour, *more, uid=0):
         with self.proxy.modern() as client:
+            client.create(name, 1 << 20)
             self.tokens[name] = client.attach_lease(name).payload[TOKEN]
         arguments = [sys.executable, os.path.join(os.path.dirname(__file__), "holder.py"), self.proxy.store, name]
-        holder = subprocess.Popen([*arguments, behaviour, *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        holder = subprocess.Popen([*arguments, behaviour, *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                  env=dict(os.environ, HOLDER_UID=str(uid)))
         self.addCleanup(holder.stdout.close)
         self.addCleanup(holder.stdin.close)
         self.addCleanup(holder.wait)
@@ -353,3 +355,96 @@ class Behaviour(Case):
         self.tell(holder)
         self.assertStatus(client.wait(sequence), "OK")
         self.assertIn(holder.wait(DEADLINE), (0, -signal.SIGKILL))
+
+    def open_to_all(self, name):
+        """What lies in a store is its owner's alone; here somebody else gets at it all the same."""
+        image = os.path.join(self.proxy.store, "images", name)
+        for path, mode in ((self.proxy.directory, 0o711), (self.proxy.store, 0o711), (os.path.join(self.proxy.store, "images"), 0o711),
+                           (os.path.join(self.proxy.store, "proxies"), 0o777), (image, 0o711), (os.path.join(image, "data"), 0o666),
+                           (os.path.join(image, "holder"), 0o666)):
+            os.chmod(path, mode)
+
+    @unittest.skipIf(os.geteuid(), "another user's process can only be made by root")
+    def test_foreign_holder_is_not_killed(self):
+        self.proxy.create("foreign")
+        self.open_to_all("foreign")
+        holder = self.hold("foreign", "slow", uid=65534)
+        client, sequence = self.resume("foreign")
+        self.assertStatus(client.wait(sequence), "TEMPORARY_ERROR")
+        self.assertIsNone(holder.poll())
+        self.assertIn("cannot be killed", self.proxy.log())
+        self.tell(holder)
+        self.assertEqual(holder.stdout.readline(), "let go\n", "its answers were listened to")
+
+    @unittest.skipIf(os.geteuid(), "another user's process can only be made by root")
+    def test_foreign_asker_is_not_heard(self):
+        self.proxy.create("asked")
+        self.open_to_all("asked")
+        with self.proxy.leased("asked") as client, self.proxy.modern() as reader:
+            uuid = reader.list()["asked"]["uuid"]
+            directory = os.path.join(self.proxy.store, "proxies")
+            name = self.own_socket()
+            os.chmod(os.path.join(directory, name), 0o666)
+            heard = subprocess.run([sys.executable, "-c", FOREIGN_ASKER, directory, name, uuid.hex()], check=True,
+                                   stdout=subprocess.PIPE, text=True, timeout=DEADLINE).stdout
+            self.assertEqual(heard, "0 bytes\n")
+            self.assertStatus(client.write(0, b"x" * 512), "OK")
+
+    def test_asker_that_says_nonsense(self):
+        """Costs it its connection, and nobody else anything."""
+        self.proxy.create("nonsense")
+        with self.proxy.leased("nonsense") as client:
+            directory = os.path.join(self.proxy.store, "proxies")
+            name = self.own_socket()
+            ask = struct.pack("=IIII", 0x31564F48, 1, 1, 2) + bytes(16)
+            for packet in (b"", b"x", ask[:-1], ask + b"x", bytes(32), ask[:4] + bytes([2]) + ask[5:], ask[:8] + bytes([7]) + ask[9:],
+                           ask[:12] + bytes([3]) + ask[13:]):
+                with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as one:
+                    one.settimeout(DEADLINE)
+                    one.connect(f"/proc/self/fd/{self.directory_fd(directory)}/{name}")
+                    if packet:
+                        one.send(packet)
+                    else:
+                        one.shutdown(socket.SHUT_WR)
+                    self.assertEqual(one.recv(64), b"", packet)
+            # More at once than are served: the first of them are.
+            crowd = []
+            for _ in range(200):
+                one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+                self.addCleanup(one.close)
+                try:
+                    one.connect(f"/proc/self/fd/{self.directory_fd(directory)}/{name}")
+                except BlockingIOError:
+                    continue
+                crowd.append(one)
+            crowd[0].settimeout(DEADLINE)
+            crowd[0].send(ask)
+            self.assertEqual(crowd[0].recv(64)[8], 2)
+            self.assertStatus(client.write(0, b"x" * 512), "OK")
+
+    def own_socket(self):
+        """Others are what killed holders have left."""
+        name, = (name for name in os.listdir(os.path.join(self.proxy.store, "proxies")) if len(name) == 37)
+        return name
+
+    def directory_fd(self, directory):
+        fd = os.open(directory, os.O_RDONLY)
+        self.addCleanup(os.close, fd)
+        return fd
+
+
+FOREIGN_ASKER = """
+import os, socket, struct, sys
+directory, name, uuid = sys.argv[1:]
+os.chdir(directory)
+os.setuid(65534)
+asker = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+asker.settimeout(20)
+asker.connect(name)
+try:
+    asker.send(struct.pack("=IIII", 0x31564F48, 1, 1, 2) + bytes.fromhex(uuid))
+    n = len(asker.recv(64))
+except (BrokenPipeError, ConnectionResetError):
+    n = 0
+print(n, "bytes")
+"""
