@@ -165,6 +165,10 @@ int store_file_remove(struct store *s, const char *name, sd_id128_t uuid) {
                 return -ENOENT;
         if (record.lease.live)
                 return -EBUSY;
+        /* A client that has no lease may write through another proxy. */
+        r = store_file_is_held(fd);
+        if (r != 0)
+                return r < 0 ? r : -EBUSY;
 
         if (renameat(images_fd, name, images_fd, hidden) < 0)
                 return -errno;

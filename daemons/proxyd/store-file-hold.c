@@ -49,6 +49,18 @@ static int lock_data(int fd, short type) {
         return fcntl(fd, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
 }
 
+int store_file_is_held(int directory_fd) {
+        _cleanup_close_ int fd = -EBADF;
+        int r;
+
+        fd = openat(directory_fd, "data", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return errno == ENOENT ? 0 : -errno;
+        /* It ends with the descriptor; nobody can take it meanwhile without the lock on the directory. */
+        r = lock_data(fd, F_WRLCK);
+        return r == -EAGAIN || r == -EACCES ? 1 : r;
+}
+
 static int find_holder(struct file_image *image, int directory_fd, struct store_holder *ret) {
         struct file_store *store = FILE_STORE(image->image.store);
         _cleanup_free_ char *message = NULL;

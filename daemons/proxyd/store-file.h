@@ -103,6 +103,8 @@ int store_file_sweep(struct file_store *store);
 int store_file_hold(struct store_image *image, const struct store_holder *self, struct store_holder *ret_other);
 void store_file_let_go(struct store_image *image);
 int store_file_check_current(struct file_image *image);
+/* Whether any process holds the image in that directory, which the caller has locked. Returns 0, 1 or a negative errno. */
+int store_file_is_held(int directory_fd);
 
 /* store-file-lock.c. As flock(), without end neither for a process that was stopped nor for one that hangs. image: whose record it is about, or NULL. Returns 0, -ETIMEDOUT or another negative
  * errno. */

@@ -139,6 +139,7 @@ class HandOver(Pair):
             self.assertStatus(a.attach("classic"), "OK")
             self.assertStatus(a.write(0, b"a" * 512), "OK")
             self.assertStatus(b.attach("classic"), "NOT_READY")
+            self.assertStatus(leased.remove("classic"), "IN_USE")
             self.assertStatus(leased.attach_lease("classic"), "HELD")
             self.assertStatus(a.write(0, b"A" * 512), "OK")
             # On purpose it can be taken over.
