@@ -38,6 +38,7 @@ static void enter(struct frontend *f) {
         f->ops->open(f->userdata, f, true, &f->export);
         f->writes = !(f->export.flags & NBD_FLAG_READ_ONLY);
         f->phase = FRONTEND_TRANSMISSION;
+        ring_timer_unset(&f->handshake_timer);
 }
 
 static int on_info(struct frontend *f, const struct nbd_option *option, const uint8_t *payload) {

@@ -294,6 +294,7 @@ static void stream_closing(struct stream *stream, int error) {
         struct frontend *f = stream->owner;
         struct request *request;
 
+        ring_timer_unset(&f->handshake_timer);
         requests_unwait(f->requests, &f->waiter);
         while ((request = TAILQ_FIRST(&f->in_flight))) {
                 TAILQ_REMOVE(&f->in_flight, request, owner_entry);
@@ -303,13 +304,31 @@ static void stream_closing(struct stream *stream, int error) {
         f->n_in_flight = 0;
 }
 
+/* The end, once nothing of it is in the kernel any more. */
+static void settle(struct frontend *f) {
+        if (!f->stream_is_closed || !ring_timer_is_idle(&f->handshake_timer))
+                return;
+
+        f->ops->closed(f->userdata, f, f->error);
+        free(f);
+}
+
 static void stream_closed(struct stream *stream, int error) {
         struct frontend *f = stream->owner;
 
         if (f->receiving)
                 requests_put(TAKE_PTR(f->receiving));
-        f->ops->closed(f->userdata, f, error);
-        free(f);
+        f->error = error;
+        f->stream_is_closed = true;
+        settle(f);
+}
+
+static void handshake_expired(struct ring_timer *timer) {
+        stream_close(&FRONTEND_OF(timer, handshake_timer)->stream, -ETIMEDOUT);
+}
+
+static void handshake_timer_stopped(struct ring_timer *timer) {
+        settle(FRONTEND_OF(timer, handshake_timer));
 }
 
 static const struct stream_ops stream_ops = {
@@ -346,6 +365,8 @@ int frontend_new(struct frontend **ret, struct ring *ring, int fd, const struct 
         f->ops = ops;
         f->userdata = userdata;
         f->waiter.wake = wake;
+        ring_timer_init(&f->handshake_timer, ring, handshake_expired);
+        f->handshake_timer.stopped = handshake_timer_stopped;
         TAILQ_INIT(&f->in_flight);
 
         r = stream_init(&f->stream, ring, fd, &stream_ops, f);
@@ -354,6 +375,7 @@ int frontend_new(struct frontend **ret, struct ring *ring, int fd, const struct 
                 return r;
         }
         if (!export) {
+                ring_timer_set(&f->handshake_timer, FRONTEND_HANDSHAKE_USEC);
                 r = frontend_send_greeting(f);
                 if (r < 0)
                         stream_close(&f->stream, r);

@@ -14,6 +14,9 @@
 
 struct frontend;
 
+/* How long a client may take until it uses the image. Meanwhile it holds one of the places that there are for clients. */
+#define FRONTEND_HANDSHAKE_USEC (30U * 1000U * 1000U)
+
 struct frontend_ops {
         /* A client wants to use the image, or only to know of it (use false): what it is told. With use, the frontend counts as a user of it until closed(). */
         void (*open)(void *userdata, struct frontend *frontend, bool use, struct nbd_export *ret);
@@ -52,7 +55,10 @@ struct frontend {
         bool crowded;              /* paused until answers have been read */
         uint32_t skip;             /* data of a write that was refused */
         struct request_waiter waiter;
-        unsigned n_options; /* asked so far */
+        unsigned n_options;                /* asked so far */
+        struct ring_timer handshake_timer; /* a client's, until transmission */
+        bool stream_is_closed;
+        int error; /* then, for closed() */
 };
 
 TAILQ_HEAD(frontend_list, frontend);

@@ -286,6 +286,34 @@ static void handshake(void) {
         fixture_free(x);
 }
 
+/* A client that never comes to use the image does not keep a place for ever, whatever it says meanwhile. */
+static void handshake_has_a_deadline(void) {
+        for (unsigned stage = 0; stage < 4; stage++) {
+                struct fixture *x = fixture_new(false, 8, ALL_FLAGS);
+                uint64_t deadline = x->frontend->handshake_timer.deadline_usec;
+
+                ASSERT_TRUE(x->frontend->handshake_timer.armed);
+                if (stage >= 1)
+                        greet(x, NBD_FLAG_FIXED_NEWSTYLE);
+                if (stage >= 2) {
+                        send_info(x, NBD_OPT_INFO, "");
+                        expect_info(x, NBD_OPT_INFO);
+                }
+                if (stage < 3) {
+                        ASSERT_EQ(x->frontend->handshake_timer.deadline_usec, deadline);
+                        ring_timer_set(&x->frontend->handshake_timer, 0); /* as if it had come */
+                        RUN_UNTIL(x->ring, x->n_closed > 0);
+                        ASSERT_EQ(x->error, -ETIMEDOUT);
+                } else {
+                        send_info(x, NBD_OPT_GO, "");
+                        expect_info(x, NBD_OPT_GO);
+                        RUN_UNTIL(x->ring, ring_timer_is_idle(&x->frontend->handshake_timer));
+                        ASSERT_EQ(x->n_closed, 0U);
+                }
+                fixture_free(x);
+        }
+}
+
 static void export_name(void) {
         static const struct {
                 const char *name;
@@ -761,7 +789,7 @@ static void a_client_has_its_share(void) {
         fixture_free(x);
 }
 
-TEST_MAIN(TEST(handshake), TEST(export_name), TEST(aborted), TEST(too_many_options), TEST(broken_handshakes),
-        TEST(every_kind), TEST(durable_trim), TEST(refused), TEST(beyond_repair), TEST(errors_are_never_success),
-        TEST(structured), TEST(disconnected_with_requests_in_flight), TEST(killed_in_the_middle), TEST(slots_used_up),
-        TEST(answers_nobody_reads), TEST(a_client_has_its_share));
+TEST_MAIN(TEST(handshake), TEST(handshake_has_a_deadline), TEST(export_name), TEST(aborted), TEST(too_many_options),
+        TEST(broken_handshakes), TEST(every_kind), TEST(durable_trim), TEST(refused), TEST(beyond_repair),
+        TEST(errors_are_never_success), TEST(structured), TEST(disconnected_with_requests_in_flight),
+        TEST(killed_in_the_middle), TEST(slots_used_up), TEST(answers_nobody_reads), TEST(a_client_has_its_share));
