@@ -76,8 +76,11 @@ int store_file_get_key(struct store *s, uint8_t ret[static STORE_KEY_SIZE]) {
 
         /* A descriptor of its own, so that the lock ends with it. */
         fd = openat(store->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0 || flock(fd, LOCK_EX) < 0)
+        if (fd < 0)
                 return -errno;
+        r = store_file_lock(store, fd, LOCK_EX, NULL);
+        if (r < 0)
+                return r;
 
         r = load_key(store, ret);
         return r == -ENOENT ? make_key(store, ret) : r;
