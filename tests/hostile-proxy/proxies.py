@@ -23,9 +23,8 @@ from worker_rig import PASSWORD, USER  # noqa: E402
 
 HELLO, LOGIN_TICKET, ATTACH_LEASE, RESUME, FENCE, DETACH = 1001, 1100, 1200, 1201, 1202, 1203
 FLUSH, TRIM, WRITE_ZEROES, WRITE_FUA = 1300, 1301, 1302, 1303
-CAP_FLUSH, CAP_FUA, CAP_TRIM, CAP_WRITE_ZEROES, CAP_LEASE, CAP_FENCE, CAP_DURABILITY = (1 << bit for bit in (0, 1, 2, 3, 5, 6, 7))
-CAPS = CAP_FLUSH | CAP_FUA | CAP_TRIM | CAP_WRITE_ZEROES | CAP_LEASE | CAP_FENCE | CAP_DURABILITY
-CHANGES = {FENCE, WRITE, WRITE_FUA, TRIM, WRITE_ZEROES}
+CAP_FLUSH, CAP_FUA, CAP_TRIM, CAP_WRITE_ZEROES, CAP_LEASE, CAP_FENCE, CAP_DURABILITY, CAP_TICKET = (1 << bit for bit in (0, 1, 2, 3, 5, 6, 7, 9))
+CAPS = CAP_FLUSH | CAP_FUA | CAP_TRIM | CAP_WRITE_ZEROES | CAP_LEASE | CAP_FENCE | CAP_DURABILITY | CAP_TICKET
 
 
 class Store:
@@ -36,6 +35,7 @@ class Store:
         self.name, self.size, self.uuid, self.data = name, size, os.urandom(16), bytearray(size)
         self.token, self.generation = bytes(16), 0
         self.identity = os.urandom(48)
+        self.tickets = set()
 
 
 class Connection:
@@ -76,7 +76,7 @@ class Connection:
 
     def answer(self, packet):
         handlers = {
-            HELLO: self.on_hello, LOGIN: self.on_login, ATTACH: self.on_attach, ATTACH_LEASE: self.on_attach_lease, RESUME: self.on_resume,
+            HELLO: self.on_hello, LOGIN: self.on_login, LOGIN_TICKET: self.on_ticket, ATTACH: self.on_attach, ATTACH_LEASE: self.on_attach_lease, RESUME: self.on_resume,
             FENCE: self.on_fence, DETACH: self.on_detach, READ: self.on_read, WRITE: self.on_write, WRITE_FUA: self.on_write,
             FLUSH: self.on_flush, TRIM: self.on_zeroes, WRITE_ZEROES: self.on_zeroes,
         }  # fmt: skip
@@ -94,7 +94,22 @@ class Connection:
     def on_login(self, packet):
         secret = hashlib.sha512(PASSWORD.encode()).hexdigest().encode()
         self.has_logged_in = packet.payload == USER.encode().ljust(32, b"\0") + secret
-        self.reply(packet, status=OK if self.has_logged_in else PERMISSION_DENIED)
+        self.welcome(packet)
+
+    def on_ticket(self, packet):
+        self.has_logged_in = packet.payload in self.store.tickets
+        self.welcome(packet)
+
+    def welcome(self, packet):
+        if self.has_logged_in:
+            self.reply(packet, self.ticket() if self.granted & CAP_TICKET else b"")
+        else:
+            self.reply(packet, status=PERMISSION_DENIED)
+
+    def ticket(self):
+        ticket = os.urandom(90)
+        self.store.tickets.add(ticket)
+        return ticket
 
     def lease_reply(self):
         store = self.store

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "lib"))
-from ivbs import GREETING, KEEPALIVE, LOGIN, READ as IVBS_READ, Packet  # noqa: E402
+from ivbs import GREETING, KEEPALIVE, LOGIN, PERMISSION_DENIED, READ as IVBS_READ, Packet  # noqa: E402
 from nbd import READ, WRITE, Nbd  # noqa: E402
 from proxies import ATTACH_LEASE, CAP_TRIM, CAPS, HELLO, LOGIN_TICKET, RESUME, Away, Connection, Proxy, Store  # noqa: E402
 from worker_rig import Rig, wait_until  # noqa: E402
@@ -82,6 +82,18 @@ def foreign_at(*ops):
             super().reply(packet, payload, status)
 
     return ForeignAt
+
+
+class HugeTickets(Connection):
+    def ticket(self):
+        return super().ticket() * 60
+
+
+class Forgetful(Connection):
+    """Knows none of its own tickets."""
+
+    def on_ticket(self, packet):
+        self.reply(packet, status=PERMISSION_DENIED)
 
 
 # Lies about an image that is attached.
@@ -210,6 +222,27 @@ def during_io(kind, pattern):
     return case
 
 
+def tickets(kind, ops):
+    """Tickets that are no good cost a login with the password, on the same connection."""
+
+    def case(rig):
+        store = Store()
+        proxy = Proxy(store, kind)
+        start(rig, proxy)
+        client = Nbd(rig.start_worker())
+        exercise(client, b"t")
+        before = list(proxy.connections)
+        proxy.become(kind)
+        exercise(client, b"u")
+        again = [c for c in proxy.connections if c not in before and c.lease]
+        assert again and all(c.seen[: len(ops)] == ops for c in again), [c.seen for c in again]
+        client.close()
+        rig.stop_worker()
+        return (proxy,)
+
+    return case
+
+
 # Lists of proxies.
 
 
@@ -292,6 +325,10 @@ CASES = {
     "another image": after_attach(AnotherImage, "another image under the same name", {LOGIN, LOGIN_TICKET, RESUME}),
     "less capable": after_attach(LessCapable, "cannot do what the device was promised", {LOGIN, LOGIN_TICKET, RESUME}),
     "modern once and classic later": after_attach(Classic, "classic server"),
+    "tickets": tickets(Connection, [HELLO, LOGIN_TICKET, RESUME]),
+    "tickets that are too long": before_attach(HugeTickets, "broke the protocol"),
+    "tickets that are refused": tickets(Forgetful, [HELLO, LOGIN_TICKET, LOGIN, RESUME]),
+    "foreign sequence numbers at attach": before_attach(foreign_at(ATTACH_LEASE), "broke the protocol"),
     "foreign sequence numbers": during_io(foreign_at(IVBS_READ), "broke the protocol"),
     "silent at I/O": during_io(silent_at(IVBS_READ), "silent for"),
     "a list of garbage": lists(garbage),
