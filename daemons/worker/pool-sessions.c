@@ -231,6 +231,9 @@ static void retire_others(struct pool *pool, const struct proxy *proxy, const ch
 }
 
 static void active_lost(struct pool *pool, struct proxy *proxy, const struct session_end *end) {
+        /* Failures that are forgotten tell that it has served: one that only lets us in is no reason to ask others the sooner. */
+        bool served = proxy->failures == 0;
+
         pool->active = NULL;
         pool->leaving = false;
         pool->moved = true;
@@ -238,6 +241,8 @@ static void active_lost(struct pool *pool, struct proxy *proxy, const struct ses
         proxy_failed(pool->proxies, proxy, ring_now_usec(pool->ring),
                 end->verdict == SESSION_REFUSED ? PROXY_REFUSED : PROXY_UNREACHABLE, end->message);
         pool_set_reason(pool, proxy, end->message);
+        if (served)
+                proxies_hurry(pool->proxies, proxy);
 
         if (end->verdict == SESSION_REFUSED && pool->first && !may_hope(pool)) {
                 pool_fail(pool, end->failure);

@@ -300,6 +300,18 @@ void proxy_failed(
         proxy->not_before_usec = now_usec + with_jitter(proxies, wait);
 }
 
+void proxies_hurry(struct proxies *proxies, const struct proxy *except) {
+        for (size_t i = 0; i < proxies->n; i++) {
+                struct proxy *p = &proxies->entries[i].proxy;
+
+                if (p == except || p->state == PROXY_DRAINING)
+                        continue;
+                p->not_before_usec = 0;
+                if (p->failures > 1)
+                        p->failures = 1;
+        }
+}
+
 void proxy_set_ticket(struct proxy *proxy, const uint8_t *ticket, size_t n) {
         proxy_forget_ticket(proxy);
         if (n > sizeof(proxy->ticket))

@@ -77,6 +77,9 @@ void proxy_measured(struct proxy *proxy, uint64_t round_trip_usec);
 void proxy_failed(
         struct proxies *proxies, struct proxy *proxy, uint64_t now_usec, enum proxy_state state, const char *reason);
 
+/* Somebody waits: who backs off may be tried at once, and backs off from the beginning if that fails. Not the one given, and not those that drain. */
+void proxies_hurry(struct proxies *proxies, const struct proxy *except);
+
 /* For the next login (n: 1 - IVBS_TICKET_MAX bytes, else there is none then); replaces the last one. */
 void proxy_set_ticket(struct proxy *proxy, const uint8_t *ticket, size_t n);
 /* It was refused. Its bytes are wiped. */

@@ -409,6 +409,27 @@ static void configured_have_room(void) {
         proxies_free(proxies);
 }
 
+/* Somebody waits for I/O: others that back off are tried at once, but not the one that was just lost. */
+static void hurried(void) {
+        _cleanup_(proxies_freep) struct proxies *proxies = three();
+        struct proxy *lost = proxies_get_writable(proxies, 0), *other = proxies_get_writable(proxies, 1);
+        uint64_t now = 1000000, when;
+
+        for (unsigned i = 0; i < 10; i++) {
+                now = other->not_before_usec + 1;
+                for (size_t k = 0; k < proxies_count(proxies); k++)
+                        proxy_failed(proxies, proxies_get_writable(proxies, k), now, PROXY_UNREACHABLE, "gone");
+        }
+        ASSERT_TRUE(proxies_choose(proxies, now, NULL, &when) == NULL);
+        ASSERT_TRUE(when - now > PROXY_BACKOFF_MAX_USEC / 2);
+
+        proxies_hurry(proxies, lost);
+        ASSERT_TRUE(lost->not_before_usec > now);
+        ASSERT_TRUE(proxies_choose(proxies, now, NULL, &when) != NULL);
+        proxy_failed(proxies, other, now, PROXY_UNREACHABLE, "gone");
+        ASSERT_TRUE(other->not_before_usec - now <= 2 * PROXY_BACKOFF_MIN_USEC);
+}
+
 /* What a session points to stays what it is, however the lists change. */
 static void used_entries_stay(void) {
         _cleanup_(proxies_freep) struct proxies *proxies = three();
@@ -462,4 +483,4 @@ static void names(void) {
 TEST_MAIN(TEST(choice), TEST(nobody), TEST(backoff), TEST(attaches_and_drops), TEST(same_seed_same_times),
         TEST(except_one), TEST(latency), TEST(draining), TEST(tickets), TEST(long_reason), TEST(merge),
         TEST(merge_of_garbage), TEST(merge_of_duplicates), TEST(own_address), TEST(ten_thousand),
-        TEST(configured_have_room), TEST(used_entries_stay), TEST(names));
+        TEST(configured_have_room), TEST(hurried), TEST(used_entries_stay), TEST(names));
