@@ -416,7 +416,7 @@ static void hurried(void) {
         uint64_t now = 1000000, when;
 
         for (unsigned i = 0; i < 10; i++) {
-                now = other->not_before_usec + 1;
+                now += 2 * PROXY_BACKOFF_MAX_USEC;
                 for (size_t k = 0; k < proxies_count(proxies); k++)
                         proxy_failed(proxies, proxies_get_writable(proxies, k), now, PROXY_UNREACHABLE, "gone");
         }
