@@ -13,6 +13,7 @@
  *     hold-writes   "OFFSET LENGTH": changes of that range stay in hand, neither done nor refused, until the file is removed */
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -62,17 +63,16 @@ static struct volatile_image *IMAGE(struct store_image *image) {
 
 /* --- faults --- */
 
-/* The content of a file in the store's directory, of at most two numbers. */
+/* The content of a file in the store's directory: at most two numbers, 0 for what is not there. */
 static bool read_injection(const struct volatile_store *store, const char *name, uint64_t ret[static 2]) {
         _cleanup_close_ int fd = -EBADF;
-        char text[64] = "";
+        char text[64] = "", *end = text;
 
         fd = openat(FILE_STORE(store->inner)->fd, name, O_RDONLY | O_CLOEXEC);
         if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
                 return false;
-        ret[0] = 1;
-        ret[1] = UINT64_MAX / 2;
-        (void) sscanf(text, "%ju %ju", (uintmax_t *) &ret[0], (uintmax_t *) &ret[1]);
+        for (unsigned i = 0; i < 2; i++)
+                ret[i] = strtoumax(end, &end, 10);
         return true;
 }
 
