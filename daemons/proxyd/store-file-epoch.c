@@ -41,7 +41,7 @@ static void raise_epoch(struct job *job) {
         uint64_t known = atomic_load(&store->error_epoch);
         _cleanup_free_ char *message = NULL;
         _cleanup_close_ int fd = -EBADF;
-        struct store_record record;
+        struct store_record record = {};
         int r;
 
         store->epoch_raised = known;

@@ -25,6 +25,8 @@
 #define SECTOR    512U
 #define POLL_USEC 2000U
 
+TAILQ_HEAD(volatile_image_list, volatile_image);
+
 struct volatile_store {
         struct store store;
         struct store_how how;
@@ -32,7 +34,7 @@ struct volatile_store {
         sd_id128_t boot_id;
         uint64_t mount_instance;
         pthread_mutex_t mutex;
-        TAILQ_HEAD(, volatile_image) images;
+        struct volatile_image_list images;
         struct store_io_list held;
         struct ring_timer held_timer;
 };
