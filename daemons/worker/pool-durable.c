@@ -99,6 +99,8 @@ int pool_durable_check(struct pool *pool) {
 
         pool->durability = durability_of(pool, leader);
         pool->current = leader->identity;
+        /* What was written again went to the one before, perhaps another machine. */
+        pool->rewriting = false;
         if (pool->durability == DURABILITY_NONE)
                 return 0;
 

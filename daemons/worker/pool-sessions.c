@@ -173,8 +173,12 @@ void pool_fill(struct pool *pool) {
 static void on_ready(struct session *s) {
         struct pool *pool = s->owner;
 
-        if (s == pool->leader && pool->fence_sent)
-                pool->fence_needed = pool->fence_sent = false;
+        if (s == pool->leader && pool->fence_sent) {
+                pool->fence_sent = false;
+                if (s->fenced)
+                        pool->fence_needed = false;
+        }
+        s->fenced = false;
         if (s->role == ROLE_MEMBER) {
                 proxy_succeeded(s->proxy, ring_now_usec(pool->ring) - s->connected_usec);
                 pool->ops->changed(pool->userdata); /* one session more */

@@ -172,6 +172,9 @@ void pool_take_back(struct pool *pool, struct request *request) {
         bool change = request->op != REQUEST_READ && request->op != REQUEST_FLUSH;
 
         fault_point("request-lost");
+        /* One that was sent before the last fence has been finished or refused by it. */
+        if (change && a && (a->caps & IVBS_CAP_FENCE) && request->generation == a->generation)
+                pool->fence_needed = true;
         if (pool_is_rewrite(pool, request)) {
                 pool_rewrite_lost(pool, request);
                 return;
@@ -181,9 +184,6 @@ void pool_take_back(struct pool *pool, struct request *request) {
                 pool_finish(pool, request, -EIO);
                 return;
         }
-        /* One that was sent before the last fence has been finished or refused by it. */
-        if (change && a && (a->caps & IVBS_CAP_FENCE) && request->generation == a->generation)
-                pool->fence_needed = true;
         pool_durable_lost(pool, request);
         insert_in_order(&pool->queue, request);
 }

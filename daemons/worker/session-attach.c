@@ -220,6 +220,7 @@ int session_on_attach(struct session *s, const struct ivbs_header *header, const
 
 int session_on_fence(struct session *s, const struct ivbs_header *header, const uint8_t *payload) {
         struct attachment *a = s->attachment;
+        struct request *request;
         uint64_t generation;
 
         if (!s->awaiting || header->op != s->control_op || header->sequence != s->control_sequence)
@@ -232,14 +233,17 @@ int session_on_fence(struct session *s, const struct ivbs_header *header, const 
                 fault_point("fence-answered");
                 a->generation = s->generation = generation;
                 a->fencing = false;
+                s->fenced = true;
+                /* What this session itself had in hand was neither refused nor waited for: it is the new generation's. */
+                TAILQ_FOREACH(request, &s->in_flight, entry)
+                        request->generation = generation;
                 (void) attachment_save(a);
                 become_ready(s);
                 return 0;
 
         case IVBS_STATUS_EXPIRED:
-                session_close(s, SESSION_EXPIRED, FAILURE_HELD,
-                        "image \"%s\" has been attached by somebody else since", a->name);
-                return 0;
+                /* By one of our own, perhaps, which came late from a connection that was given up. */
+                return send_attach(s, a->generation + 1);
 
         default:
                 session_close(s, SESSION_LOST, FAILURE_NO_PROXY, "the proxy cannot fence image \"%s\" now: %s",

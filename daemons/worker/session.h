@@ -132,6 +132,7 @@ struct session {
         session_reply_t reply;
         void *reply_userdata;
         bool awaiting; /* the reply to FENCE or to a rejoining RESUME */
+        bool fenced;   /* ready() comes from FENCE: the owner's to take back */
 
         struct stream_out probe_out;
         uint8_t probe[2 * IVBS_HEADER_SIZE + IVBS_READ_SIZE];

@@ -94,3 +94,29 @@ static inline void take_write(struct server *s, uint64_t offset) {
         for (uint32_t i = 8; i < s->header.length; i++)
                 ASSERT_EQ(s->payload[i], (uint8_t) (offset >> 12));
 }
+
+static inline void expect_fence(struct server *s) {
+        uint8_t token[IVBS_UUID_SIZE];
+        uint64_t generation;
+
+        server_expect(s, IVBS_OP_FENCE);
+        ASSERT_OK(ivbs_fence_decode(s->payload, s->header.length, token, &generation));
+        ASSERT_MEMEQ(token, s->lease.token, sizeof(token));
+        ASSERT_EQ(generation, s->lease.generation);
+}
+
+static inline void fence(struct server *s) {
+        uint8_t payload[IVBS_FENCE_REPLY_SIZE];
+
+        expect_fence(s);
+        ivbs_fence_reply_encode(++s->lease.generation, payload);
+        server_reply(s, 0, payload, sizeof(payload));
+}
+
+/* The connection that a script has is put aside, for another one. */
+static inline int put_aside(struct server *s) {
+        int fd = s->fd;
+
+        s->fd = -EBADF;
+        return fd;
+}

@@ -254,6 +254,72 @@ static void power_loss_while_rewriting(void) {
         server_join(s);
 }
 
+/* What was written again and got no answer may land late, as any other write: it is fenced. */
+static void rewrite_lost_script(struct server *s) {
+        s->caps = DURABLE_CAPS | IVBS_CAP_FENCE;
+        server_modern_up(s, false);
+        write_ok(s, 4096);
+        lose_power(s);
+        server_modern_up(s, true);
+        take_write(s, 4096);
+        server_cut(s);
+        server_modern_up(s, true);
+        fence(s);
+        write_ok(s, 4096);
+        end(s);
+}
+
+static void a_lost_rewrite_is_fenced(void) {
+        struct server *s = server_start(rewrite_lost_script, NULL);
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        go_and_attach(&x);
+        submit(&x, REQUEST_WRITE, 4096, 512);
+        done(&x, 1);
+        RUN_UNTIL(x.client.ring, pool_get_failovers(x.pool) > 0);
+        stop(&x);
+        ASSERT_EQ(x.stop_error, 0);
+        server_join(s);
+}
+
+/* Power is lost while the rest of the log waits to be written again: the next machine gets it from its beginning. */
+static void power_loss_between_script(struct server *s) {
+        uint32_t first;
+
+        up(s, false);
+        write_ok(s, 4096);
+        write_ok(s, 8192);
+        lose_power(s);
+        up(s, true);
+        take_write(s, 4096);
+        first = s->header.sequence;
+        take_write(s, 8192);
+        server_reply(s, IVBS_STATUS_TEMPORARY_ERROR, NULL, 0);
+        server_send(s, IVBS_OP_WRITE, 0, first, NULL, 0);
+        lose_power(s);
+        up(s, true);
+        write_ok(s, 4096);
+        write_ok(s, 8192);
+        end(s);
+}
+
+static void power_loss_between_rewrites(void) {
+        struct server *s = server_start(power_loss_between_script, NULL);
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        go_and_attach(&x);
+        submit(&x, REQUEST_WRITE, 4096, 512);
+        done(&x, 1);
+        submit(&x, REQUEST_WRITE, 8192, 512);
+        done(&x, 2);
+        RUN_UNTIL(x.client.ring, pool_get_failovers(x.pool) > 0);
+        stop(&x);
+        ASSERT_EQ(x.stop_error, 0);
+        server_join(s);
+}
+
 /* The log is bounded: near its bound the pool flushes by itself, and no write fails or is forgotten. */
 #define FULL_WRITES 24U
 
@@ -386,5 +452,5 @@ static void a_local_proxy_is_not_logged(void) {
 }
 
 TEST_MAIN(TEST(power_loss), TEST(the_same_machine_keeps_it), TEST(flushed_again), TEST(a_broken_disk_is_told),
-        TEST(power_loss_while_rewriting), TEST(a_full_log_is_flushed), TEST(killed_worker),
-        TEST(a_local_proxy_is_not_logged));
+        TEST(power_loss_while_rewriting), TEST(a_lost_rewrite_is_fenced), TEST(power_loss_between_rewrites),
+        TEST(a_full_log_is_flushed), TEST(killed_worker), TEST(a_local_proxy_is_not_logged));

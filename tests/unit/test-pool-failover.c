@@ -7,24 +7,6 @@
 
 #define FENCING_CAPS (SERVER_CAPS | IVBS_CAP_FENCE | IVBS_CAP_NOTICE)
 
-static void expect_fence(struct server *s) {
-        uint8_t token[IVBS_UUID_SIZE];
-        uint64_t generation;
-
-        server_expect(s, IVBS_OP_FENCE);
-        ASSERT_OK(ivbs_fence_decode(s->payload, s->header.length, token, &generation));
-        ASSERT_MEMEQ(token, s->lease.token, sizeof(token));
-        ASSERT_EQ(generation, s->lease.generation);
-}
-
-static void fence(struct server *s) {
-        uint8_t payload[IVBS_FENCE_REPLY_SIZE];
-
-        expect_fence(s);
-        ivbs_fence_reply_encode(++s->lease.generation, payload);
-        server_reply(s, 0, payload, sizeof(payload));
-}
-
 /* A write that got no answer is sent again after a FENCE, and everything after it goes under the new generation. */
 static void fence_script(struct server *s) {
         s->caps = FENCING_CAPS;
@@ -107,6 +89,91 @@ static void a_lost_fence_is_found_out(void) {
                 stop(&x);
                 server_join(s);
         }
+}
+
+/* A FENCE waits for what others have in hand, not for what its own session has: when that is lost afterwards, it needs a fence of its own. */
+#define LARGE (192U * 1024U) /* what comes next goes over the other session */
+
+static void fencer_dies_script(struct server *s) {
+        int first, second;
+
+        s->caps = FENCING_CAPS;
+        server_modern_up(s, false);
+        first = put_aside(s);
+        server_modern_up(s, true);
+        second = put_aside(s);
+
+        s->fd = first;
+        take_write(s, 0);
+        s->fd = second;
+        take_write(s, 1 << 20);
+        safe_close(first);
+        fence(s);
+        take_write(s, 0);
+        server_reply(s, 0, NULL, 0);
+        server_cut(s); /* the other one is unanswered still */
+
+        server_modern_up(s, true);
+        fence(s);
+        take_write(s, 1 << 20);
+        server_reply(s, 0, NULL, 0);
+        expect_stop(s);
+}
+
+static void the_fencer_dies(void) {
+        struct server *s = server_start(fencer_dies_script, NULL);
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        x.client.config.connections = 2;
+        go_and_attach(&x);
+        RUN_UNTIL(x.client.ring, pool_get_sessions(x.pool) == 2);
+        submit(&x, REQUEST_WRITE, 0, LARGE);
+        submit(&x, REQUEST_WRITE, 1 << 20, 512);
+        RUN_UNTIL(x.client.ring, x.client.n_done > 0);
+        x.client.config.connections = 1;
+        RUN_UNTIL(x.client.ring, x.client.n_done > 1);
+        ASSERT_EQ(x.client.errors[0], 0);
+        ASSERT_EQ(x.client.errors[1], 0);
+        stop(&x);
+        server_join(s);
+}
+
+/* A FENCE that a cut connection still had in it comes late, between another's RESUME and its FENCE: that is still ours, but what it has waited for was not heard. */
+static void overtaken_script(struct server *s) {
+        s->caps = FENCING_CAPS;
+        server_modern_up(s, false);
+        take_write(s, 4096);
+        server_cut(s);
+
+        server_modern_up(s, true);
+        expect_fence(s);
+        server_cut(s);
+
+        server_modern_up(s, true);
+        expect_fence(s);
+        server_reply(s, IVBS_STATUS_EXPIRED, NULL, 0);
+        s->lease.generation++;
+        server_expect_resume(s);
+        server_reply_lease(s, &s->lease);
+        fence(s);
+        take_write(s, 4096);
+        server_reply(s, 0, NULL, 0);
+        expect_stop(s);
+}
+
+static void a_fence_is_overtaken(void) {
+        struct server *s = server_start(overtaken_script, NULL);
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        go_and_attach(&x);
+        submit(&x, REQUEST_WRITE, 4096, 512);
+        RUN_UNTIL(x.client.ring, x.client.n_done > 0);
+        ASSERT_EQ(x.client.errors[0], 0);
+        ASSERT_EQ(x.client.attachment.generation, server_lease().generation + 2);
+        stop(&x);
+        server_join(s);
 }
 
 /* Somebody else has the image by then: neither generation is good, and there is no third try. */
@@ -348,6 +415,7 @@ static void a_silent_classic_server_is_asked(void) {
         server_join(s);
 }
 
-TEST_MAIN(TEST(a_lost_write_is_fenced), TEST(a_lost_fence_is_found_out), TEST(stolen_meanwhile), TEST(a_fence_put_off),
-        TEST(a_restarted_worker_fences), TEST(a_drain_is_followed), TEST(overlaps_wait), TEST(classic_without_replay),
+TEST_MAIN(TEST(a_lost_write_is_fenced), TEST(a_lost_fence_is_found_out), TEST(the_fencer_dies),
+        TEST(a_fence_is_overtaken), TEST(stolen_meanwhile), TEST(a_fence_put_off), TEST(a_restarted_worker_fences),
+        TEST(a_drain_is_followed), TEST(overlaps_wait), TEST(classic_without_replay),
         TEST(a_silent_classic_server_is_asked));
