@@ -4,6 +4,7 @@
  * its start time is compared with the one that is known, and then the signal goes to what was opened. */
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -19,7 +20,7 @@ static FILE *open_proc(uint64_t pid, const char *what) {
 
 static int get_start_time(uint64_t pid, uint64_t *ret) {
         _cleanup_fclose_ FILE *file = open_proc(pid, "stat");
-        char line[1024], *at;
+        char line[1024], *at, *end;
         uint64_t time;
 
         if (!file)
@@ -31,7 +32,10 @@ static int get_start_time(uint64_t pid, uint64_t *ret) {
         at = strrchr(line, ')');
         for (unsigned field = 2; at && field < 22; field++)
                 at = strchr(at + 1, ' ');
-        if (!at || sscanf(at, " %ju", &time) != 1)
+        if (!at)
+                return -EBADMSG;
+        time = strtoumax(at, &end, 10);
+        if (end == at || *end != ' ')
                 return -EBADMSG;
 
         *ret = time;
@@ -41,16 +45,18 @@ static int get_start_time(uint64_t pid, uint64_t *ret) {
 /* Not the owner of the directory in /proc, which is root for a process that must not be dumped. */
 static int get_uid(uint64_t pid, uid_t *ret) {
         _cleanup_fclose_ FILE *file = open_proc(pid, "status");
-        char line[1024];
-        unsigned uid;
+        char line[1024], *at, *end;
 
         if (!file)
                 return errno == ENOENT ? -ESRCH : -errno;
-        while (fgets(line, sizeof(line), file))
-                if (sscanf(line, "Uid: %*u %u", &uid) == 1) {
-                        *ret = uid;
-                        return 0;
-                }
+        while (fgets(line, sizeof(line), file)) {
+                if (strncmp(line, "Uid:", 4) != 0)
+                        continue;
+                /* The real one, the effective one, ... */
+                (void) strtoul(line + 4, &at, 10);
+                *ret = (uid_t) strtoul(at, &end, 10);
+                return end == at ? -EBADMSG : 0;
+        }
         return -ESRCH;
 }
 
@@ -60,8 +66,8 @@ int hand_over_look_at_process(uint64_t pid, uint64_t *ret_start_time) {
 
 int hand_over_kill_process(uint64_t pid, uint64_t start_time, int *ret_fd) {
         _cleanup_close_ int fd = -EBADF;
-        uint64_t found;
-        uid_t uid;
+        uint64_t found = 0;
+        uid_t uid = (uid_t) -1;
         int r;
 
         if (pid == 0 || pid > INT32_MAX)

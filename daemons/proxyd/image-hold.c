@@ -59,16 +59,16 @@ const char *image_hold_state_to_string(enum image_hold_state state) {
         return names[state];
 }
 
-/* Fields for what is said about a hand-over with another process. */
-struct peer_text {
-        char pid[24];
-};
-static const char *peer_text(struct peer_text *text, uint64_t pid) {
-        (void) snprintf(text->pid, sizeof(text->pid), "%ju", (uintmax_t) pid);
-        return text->pid;
+#define PID_SIZE 24U
+
+static const char *print_pid(uint64_t pid, char ret[static PID_SIZE]) {
+        (void) snprintf(ret, PID_SIZE, "%ju", (uintmax_t) pid);
+        return ret;
 }
-#define PEER_FIELDS(image, pid)                                                                       \
-        LOG_FIELDS({ "IMAGE", (image)->name }, { "PEER_PID", peer_text(&(struct peer_text){}, pid) }, \
+
+/* Fields for what is said about a hand-over with another process; text: room for its pid. */
+#define PEER_FIELDS(image, pid, text)                                                \
+        LOG_FIELDS({ "IMAGE", (image)->name }, { "PEER_PID", print_pid(pid, text) }, \
                 { "STATE", image_hold_state_to_string((image)->hold_state) })
 
 static bool writes_here(const struct attachment *a) {
@@ -137,15 +137,16 @@ static void answer(struct image *image, int error, enum hand_over_why up_to) {
 static void finish(struct taking *t, int error) {
         struct image *image = image_ref(t->image);
         uint64_t now = ring_now_usec(image->images->ring);
+        char pid[PID_SIZE];
 
         image->hold_state = error < 0 ? IMAGE_LOOSE : IMAGE_HELD;
         image->taking = NULL;
         if (error == 0 && t->n_asked > 0)
-                log_event(LOG_INFO, PEER_FIELDS(image, t->asked.pid),
+                log_event(LOG_INFO, PEER_FIELDS(image, t->asked.pid, pid),
                         "%s was taken over from process %ju in %ju.%03ju ms", image->name, (uintmax_t) t->asked.pid,
                         (uintmax_t) (now - t->began_usec) / 1000U, (uintmax_t) (now - t->began_usec) % 1000U);
         else if (error == -ETIMEDOUT)
-                log_event(LOG_ERR, PEER_FIELDS(image, t->holder.pid),
+                log_event(LOG_ERR, PEER_FIELDS(image, t->holder.pid, pid),
                         "%s cannot be taken over: process %ju has not let go of it within %u s%s", image->name,
                         (uintmax_t) t->holder.pid, LIMIT_USEC / 1000000U,
                         t->holder.pid == 0 ? " (which process it is cannot be told)" : "");
@@ -195,7 +196,9 @@ static void ask(struct taking *t, uint64_t now) {
 }
 
 static void kill_holder(struct taking *t, uint64_t now) {
-        log_event(LOG_WARNING, PEER_FIELDS(t->image, t->asked.pid),
+        char pid[PID_SIZE];
+
+        log_event(LOG_WARNING, PEER_FIELDS(t->image, t->asked.pid, pid),
                 "Process %ju holds %s and does not answer for %ju ms: it is killed, so that nothing that it has in "
                 "hand is written later",
                 (uintmax_t) t->asked.pid, t->image->name, (uintmax_t) (now - t->asked_usec) / 1000U);
@@ -232,6 +235,7 @@ static void asked(struct hand_over_ask *ask, enum hand_over_outcome outcome) {
         struct taking *t = CONTAINER_OF(ask, struct taking, ask);
         struct image *image = t->image;
         uint64_t now = ring_now_usec(image->images->ring);
+        char pid[PID_SIZE];
 
         ring_timer_unset(&t->timer);
         if (t->stopping) {
@@ -274,7 +278,7 @@ static void asked(struct hand_over_ask *ask, enum hand_over_outcome outcome) {
                 break;
 
         case HAND_OVER_FAILED:
-                log_event(LOG_ERR, PEER_FIELDS(image, t->asked.pid),
+                log_event(LOG_ERR, PEER_FIELDS(image, t->asked.pid, pid),
                         "Process %ju holds %s, does not answer and cannot be killed: %s. End it by hand",
                         (uintmax_t) t->asked.pid, image->name, strerror(-ask->error));
                 finish(t, ask->error);
@@ -379,6 +383,7 @@ void image_unpin(struct image *image) {
 static void let_go(struct image *image) {
         struct images *images = image->images;
         struct hand_over_request *request;
+        char pid[PID_SIZE];
 
         if (images->hand_over)
                 images->store->ops->let_go(image->handle);
@@ -387,8 +392,8 @@ static void let_go(struct image *image) {
         image_ref(image);
         while ((request = TAILQ_FIRST(&image->requests))) {
                 TAILQ_REMOVE(&image->requests, request, entry);
-                log_event(LOG_INFO, PEER_FIELDS(image, request->pid), "%s was handed over to process %ju", image->name,
-                        (uintmax_t) request->pid);
+                log_event(LOG_INFO, PEER_FIELDS(image, request->pid, pid), "%s was handed over to process %ju",
+                        image->name, (uintmax_t) request->pid);
                 request->released(request);
         }
         if (!TAILQ_EMPTY(&image->hold_waiters)) {

@@ -8,6 +8,7 @@
  * flock() and not another kind: it belongs to a descriptor, so that it ends with the one function that opened it, and its owner's pid is told. */
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -35,8 +36,7 @@ static void pause_a_little(void) {
  * inode of another file system locked must be a proxy of this store, too, to be mistaken for the one that is looked for. Returns 0 or -ESRCH. */
 static int find_owner(int fd, uint64_t *ret_pid) {
         _cleanup_fclose_ FILE *file = NULL;
-        uintmax_t pid, inode;
-        char line[256];
+        char line[256], owner[24], place[64];
         struct stat st;
 
         if (fstat(fd, &st) < 0)
@@ -44,13 +44,19 @@ static int find_owner(int fd, uint64_t *ret_pid) {
         file = fopen("/proc/locks", "re");
         if (!file)
                 return -ESRCH;
-        /* "1: FLOCK  ADVISORY  WRITE 4711 fd:00:1234 0 EOF"; those who wait have "->" in the second place. */
-        while (fgets(line, sizeof(line), file))
-                if (sscanf(line, "%*u: FLOCK %*s %*s %ju %*x:%*x:%ju", &pid, &inode) == 2 && inode == st.st_ino &&
-                        pid != (uintmax_t) getpid()) {
+        while (fgets(line, sizeof(line), file)) {
+                const char *inode;
+                uint64_t pid;
+
+                /* "1: FLOCK  ADVISORY  WRITE 4711 fd:00:1234 0 EOF"; those who wait have "->" in the second place. */
+                if (sscanf(line, "%*s FLOCK %*s %*s %23s %63s", owner, place) != 2 || !(inode = strrchr(place, ':')))
+                        continue;
+                pid = strtoumax(owner, NULL, 10);
+                if (strtoumax(inode + 1, NULL, 10) == st.st_ino && pid > 0 && pid != (uint64_t) getpid()) {
                         *ret_pid = pid;
                         return 0;
                 }
+        }
         return -ESRCH;
 }
 
@@ -64,7 +70,7 @@ static void tell(struct file_store *store, const char *image, uint64_t pid, cons
 
 /* Asks the owner, and ends it when it does not answer. */
 static void look_after_owner(struct file_store *store, int fd, const char *image) {
-        uint64_t pid, start_time, again;
+        uint64_t pid = 0, start_time, again = 0;
         _cleanup_close_ int pidfd = -EBADF;
 
         if (store->proxies_fd < 0 || find_owner(fd, &pid) < 0 || hand_over_look_at_process(pid, &start_time) < 0 ||
@@ -77,7 +83,7 @@ static void look_after_owner(struct file_store *store, int fd, const char *image
 }
 
 int store_file_lock(struct file_store *store, int fd, int operation, const char *image) {
-        uint64_t began = 0, pid;
+        uint64_t began = 0, pid = 0;
 
         while (flock(fd, operation | LOCK_NB) < 0) {
                 uint64_t now = now_usec();

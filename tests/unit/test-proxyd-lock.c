@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "proxyd-store.h"
@@ -35,8 +34,8 @@ static void child(const char *path, int flags, bool async, uint8_t fill, int rea
         uint8_t *data;
         int fd;
 
-        data = mmap(NULL, WRITE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (data == MAP_FAILED)
+        data = aligned_alloc(4096, WRITE_SIZE);
+        if (!data)
                 _exit(1);
         memset(data, fill, WRITE_SIZE);
 
