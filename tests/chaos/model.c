@@ -204,6 +204,29 @@ static bool acceptable(const struct model *m, const struct content *c, uint64_t 
         return (m->strict && ordered ? c->over_sent : c->over_ended) > sent;
 }
 
+/* A read that a change of the block overlaps in time may bring some bytes of before and some of after: neither the page cache nor the protocol promises more. Whether
+ * each byte is one that the block may have. */
+static bool is_mixture(const struct model *m, const struct block *b, const uint8_t *data, uint64_t offset,
+        uint64_t sent, bool ordered) {
+        bool known[CHAOS_BLOCK] = {}, overlapped = false;
+
+        for (const struct content *c = b->contents; c < b->contents + b->n; c++) {
+                uint8_t expected[CHAOS_BLOCK] = {};
+
+                overlapped = overlapped || (c->state == IN_FLIGHT || c->ended > sent);
+                if (!acceptable(m, c, sent, ordered))
+                        continue;
+                if (!c->zero)
+                        block_fill(expected, m->seed, offset, c->sent);
+                for (unsigned i = 0; i < CHAOS_BLOCK; i++)
+                        known[i] = known[i] || expected[i] == data[i];
+        }
+        for (unsigned i = 0; i < CHAOS_BLOCK; i++)
+                if (!known[i])
+                        return false;
+        return overlapped;
+}
+
 static void describe(const struct block *b, char *text, size_t size) {
         size_t used = strlen(text);
 
@@ -244,6 +267,8 @@ unsigned model_check(
                                 (kind == BLOCK_STAMPED && found_offset == at && !c->zero && counter == c->sent))
                                 good = good || acceptable(m, c, sent, ordered);
                 }
+                if (kind == BLOCK_TORN && is_mixture(m, b, data, at, sent, ordered))
+                        good = true;
                 if (good && !early)
                         continue;
 

@@ -36,7 +36,7 @@ struct nbd_client {
         enum phase phase;
         uint64_t size;
         uint16_t flags;
-        STAILQ_HEAD(, message) out;
+        STAILQ_HEAD(message_list, message) out;
         uint8_t *in;
         size_t in_size, in_have;
         struct {

@@ -28,6 +28,8 @@ enum {
         OPT_RULES_OFF,
         OPT_ANY_ORDER,
         OPT_RULE,
+        OPT_POINTS,
+        OPT_VOLATILE,
 };
 
 static const struct option long_options[] = {
@@ -46,6 +48,8 @@ static const struct option long_options[] = {
         { "self-test", required_argument, NULL, OPT_SELF_TEST },
         { "rules-off", required_argument, NULL, OPT_RULES_OFF },
         { "rule", required_argument, NULL, OPT_RULE },
+        { "points", required_argument, NULL, OPT_POINTS },
+        { "volatile", no_argument, NULL, OPT_VOLATILE },
         { "any-order", no_argument, NULL, OPT_ANY_ORDER },
         { "verbose", no_argument, NULL, 'v' },
         { "help", no_argument, NULL, 'h' },
@@ -59,6 +63,9 @@ static void usage(FILE *out) {
               "  --kills N         ... or until so many faults were injected\n"
               "  --seed N          the schedule of faults and the workload; without it a random one\n"
               "  --only KIND,...   only these kinds of fault\n"
+              "  --volatile        over a store that forgets what was not flushed when its proxy is killed\n"
+              "  --points FILE     instead of faults by chance: a process killed and stopped at each named point of "
+              "that list\n"
               "  --list            the kinds of fault\n"
               "  --proxies N       1-4 (default 3)\n"
               "  --depth N         requests in flight, 1-64 (default 64)\n"
@@ -163,6 +170,12 @@ int options_parse(struct options *o, int argc, char *argv[]) {
                         break;
                 case OPT_RULES_OFF:
                         o->rules_off = optarg;
+                        break;
+                case OPT_POINTS:
+                        o->points = optarg;
+                        break;
+                case OPT_VOLATILE:
+                        o->volatile_store = true;
                         break;
                 case OPT_RULE:
                         o->rule = optarg;

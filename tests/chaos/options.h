@@ -5,11 +5,11 @@
 #include <stdint.h>
 
 struct options {
-        const char *build, *directory, *self_test, *rules_off, *rule;
+        const char *build, *directory, *self_test, *rules_off, *rule, *points;
         double minutes;
         uint64_t seed, dead_time_usec, only, size;
         unsigned kills, n_proxies, depth;
-        bool limits, verbose, any_order, list;
+        bool limits, verbose, any_order, volatile_store;
 };
 
 /* Returns 0, 1 when all has been said (--help, --list), or a negative errno after a message. */

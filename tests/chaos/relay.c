@@ -22,7 +22,7 @@ struct half {
         size_t n_head;
         struct relay_packet *partial;
         size_t n_partial;
-        STAILQ_HEAD(, relay_packet) queue;
+        STAILQ_HEAD(packet_list, relay_packet) queue;
         size_t queued;
         bool ended; /* nothing more comes from there */
 };
@@ -42,7 +42,7 @@ struct relay {
         int listen_fd;
         uint16_t port, backend;
         sd_event_source *source, *reaper;
-        LIST_HEAD(, relay_link) links;
+        LIST_HEAD(link_list, relay_link) links;
         relay_filter_t filter;
         void *userdata;
         uint64_t delay_usec, last_io_usec, last_id;

@@ -332,8 +332,13 @@ void rig_stop_worker(struct rig *rig) {
         (void) child_signal(&rig->worker, SIGTERM);
 }
 
-static bool proxies_ready(void *userdata) {
-        return rig_all_ready(userdata);
+static bool proxies_ready_or_gone(void *userdata) {
+        const struct rig *rig = userdata;
+
+        for (unsigned i = 0; i < rig->options.n_proxies; i++)
+                if (rig->proxies[i].child.pid == 0)
+                        return true;
+        return rig_all_ready(rig);
 }
 
 static int create_image(void *userdata) {
@@ -354,7 +359,9 @@ int rig_start(struct rig *rig) {
                 if (r < 0)
                         return r;
         }
-        r = rig_wait(rig, proxies_ready, rig, 60 * SEC);
+        r = rig_wait(rig, proxies_ready_or_gone, rig, 60 * SEC);
+        if (r >= 0 && !rig_all_ready(rig))
+                r = -ESRCH;
         if (r < 0)
                 return r;
         pid = control_fork(create_image, rig);
@@ -401,6 +408,27 @@ int rig_wait(struct rig *rig, bool (*condition)(void *userdata), void *userdata,
 
 void rig_image_path(const struct rig *rig, char *ret, size_t size) {
         (void) snprintf(ret, size, "%s/images/" RIG_IMAGE "/data", rig->store);
+}
+
+int rig_store_file(const struct rig *rig, const char *name, const char *text) {
+        char path[512], temporary[520];
+        _cleanup_fclose_ FILE *f = NULL;
+
+        (void) snprintf(path, sizeof(path), "%s/%s", rig->store, name);
+        (void) snprintf(temporary, sizeof(temporary), "%s.new", path);
+        if (!text)
+                return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+        f = fopen(temporary, "we");
+        if (!f || fputs(text, f) < 0 || fflush(f) != 0 || rename(temporary, path) < 0)
+                return -errno;
+        return 0;
+}
+
+bool rig_has_store_file(const struct rig *rig, const char *name) {
+        char path[512];
+
+        (void) snprintf(path, sizeof(path), "%s/%s", rig->store, name);
+        return access(path, F_OK) >= 0;
 }
 
 void rig_show_logs(const struct rig *rig, unsigned lines) {

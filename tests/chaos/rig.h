@@ -85,5 +85,8 @@ bool rig_all_ready(const struct rig *rig);
 int rig_wait(struct rig *rig, bool (*condition)(void *userdata), void *userdata, uint64_t timeout_usec);
 /* Path of the image's file in the store. */
 void rig_image_path(const struct rig *rig, char *ret, size_t size);
+/* Puts text into a file in the store's directory, all at once; NULL: removes it. That is how a volatile store is told of faults. -errno. */
+int rig_store_file(const struct rig *rig, const char *name, const char *text);
+bool rig_has_store_file(const struct rig *rig, const char *name);
 /* The end of a daemon's log, for a report. */
 void rig_show_logs(const struct rig *rig, unsigned lines);

@@ -20,6 +20,7 @@ struct run {
         struct statistics statistics;
         struct workload *workload;
         struct schedule *schedule;
+        struct points points;
         uint64_t end_usec;
         unsigned killed;
 };
@@ -78,12 +79,15 @@ static int set_up(struct run *run) {
         char settings[128];
         int r;
 
-        (void) snprintf(settings, sizeof(settings), "\"dead-time\":\"%" PRIu64 "ms\",", o->dead_time_usec / MSEC);
+        /* On one machine nothing would be retained, so half of all runs ask for it. */
+        (void) snprintf(settings, sizeof(settings), "\"dead-time\":\"%" PRIu64 "ms\",\"retain\":\"%s\",",
+                o->dead_time_usec / MSEC, o->volatile_store || o->points || o->seed % 2 ? "always" : "auto");
         r = rig_new(&run->rig, &(struct rig_options){
                                        .build = o->build,
                                        .directory = o->directory,
                                        .n_proxies = o->n_proxies,
                                        .size = o->size,
+                                       .volatile_store = o->volatile_store,
                                        .settings = settings,
                                });
         if (r < 0)
@@ -129,10 +133,10 @@ static int run_self_test(struct run *run, enum self_test test) {
         int r;
 
         self_test_begin(run->rig, test);
-        run->end_usec = now_usec() + SEC;
+        run->end_usec = now_usec() + SEC / 2;
         (void) rig_wait(run->rig, time_is_over, run, END_PATIENCE);
         r = self_test_remember(run->rig, &memory);
-        run->end_usec = now_usec() + SEC;
+        run->end_usec = now_usec() + SEC / 2;
         (void) rig_wait(run->rig, time_is_over, run, END_PATIENCE);
         workload_stop(run->workload);
         if (r >= 0)
@@ -166,19 +170,32 @@ static int within_limits(struct run *run) {
 }
 
 static int run_faults(struct run *run) {
-        int r, status;
+        int r = 0, status;
 
+        if (run->options->points)
+                r = points_load(&run->points, run->options->points, run->options->volatile_store, run->options->seed);
+        if (r < 0) {
+                fprintf(stderr, "%s: %s\n", run->options->points, strerror(-r));
+                return 2;
+        }
         r = schedule_new(&run->schedule, run->rig, run->workload, &run->statistics,
                 &(struct schedule_options){
                         .seed = run->options->seed,
                         .dead_time_usec = run->options->dead_time_usec,
                         .only = run->options->only,
+                        .points = run->options->points ? &run->points : NULL,
                         .verbose = run->options->verbose,
                 });
         if (r < 0)
                 return 2;
-        run->end_usec = run->options->kills > 0 ? UINT64_MAX : now_usec() + (uint64_t) (run->options->minutes * 60e6);
+        run->end_usec = run->options->kills > 0 || run->options->points
+                                ? UINT64_MAX
+                                : now_usec() + (uint64_t) (run->options->minutes * 60e6);
         (void) rig_wait(run->rig, faults_are_over, run, UINT64_MAX / 2);
+        for (unsigned i = 0; i < run->points.n; i++)
+                if (!run->points.points[i].reached)
+                        statistics_error(&run->statistics, "ERROR: nothing was %s at %s: the point was not reached",
+                                run->points.points[i].stop ? "stopped" : "killed", run->points.points[i].name);
         look_at_all(run);
         statistics_report(&run->statistics, fault_name);
         status = within_limits(run);
@@ -211,5 +228,6 @@ int run_chaos(const struct options *options) {
         workload_free(run.workload);
         rig_free(run.rig);
         statistics_done(&run.statistics);
+        points_done(&run.points);
         return status;
 }

@@ -270,16 +270,8 @@ void scene_kill_worker(struct scene *s) {
 }
 
 void scene_store_file(struct scene *s, const char *name, const char *text) {
-        char path[512], temporary[520];
-        _cleanup_fclose_ FILE *f = NULL;
+        int r = rig_store_file(s->rig, name, text);
 
-        (void) snprintf(path, sizeof(path), "%s/%s", s->rig->store, name);
-        (void) snprintf(temporary, sizeof(temporary), "%s.new", path);
-        if (!text) {
-                (void) unlink(path);
-                return;
-        }
-        f = fopen(temporary, "we");
-        if (!f || fputs(text, f) < 0 || fflush(f) != 0 || rename(temporary, path) < 0)
-                scene_give_up("Cannot write %s: %s", path, strerror(errno));
+        if (r < 0)
+                scene_give_up("Cannot write %s in the store: %s", name, strerror(-r));
 }

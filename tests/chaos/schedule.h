@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "cleanup.h"
+#include "points.h"
 #include "rig.h"
 #include "statistics.h"
 #include "workload.h"
@@ -24,8 +25,9 @@ uint64_t fault_limit_usec(unsigned kind, uint64_t dead_time_usec);
 struct schedule_options {
         uint64_t seed;
         uint64_t dead_time_usec;
-        uint64_t only; /* bit 1 << kind; 0: all that this rig can do */
-        bool verbose;  /* tell each fault */
+        uint64_t only;         /* bit 1 << kind; 0: all that this rig can do */
+        struct points *points; /* nothing but these, until each was tried; NULL: none */
+        bool verbose;          /* tell each fault */
 };
 
 int schedule_new(struct schedule **ret, struct rig *rig, struct workload *workload, struct statistics *statistics,

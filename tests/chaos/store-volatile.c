@@ -8,7 +8,8 @@
  * it, in good order puts everything into the file first, as a page cache that two proxies share would show it to the other one.
  *
  * Files in the store's directory inject faults:
- *     fail-flush    "N": the Nth flush from now on fails, and what it covered is gone, while the next one succeeds: a sync error as the kernel reports it, once
+ *     fail-flush    "N": the Nth flush from now on fails, and what it covered is never written, while the next one succeeds: a sync error as the kernel reports it, once.
+ *                   As in the page cache of ext4 and XFS reads see it until the image is closed or power is lost
  *     fail-fua      "N": the same for durable writes
  *     hold-writes   "OFFSET LENGTH": changes of that range stay in hand, neither done nor refused, until the file is removed */
 
@@ -216,7 +217,7 @@ static void flush(struct store_io *io) {
         struct volatile_image *image = IMAGE(io->image);
 
         if (fails(STORE(io->image->store), "fail-flush")) {
-                forget(image);
+                set_dirty(image, 0, image->n_sectors, false);
                 sync_later(io, -EIO);
         } else
                 sync_later(io, put_down_dirty(image));

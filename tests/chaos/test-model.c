@@ -175,6 +175,29 @@ static void reads_in_flight(void) {
         model_free(m);
 }
 
+/* Half before, half after: only while a change is under way. */
+static void mixed(void) {
+        struct model *m = new_model(true);
+        uint8_t before[CHAOS_BLOCK], after[CHAOS_BLOCK];
+        uint64_t a, b, read;
+
+        a = begin(m, MODEL_WRITE);
+        end(m, MODEL_WRITE, a, MODEL_DONE);
+        read = model_event(m);
+        model_set_horizon(m, read);
+        b = begin(m, MODEL_WRITE);
+        block_fill(before, SEED, CHAOS_BLOCK, a);
+        block_fill(after, SEED, CHAOS_BLOCK, b);
+        memcpy(after + 256, before + 256, 256);
+        ASSERT_EQ(model_check(m, CHAOS_BLOCK, CHAOS_BLOCK, after, read, true), 0U);
+        end(m, MODEL_WRITE, b, MODEL_DONE);
+        ASSERT_EQ(model_check(m, CHAOS_BLOCK, CHAOS_BLOCK, after, read, true), 0U);
+        ASSERT_EQ(model_check(m, CHAOS_BLOCK, CHAOS_BLOCK, after, model_event(m), true), 1U);
+        after[300] ^= 1;
+        ASSERT_EQ(model_check(m, CHAOS_BLOCK, CHAOS_BLOCK, after, read, true), 1U);
+        model_free(m);
+}
+
 static void damaged(void) {
         struct model *m = new_model(true);
         uint8_t data[CHAOS_BLOCK];
@@ -197,4 +220,4 @@ static void damaged(void) {
 }
 
 TEST_MAIN(TEST(writes), TEST(in_flight_and_failed), TEST(trims_and_zeroes), TEST(overlapping),
-        TEST(answered_out_of_order), TEST(reads_in_flight), TEST(damaged));
+        TEST(answered_out_of_order), TEST(reads_in_flight), TEST(mixed), TEST(damaged));

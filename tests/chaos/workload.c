@@ -191,6 +191,9 @@ static void on_lost(void *userdata, const char *reason) {
         }
         c->client = nbd_client_free(c->client);
         c->ready = false;
+        /* The next worker takes the first connection that it finds for the one that writes: that must not be a reader which the last one had not accepted yet. */
+        if (index == 0 && w->connections[1].client)
+                on_lost(w->connections + 1, reason);
         (void) sd_event_source_set_time(w->retry, now_usec() + RECONNECT);
         (void) sd_event_source_set_enabled(w->retry, SD_EVENT_ONESHOT);
 }

@@ -85,8 +85,8 @@ class Volatile(Case):
             self.assertEqual(failed.error_epoch, lease.error_epoch + 1)
             self.assertEqual((failed.boot_id, failed.store_uuid, failed.mount_instance),
                              (lease.boot_id, lease.store_uuid, lease.mount_instance))
-            # As the kernel does it: reported once, and gone.
-            self.assertEqual(c.read(0, 4).payload, b"kept")
+            # As the kernel does it: reported once, still to be read, and not on the disk.
+            self.assertEqual(c.read(0, 4).payload, b"lost")
             reply = c.flush()
             self.assertStatus(reply, "OK")
             self.assertEqual(reply.payload, failed.bytes)
@@ -94,6 +94,7 @@ class Volatile(Case):
         with self.proxy.modern() as c:
             after = self.lease(c, "failing")
             self.assertEqual(after.error_epoch, failed.error_epoch)
+            self.assertEqual(c.read(0, 4).payload, b"kept")
 
     def test_failed_durable_write(self):
         self.proxy.create("failing-fua")
