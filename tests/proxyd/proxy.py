@@ -164,6 +164,14 @@ class Proxy:
         self.notify.close()
         return self.process.returncode
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.stop()
+        self.remove()
+
     def remove(self):
         shutil.rmtree(self.directory, ignore_errors=True)
 

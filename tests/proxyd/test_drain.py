@@ -85,6 +85,53 @@ class Drain(Case):
             file.seek(8 * BLOCK)
             self.assertEqual(file.read(BLOCK), bytes(BLOCK))
 
+    def test_a_fence_that_waits_is_answered(self):
+        self.proxy.create("fencing")
+        with self.proxy.modern() as cut, self.proxy.modern() as heir, self.proxy.modern() as admin:
+            lease = Lease(cut.attach_lease("fencing").payload)
+            self.assertStatus(heir.resume("fencing", lease.token, 1), "OK")
+            self.proxy.inject("hold-writes", f"0 {BLOCK}")
+            cut.send("WRITE", struct.pack(">Q", 0) + b"1" * BLOCK)
+            self.assertStatus(cut.call("KEEPALIVE"), "OK")
+            cut.close()
+            fence = heir.send("FENCE", lease.token + struct.pack(">Q", 1))
+            end = time.monotonic() + 20
+            while self.proxy.record("fencing")["generation"] == 1:
+                self.assertLess(time.monotonic(), end)
+            self.assertStatus(self.drain(admin), "OK")
+            self.assertEqual(notice(heir), (1, 0))
+            self.assertNotIn(fence, heir.unmatched)
+            self.proxy.stop_injecting("hold-writes")
+            reply = heir.wait(fence)
+            self.assertStatus(reply, "OK")
+            self.assertEqual(reply.payload, struct.pack(">Q", 2))
+            self.assertStatus(heir.write(0, b"2"), "USE_ANOTHER_PROXY")
+        with Proxy(store=self.proxy.store, store_type="volatile").start() as other, other.modern() as c:
+            self.assertStatus(c.resume("fencing", lease.token, 1), "EXPIRED")
+            self.assertStatus(c.resume("fencing", lease.token, 2), "OK")
+            self.assertEqual(c.read(0, BLOCK).payload, b"1" * BLOCK)
+
+    def test_moves_to_another_proxy(self):
+        self.proxy.create("moving")
+        with Proxy(store=self.proxy.store, store_type="volatile").start() as other, self.proxy.modern() as a, \
+                other.modern() as b, self.proxy.modern() as admin:
+            lease = Lease(a.attach_lease("moving").payload)
+            self.assertStatus(a.write(0, b"before"), "OK")
+            self.assertStatus(self.drain(admin), "OK")
+            self.assertEqual(notice(a), (1, 0))
+            # The first session is still there: it need not leave for the image to be let go.
+            self.assertStatus(b.resume("moving", lease.token, lease.generation), "OK")
+            self.assertEqual(b.read(0, 6).payload, b"before")
+            self.assertStatus(b.write(0, b"after "), "OK")
+            self.assertStatus(a.write(0, b"late"), "USE_ANOTHER_PROXY")
+            # And back.
+            self.assertStatus(self.drain(admin, undo=True), "OK")
+            self.assertStatus(a.write(0, b"late"), "USE_ANOTHER_PROXY")
+            self.assertStatus(a.resume("moving", lease.token, lease.generation), "OK")
+            self.assertEqual(a.read(0, 6).payload, b"after ")
+            self.assertStatus(a.write(0, b"again"), "OK")
+            self.assertStatus(b.write(0, b"late"), "USE_ANOTHER_PROXY")
+
     def test_needs_an_administrator(self):
         with self.proxy.modern("writer") as c:
             self.assertStatus(self.drain(c), "PERMISSION_DENIED")
