@@ -273,12 +273,14 @@ int pool_durable_init(struct pool *pool, struct buffers *buffers) {
         if (r < 0)
                 return r;
         /* A new attachment owes nothing to what was there before it. */
-        if (found && dirty && a && a->attached) {
+        if (!a)
+                return 0;
+        if (found && dirty && a->attached) {
                 pool->identity = identity;
                 pool->inherited = pool->marked = true;
         } else if (found && dirty)
                 (void) mark(pool, false);
-        if (a && a->inherited)
+        if (a->inherited)
                 pool->fence_needed = true;
         return 0;
 }

@@ -155,7 +155,8 @@ int session_on_greeting(struct session *s, const struct ivbs_header *header, con
 int session_on_hello(struct session *s, const struct ivbs_header *header, const uint8_t *payload) {
         uint64_t caps;
 
-        if (header->status != IVBS_STATUS_OK || ivbs_hello_reply_decode(payload, header->length, &caps) < 0)
+        if (header->sequence != s->control_sequence || header->status != IVBS_STATUS_OK ||
+                ivbs_hello_reply_decode(payload, header->length, &caps) < 0)
                 return -EPROTO;
 
         s->caps = caps & CAPS_WANTED;
@@ -163,7 +164,7 @@ int session_on_hello(struct session *s, const struct ivbs_header *header, const 
 }
 
 int session_on_login(struct session *s, const struct ivbs_header *header, const uint8_t *payload) {
-        if (header->op != s->control_op)
+        if (header->op != s->control_op || header->sequence != s->control_sequence)
                 return -EPROTO;
         if (header->op == IVBS_OP_LOGIN_TICKET && header->status == IVBS_STATUS_PERMISSION_DENIED) {
                 proxy_forget_ticket(s->proxy);

@@ -102,7 +102,8 @@ bool transitions_observe(struct transitions *t, const char *state, const char *r
         }
 
         t->failovers = status->failovers;
-        if (status->active_proxy[0])
+        /* While I/O waits, the active proxy is the one that is being tried. */
+        if (status->active_proxy[0] && !waits(state))
                 strcpy(t->proxy, status->active_proxy);
         return logged;
 }

@@ -331,6 +331,7 @@ CASES = {
     "tickets that are too long": before_attach(HugeTickets, "broke the protocol"),
     "tickets that are refused": tickets(Forgetful, [HELLO, LOGIN_TICKET, LOGIN, RESUME]),
     "foreign sequence numbers at attach": before_attach(foreign_at(ATTACH_LEASE), "broke the protocol"),
+    "foreign sequence numbers at login": before_attach(foreign_at(LOGIN, LOGIN_TICKET), "broke the protocol"),
     "foreign sequence numbers": during_io(foreign_at(IVBS_READ), "broke the protocol"),
     "silent at I/O": during_io(silent_at(IVBS_READ), "silent for"),
     "a list of garbage": lists(garbage),

@@ -381,7 +381,8 @@ static void mishaps(void) {
                 { true, AT_ATTACH, STATUS, IVBS_STATUS_HELD, SESSION_REFUSED, FAILURE_HELD,
                         "image \"vm1\" is attached by another host; --steal takes it over" },
                 { true, AT_ATTACH, HOLDER, 0, SESSION_REFUSED, FAILURE_HELD,
-                        "image \"vm1\" is attached by host-nine since 2023-11-14 22:13:20 UTC; --steal takes it over" },
+                        "image \"vm1\" is attached by host-nine since 2023-11-14 22:13:20 UTC; --steal takes it "
+                        "over" },
                 { true, AT_ATTACH, STATUS, IVBS_STATUS_EXPIRED, SESSION_EXPIRED, FAILURE_HELD,
                         "image \"vm1\" has been attached by somebody else since" },
                 { true, AT_ATTACH, STATUS, IVBS_STATUS_NOT_READY, NOT_NOW "NOT_READY" },
