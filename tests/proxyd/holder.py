@@ -119,6 +119,7 @@ def serve(listener, data):
             if behaviour == "lock-slow":
                 answer(one, RELEASED, waiting[one])
         if behaviour != "freeze" and told():
+            sys.stdin.readline()
             if data is not None:
                 unlock_data(data)
             for one, uuid in waiting.items():
