@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """One proxy process of a store holds an image at a time: handing over by asking, waiting and killing."""
 
+import json
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ import time
 import unittest
 
 from case import Case
-from client import Closed
+from client import Closed, Lease
 from proxy import DEADLINE, Proxy, padded
 
 TOKEN = slice(32, 48)
@@ -94,7 +95,6 @@ class HandOver(Pair):
                 self.assertStatus(client.resume("both", token, generation), "OK")
                 if n:
                     self.assertEqual(client.read(0, 8).payload, n.to_bytes(8, "big"))
-                # As many as are under way when the next one takes over; the last that was answered counts.
                 for _ in range(20):
                     n += 1
                     self.assertStatus(client.write(0, n.to_bytes(8, "big")), "OK")
@@ -112,6 +112,21 @@ class HandOver(Pair):
             b.close()
             a.close()
             a = self.resume(self.proxy, "busy", token)
+
+    def test_error_epoch_is_told_by_who_takes_over(self):
+        """Another proxy has met a failed sync since this one was started."""
+        _, token = self.lease(self.proxy, "epoch")
+        path = os.path.join(self.proxy.store, "store.json")
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+        record["error-epoch"] += 7
+        with open(path + ".new", "w", encoding="utf-8") as file:
+            json.dump(record, file)
+        os.rename(path + ".new", path)
+        with self.other.modern() as b:
+            reply = b.resume("epoch", token, 1)
+            self.assertStatus(reply, "OK")
+            self.assertEqual(Lease(reply.payload).error_epoch, record["error-epoch"])
 
     def test_reader_stays(self):
         a, token = self.lease(self.proxy, "readers")

@@ -90,6 +90,22 @@ class Moved(unittest.TestCase):
         # It was not torn from under who has it.
         self.assertEqual(self.client.read(0, 512).payload, b"1" * 512)
 
+    def test_image_renamed_and_back(self):
+        """The proxy has it open twice then, and hands it over to itself."""
+        images = os.path.join(self.proxy.store, "images")
+        os.rename(os.path.join(images, "used"), os.path.join(images, "kept"))
+        os.rename(os.path.join(images, "spare"), os.path.join(images, "used"))
+        self.assertEqual(self.attach("used"), "OK")
+        os.rename(os.path.join(images, "used"), os.path.join(images, "spare"))
+        os.rename(os.path.join(images, "kept"), os.path.join(images, "used"))
+        with self.proxy.modern() as client:
+            self.assertEqual(client.resume("used", self.token, 1).status, "OK")
+            self.assertEqual(client.read(0, 512).payload, b"1" * 512)
+            self.assertEqual(client.write(0, b"2" * 512).status, "OK")
+            self.assertEqual(self.client.write(0, b"x" * 512).status, "USE_ANOTHER_PROXY")
+            self.assertEqual(client.read(0, 512).payload, b"2" * 512)
+        self.assertIsNone(self.proxy.process.poll())
+
     def test_record_of_another_store(self):
         path = os.path.join(self.proxy.store, "store.json")
         with open(path, encoding="utf-8") as file:
