@@ -17,12 +17,27 @@
 #define SYNC_ATTEMPTS 4U /* failed flushes in a row that are repeated */
 #define MARGIN        2U /* a flush of our own starts when the log is full to one part in so many */
 
+/* But for what has become of the disk since. */
+static bool is_same_server(const struct ivbs_identity *a, const struct ivbs_identity *b) {
+        return memcmp(a->boot_id, b->boot_id, sizeof(a->boot_id)) == 0 &&
+               memcmp(a->store_uuid, b->store_uuid, sizeof(a->store_uuid)) == 0 &&
+               a->mount_instance == b->mount_instance;
+}
+
 static bool same(const struct ivbs_identity *a, const struct ivbs_identity *b) {
         if (rule_is_off("durability-identity"))
                 return true;
-        return memcmp(a->boot_id, b->boot_id, sizeof(a->boot_id)) == 0 &&
-               memcmp(a->store_uuid, b->store_uuid, sizeof(a->store_uuid)) == 0 &&
-               a->mount_instance == b->mount_instance && a->error_epoch == b->error_epoch;
+        return is_same_server(a, b) && a->error_epoch == b->error_epoch;
+}
+
+static bool is_news(const struct pool *pool, const struct ivbs_identity *told) {
+        return !is_same_server(told, &pool->current) || told->error_epoch > pool->current.error_epoch;
+}
+
+/* An epoch only rises: a session that attached long ago, or an answer that was overtaken, tells an older one. */
+static void learn(struct pool *pool, const struct ivbs_identity *told) {
+        if (is_news(pool, told))
+                pool->current = *told;
 }
 
 bool pool_is_dirty(const struct pool *pool) {
@@ -98,7 +113,7 @@ int pool_durable_check(struct pool *pool) {
         const struct session *leader = pool->leader;
 
         pool->durability = durability_of(pool, leader);
-        pool->current = leader->identity;
+        learn(pool, &leader->identity);
         /* What was written again went to the one before, perhaps another machine. */
         pool->rewriting = false;
         if (pool->durability == DURABILITY_NONE)
@@ -127,6 +142,15 @@ int pool_durable_check(struct pool *pool) {
         }
         pool->rewrite_needed = true;
         return 0;
+}
+
+bool pool_durable_is_news(const struct pool *pool, const struct session *s) {
+        return pool->durability != DURABILITY_NONE && !rule_is_off("durability-identity") &&
+               is_news(pool, &s->identity);
+}
+
+bool pool_durable_is_elsewhere(const struct session *a, const struct session *b) {
+        return !is_same_server(&a->identity, &b->identity);
 }
 
 static int keep(struct pool *pool, struct request *request) {
@@ -218,9 +242,10 @@ int pool_durable_synced(struct pool *pool, struct request *request, int error) {
         if (pool->durability == DURABILITY_NONE)
                 return error;
         if (flush && request->has_identity)
-                pool->current = request->identity;
+                learn(pool, &request->identity);
 
-        if (error == 0 && (!request->has_identity || !pool_is_dirty(pool) || same(&pool->identity, &pool->current))) {
+        if (error == 0 &&
+                (!request->has_identity || !pool_is_dirty(pool) || same(&pool->identity, &request->identity))) {
                 flushed(pool, request);
                 admit_crowded(pool);
                 return 0;
@@ -280,7 +305,7 @@ int pool_durable_init(struct pool *pool, struct buffers *buffers) {
                 pool->inherited = pool->marked = true;
         } else if (found && dirty)
                 (void) mark(pool, false);
-        if (a->inherited)
+        if (a->inherited && is_writable(pool))
                 pool->fence_needed = true;
         return 0;
 }

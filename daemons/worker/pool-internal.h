@@ -142,6 +142,9 @@ int pool_durable_init(struct pool *pool, struct buffers *buffers);
 void pool_durable_free(struct pool *pool);
 /* A new leader: decides what must be done before it gets requests. Returns 0, or -ESTALE when something is lost, with the reason set. */
 int pool_durable_check(struct pool *pool);
+/* Whether a member that has attached was told something that the leader does not know of: the server has been restarted, or has had an I/O error. */
+bool pool_durable_is_news(const struct pool *pool, const struct session *session);
+bool pool_durable_is_elsewhere(const struct session *a, const struct session *b);
 /* A change was acknowledged. Returns 0, or -EAGAIN when the request has to wait for room in the log. */
 int pool_durable_changed(struct pool *pool, struct request *request);
 /* A flush, or a change that was to be durable, is over. Returns 0, a negative errno for its acceptor, or -EAGAIN when it was taken to be done again. */

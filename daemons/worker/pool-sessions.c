@@ -168,6 +168,19 @@ void pool_fill(struct pool *pool) {
         find_standby(pool);
 }
 
+/* It knows better than the leader what there is behind the address; and members that are attached to what was there before are dead without knowing it. */
+static void take_the_lead(struct pool *pool, struct session *s) {
+        struct session *other;
+
+        TAILQ_FOREACH(other, &pool->sessions, entry)
+                if (other->role == ROLE_MEMBER && other->state == SESSION_READY && pool_durable_is_elsewhere(other, s))
+                        pool_retire(pool, other, "the proxy's machine or store is another one now");
+        pool->leader = s;
+        pool->leader_is_new = true;
+        pool->fence_sent = false;
+        pool->open = false;
+}
+
 /* Events of sessions */
 
 static void on_ready(struct session *s) {
@@ -181,6 +194,8 @@ static void on_ready(struct session *s) {
         s->fenced = false;
         if (s->role == ROLE_MEMBER) {
                 proxy_succeeded(s->proxy, ring_now_usec(pool->ring) - s->connected_usec);
+                if (pool->leader && s != pool->leader && pool_durable_is_news(pool, s))
+                        take_the_lead(pool, s);
                 pool->ops->changed(pool->userdata); /* one session more */
         }
         pool_land(pool);

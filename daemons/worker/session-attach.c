@@ -195,6 +195,9 @@ int session_on_attach(struct session *s, const struct ivbs_header *header, const
                 if (r < 0)
                         return r == -ERANGE ? 0 : r;
 
+                /* Who only reads is neither fenced nor fences: a writer's generations are none of its business. */
+                if (a->attached && a->read_only)
+                        reply.generation = a->generation;
                 r = attachment_check_modern(a, s->caps, &reply, reason, sizeof(reason));
                 if (r >= 0) {
                         fault_point("attach-answered");

@@ -320,6 +320,95 @@ static void power_loss_between_rewrites(void) {
         server_join(s);
 }
 
+/* The proxy's machine has been restarted, one session knows, the other one has had no reason to find out: nothing is read of what the log has still to bring back. */
+static void half_restarted_script(struct server *s) {
+        int first, second;
+
+        up(s, false);
+        first = put_aside(s);
+        up(s, true);
+        second = put_aside(s);
+        s->fd = first;
+        write_ok(s, 4096);
+        lose_power(s);
+        up(s, true);
+        write_ok(s, 4096);
+        server_expect(s, IVBS_OP_READ);
+        server_reply(s, 0, s->payload, 512);
+        end(s);
+
+        s->fd = second;
+        server_expect_end(s);
+}
+
+static void a_member_meets_another_machine(void) {
+        struct server *s = server_start(half_restarted_script, NULL);
+        const struct session *leader;
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        x.client.config.connections = 2;
+        go_and_attach(&x);
+        RUN_UNTIL(x.client.ring, pool_get_sessions(x.pool) == 2);
+        leader = pool_get_session(x.pool);
+        submit(&x, REQUEST_WRITE, 4096, 512);
+        done(&x, 1);
+        RUN_UNTIL(x.client.ring, pool_get_session(x.pool) && pool_get_session(x.pool) != leader);
+        leader = pool_get_session(x.pool);
+        RUN_UNTIL(x.client.ring, pool_get_session(x.pool) && pool_get_session(x.pool) != leader);
+        x.client.config.connections = 1;
+        submit(&x, REQUEST_READ, 4096, 512);
+        done(&x, 2);
+        stop(&x);
+        ASSERT_EQ(x.stop_error, 0);
+        server_join(s);
+}
+
+/* What a session was told when it attached may be older than what another has been told since. */
+static void older_sister_script(struct server *s) {
+        int first, second;
+        sd_id128_t boot_id;
+
+        ASSERT_OK(sd_id128_get_boot(&boot_id));
+        memcpy(s->lease.identity.boot_id, boot_id.bytes, sizeof(boot_id.bytes));
+        up(s, false);
+        first = put_aside(s);
+        up(s, true);
+        second = put_aside(s);
+        s->fd = first;
+        s->lease.identity.error_epoch++; /* of another image */
+        answer_flush(s, 0);
+        write_ok(s, 4096);
+        server_cut(s);
+        s->fd = second;
+        server_expect(s, IVBS_OP_READ);
+        server_reply(s, 0, s->payload, 512);
+        end(s);
+}
+
+static void an_older_sister_leads(void) {
+        struct server *s = server_start(older_sister_script, NULL);
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        x.client.config.retain = RETAIN_AUTO;
+        x.client.config.connections = 2;
+        go_and_attach(&x);
+        RUN_UNTIL(x.client.ring, pool_get_sessions(x.pool) == 2);
+        x.client.config.connections = 1;
+        submit(&x, REQUEST_FLUSH, 0, 0);
+        done(&x, 1);
+        submit(&x, REQUEST_WRITE, 4096, 512);
+        done(&x, 2);
+        RUN_UNTIL(x.client.ring, pool_get_sessions(x.pool) == 1);
+        submit(&x, REQUEST_READ, 0, 512);
+        done(&x, 3);
+        ASSERT_EQ(x.n_failed, 0U);
+        stop(&x);
+        ASSERT_EQ(x.stop_error, 0);
+        server_join(s);
+}
+
 /* The log is bounded: near its bound the pool flushes by itself, and no write fails or is forgotten. */
 #define FULL_WRITES 24U
 
@@ -451,6 +540,7 @@ static void a_local_proxy_is_not_logged(void) {
         server_join(s);
 }
 
-TEST_MAIN(TEST(power_loss), TEST(the_same_machine_keeps_it), TEST(flushed_again), TEST(a_broken_disk_is_told),
+TEST_MAIN(TEST(an_older_sister_leads), TEST(a_member_meets_another_machine), TEST(power_loss),
+        TEST(the_same_machine_keeps_it), TEST(flushed_again), TEST(a_broken_disk_is_told),
         TEST(power_loss_while_rewriting), TEST(a_lost_rewrite_is_fenced), TEST(power_loss_between_rewrites),
         TEST(a_full_log_is_flushed), TEST(killed_worker), TEST(a_local_proxy_is_not_logged));

@@ -272,6 +272,75 @@ static void a_restarted_worker_fences(void) {
         server_join(s);
 }
 
+/* Who only reads has nothing that could be fenced: a restarted worker comes back without. */
+static void inherits_read_only_script(struct server *s) {
+        s->caps = FENCING_CAPS;
+        server_modern_up(s, true);
+        server_expect(s, IVBS_OP_READ);
+        server_reply(s, 0, s->payload, 512);
+        server_expect(s, IVBS_OP_DETACH);
+        server_reply(s, 0, NULL, 0);
+        server_expect_end(s);
+}
+
+static void a_restarted_reader_does_not_fence(void) {
+        struct server *s = server_start(inherits_read_only_script, NULL);
+        struct ivbs_lease_reply lease = server_lease();
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        attachment_set_modern(&x.client.attachment, FENCING_CAPS, &lease);
+        x.client.attachment.inherited = x.client.attachment.read_only = true;
+        go_and_attach(&x);
+        submit(&x, REQUEST_READ, 0, 512);
+        RUN_UNTIL(x.client.ring, x.client.n_done > 0);
+        ASSERT_EQ(x.client.errors[0], 0);
+        stop(&x);
+        server_join(s);
+}
+
+/* Nor do generations concern it: a writer elsewhere raises them, and a session that comes later is told another one. */
+static void readers_script(struct server *s) {
+        int first, second;
+
+        s->caps = FENCING_CAPS;
+        server_modern_up(s, false);
+        first = put_aside(s);
+        server_modern_login(s);
+        server_expect_resume(s);
+        s->lease.generation += 2;
+        server_reply_lease(s, &s->lease);
+        second = put_aside(s);
+
+        s->fd = first;
+        server_expect(s, IVBS_OP_READ);
+        server_reply(s, 0, s->payload, LARGE);
+        s->fd = second;
+        server_expect(s, IVBS_OP_READ);
+        server_reply(s, 0, s->payload, 512);
+        s->fd = first;
+        server_expect(s, IVBS_OP_DETACH);
+        server_reply(s, 0, NULL, 0);
+        server_expect_end(s);
+        safe_close(second);
+}
+
+static void readers_have_no_generation(void) {
+        struct server *s = server_start(readers_script, NULL);
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        x.client.attachment.read_only = true;
+        x.client.config.connections = 2;
+        go_and_attach(&x);
+        RUN_UNTIL(x.client.ring, pool_get_sessions(x.pool) == 2);
+        submit(&x, REQUEST_READ, 0, LARGE);
+        submit(&x, REQUEST_READ, 1 << 20, 512);
+        RUN_UNTIL(x.client.ring, x.client.n_done == 2);
+        stop(&x);
+        server_join(s);
+}
+
 /* A proxy that drains is left when it has answered what it has; the standby attaches, without a fence, for nothing was lost. */
 static void drains_script(struct server *s) {
         uint8_t notice[IVBS_NOTICE_LENGTH];
@@ -415,7 +484,7 @@ static void a_silent_classic_server_is_asked(void) {
         server_join(s);
 }
 
-TEST_MAIN(TEST(a_lost_write_is_fenced), TEST(a_lost_fence_is_found_out), TEST(the_fencer_dies),
-        TEST(a_fence_is_overtaken), TEST(stolen_meanwhile), TEST(a_fence_put_off), TEST(a_restarted_worker_fences),
-        TEST(a_drain_is_followed), TEST(overlaps_wait), TEST(classic_without_replay),
-        TEST(a_silent_classic_server_is_asked));
+TEST_MAIN(TEST(a_restarted_reader_does_not_fence), TEST(readers_have_no_generation), TEST(a_lost_write_is_fenced),
+        TEST(a_lost_fence_is_found_out), TEST(the_fencer_dies), TEST(a_fence_is_overtaken), TEST(stolen_meanwhile),
+        TEST(a_fence_put_off), TEST(a_restarted_worker_fences), TEST(a_drain_is_followed), TEST(overlaps_wait),
+        TEST(classic_without_replay), TEST(a_silent_classic_server_is_asked));
