@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""`tools/bench scale`: many images on one host, over one proxy. For each number: how long attaching takes, alone and all at once; what an idle worker costs in memory and CPU;
+what a connection costs the proxy; and what a request costs when all images are read at once, each at depth 1.
+
+Memory of a worker is its resident set, and its share (PSS), since what libraries share is in the first of each of them.
+"""
+
+import json
+import os
+import select
+import time
+from statistics import median
+
+import load
+import procfs
+from child import Failed, end_all
+from pair import Pair
+from table import table
+from works import BY_NAME
+
+NUMBERS = (1, 10, 100, 500)
+IMAGE_SIZE = 16 << 20
+PATIENCE = 120  # seconds for all workers together to be ready
+SETTLE = 5  # seconds after the attaching before anything is called idle
+
+
+def wait_all_ready(workers):
+    """Until the last has said so; each one's time is in its ready_after."""
+    poll = select.poll()
+    waiting = {worker.notified.fileno(): worker for worker in workers}
+    for fd in waiting:
+        poll.register(fd, select.POLLIN)
+    end = time.monotonic() + PATIENCE
+    while waiting:
+        events = poll.poll(max(end - time.monotonic(), 0) * 1000)
+        if not events:
+            worker = next(iter(waiting.values()))
+            worker.fail(f"{len(waiting)} of {len(workers)} workers are not ready after {PATIENCE} s, this one for instance")
+        for fd, _ in events:
+            if waiting[fd].hear():
+                poll.unregister(fd)
+                del waiting[fd]
+
+
+def attach_alone(pair, name, times):
+    """Milliseconds from fork() to READY=1 of one worker, again and again."""
+    taken = []
+    for _ in range(times):
+        worker = pair.start(name)
+        taken.append(worker.wait_ready(30) * 1e3)
+        if worker.stop(10) != 0:
+            worker.fail(f"ended with {worker.returncode}")
+    return taken
+
+
+def idle_cpu(pids, seconds):
+    """Per cent of one processor, process by process."""
+    before = {pid: procfs.cpu_seconds(pid) for pid in pids}
+    began = time.monotonic()
+    time.sleep(seconds)
+    elapsed = time.monotonic() - began
+    return [(procfs.cpu_seconds(pid) - before[pid]) / elapsed * 100 for pid in pids]
+
+
+def loaded(directory, pair, names, seconds):
+    """All images read at once: one fio, a job for each."""
+    work = BY_NAME["randread-4k-qd1"]
+    common = load.command(work, "", seconds)
+    path = os.path.join(directory, "jobs.fio")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("[global]\n")
+        for option in common[2:]:
+            key, _, value = option[2:].partition("=")
+            if key not in ("uri", "output-format"):
+                file.write(f"{key.replace('-', '_')}={value}\n")
+        for name in names:
+            file.write(f"[{name}]\nuri={pair.uri(name)}\n")
+    pids = [worker.pid for worker in pair.workers.values()]
+    before = [procfs.cpu_seconds(pid) for pid in pids], procfs.cpu_seconds(pair.proxy.pid)
+    result = os.path.join(directory, "fio.json")
+    child = load.Child("fio", [common[0], f"--output={result}", "--output-format=json", path], directory)
+    child.result, child.limit = result, seconds + 120
+    figures = load.finish(child)
+    workers = sum(procfs.cpu_seconds(pid) for pid in pids) - sum(before[0])
+    proxy = procfs.cpu_seconds(pair.proxy.pid) - before[1]
+    per = 100_000 / figures["requests"]
+    return {"iops": figures["iops"], "p99_us": figures["p99_us"], "worker_cpu_per_100k": workers * per, "proxy_cpu_per_100k": proxy * per}
+
+
+def measure(build, directory, number, seconds, say):
+    home = os.path.join(directory, f"scale-{number}")
+    os.mkdir(home)
+    pair = Pair(build, home)
+    names = [f"image{i}" for i in range(number)]
+    pair.create(names, IMAGE_SIZE)
+    time.sleep(1)
+    proxy_before, sockets_before = procfs.rss_kib(pair.proxy.pid), procfs.descriptors(pair.proxy.pid)
+    alone = attach_alone(pair, names[0], 5)
+    began = time.monotonic()
+    workers = [pair.start(name) for name in names]
+    wait_all_ready(workers)
+    together = time.monotonic() - began
+    say(f"{number} images: attached in {together:.2f} s")
+    time.sleep(SETTLE)
+    pids = [worker.pid for worker in workers]
+    cpu = idle_cpu(pids + [pair.proxy.pid], seconds)
+    connections = procfs.descriptors(pair.proxy.pid) - sockets_before
+    row = {
+        "images": number,
+        "attach_alone_ms": {"median": median(alone), "min": min(alone), "max": max(alone)},
+        "attach_together_s": together,
+        "attach_together_each_ms": median(worker.ready_after * 1e3 for worker in workers),
+        "worker_rss_kib": median(procfs.rss_kib(pid) for pid in pids),
+        "worker_pss_kib": median(procfs.pss_kib(pid) for pid in pids),
+        "worker_idle_cpu_percent": {"median": median(cpu[:-1]), "max": max(cpu[:-1])},
+        "proxy_idle_cpu_percent": cpu[-1],
+        "proxy_descriptors": connections,
+        "proxy_rss_kib": procfs.rss_kib(pair.proxy.pid),
+        "proxy_kib_per_image": (procfs.rss_kib(pair.proxy.pid) - proxy_before) / number,
+    }
+    row["loaded"] = loaded(directory, pair, names, seconds)
+    row["loaded"]["worker_rss_kib"] = median(procfs.rss_kib(pid) for pid in pids)
+    row["loaded"]["worker_peak_kib"] = median(procfs.peak_kib(pid) for pid in pids)
+    for child in workers + [pair.proxy]:
+        if child.wait(0) is not None:
+            raise Failed(f"{child.name} ended with {child.returncode}\n{child.tail()}")
+    began = time.monotonic()
+    pair.stop()
+    row["stop_s"] = time.monotonic() - began
+    end_all()
+    return row
+
+
+def tables(rows):
+    def of(*columns):
+        return table(["images"] + [title for title, _ in columns], [[row["images"]] + [cell(row) for _, cell in columns] for row in rows])
+
+    return of(
+        ("attach, one alone, ms", lambda r: f"{r['attach_alone_ms']['median']:.0f} ({r['attach_alone_ms']['min']:.0f}–{r['attach_alone_ms']['max']:.0f})"),
+        ("attach, all at once, s", lambda r: f"{r['attach_together_s']:.2f}"),
+        ("worker, RSS MiB", lambda r: f"{r['worker_rss_kib'] / 1024:.1f}"),
+        ("worker, PSS MiB", lambda r: f"{r['worker_pss_kib'] / 1024:.1f}"),
+        ("worker, idle CPU %", lambda r: f"{r['worker_idle_cpu_percent']['median']:.3f} (at most {r['worker_idle_cpu_percent']['max']:.3f})"),
+        ("proxy, idle CPU %", lambda r: f"{r['proxy_idle_cpu_percent']:.2f}"),
+        ("proxy, KiB an image", lambda r: f"{r['proxy_kib_per_image']:.0f}"),
+        ("proxy, descriptors", lambda r: r["proxy_descriptors"]),
+    ) + "\n" + of(
+        ("IOPS in all", lambda r: f"{r['loaded']['iops']:,.0f}"),
+        ("worst p99, µs", lambda r: f"{r['loaded']['p99_us']:,.0f}"),
+        ("CPU s in 100,000, workers", lambda r: f"{r['loaded']['worker_cpu_per_100k']:.2f}"),
+        ("CPU s in 100,000, proxy", lambda r: f"{r['loaded']['proxy_cpu_per_100k']:.2f}"),
+        ("worker, RSS MiB", lambda r: f"{r['loaded']['worker_rss_kib'] / 1024:.1f}"),
+        ("stop of all, s", lambda r: f"{r['stop_s']:.2f}"),
+    )  # fmt: skip
+
+
+def run(options, directory, say):
+    numbers = [int(n) for n in options.images.split(",")] if options.images else NUMBERS
+    rows = [measure(options.build, directory, number, options.seconds or (3 if options.quick else 10), say) for number in numbers]
+    print(tables(rows))
+    return {"command": "tools/bench scale", "commit": options.commit, "scale": rows}
+
+
+def save(path, result):
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(result, file, indent=1)
+        file.write("\n")
