@@ -196,7 +196,8 @@ static void sweep(int directory_fd, const char *own) {
         while ((entry = readdir(directory))) {
                 size_t n = strlen(entry->d_name);
 
-                if (n > n_suffix && n < STORE_SOCKET_NAME_SIZE &&
+                /* One that begins with a dot is about to listen, see below: as stale as it looks, it is not. */
+                if (entry->d_name[0] != '.' && n > n_suffix && n < STORE_SOCKET_NAME_SIZE &&
                         strcmp(entry->d_name + n - n_suffix, SOCKET_SUFFIX) == 0 && strcmp(entry->d_name, own) != 0 &&
                         is_stale(directory_fd, entry->d_name))
                         (void) unlinkat(directory_fd, entry->d_name, 0);
