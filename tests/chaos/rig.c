@@ -130,7 +130,7 @@ static void on_proxy_ready(struct child *child, const char *status) {
         struct rig_proxy *p = child->userdata;
         const char *port = strstr(status, "listening on 127.0.0.1:");
 
-        p->port = port ? (uint16_t) atoi(port + strlen("listening on 127.0.0.1:")) : 0;
+        p->port = port ? (uint16_t) strtoul(port + strlen("listening on 127.0.0.1:"), NULL, 10) : 0;
         relay_set_backend(p->relay, p->port);
 }
 
