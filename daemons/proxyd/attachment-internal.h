@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What attachment.c and image-hold.c share. */
+/* What attachment.c, image-hold.c and image-take.c share. */
+
+#include <stdio.h>
 
 #include "attachment.h"
 
@@ -22,5 +24,25 @@ struct images {
 
 /* Something that the hold was needed for may be over. */
 void image_review_hold(struct image *image);
+/* Somebody waits, and the image is loose: begins to take it; image_answer_hold() follows. */
+void image_take(struct image *image);
+/* It is being taken, and that is to end soon, with -ESHUTDOWN. */
+void image_stop_taking(struct image *image);
+/* Tells those who wait and have at most that weight; who is told 0 has it pinned. */
+void image_answer_hold(struct image *image, int error, enum hand_over_why up_to);
 /* At the end. */
 void images_abandon_takings(struct images *images);
+
+/* --- what is said about hand-overs --- */
+
+#define PID_SIZE 24U
+
+static inline const char *print_pid(uint64_t pid, char ret[static PID_SIZE]) {
+        (void) snprintf(ret, PID_SIZE, "%ju", (uintmax_t) pid);
+        return ret;
+}
+
+/* Fields for what is said about a hand-over with another process; text: room for its pid. */
+#define PEER_FIELDS(image, pid, text)                                                \
+        LOG_FIELDS({ "IMAGE", (image)->name }, { "PEER_PID", print_pid(pid, text) }, \
+                { "STATE", image_hold_state_to_string((image)->hold_state) })
