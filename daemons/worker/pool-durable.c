@@ -83,14 +83,25 @@ static bool wants_sync(const struct pool *pool) {
         return !TAILQ_EMPTY(&pool->crowded) || retained_bytes(pool->retained) > pool->config->retain_limit / MARGIN;
 }
 
+static void fail_crowded(struct pool *pool, int error) {
+        struct request *request;
+
+        while ((request = TAILQ_FIRST(&pool->crowded))) {
+                TAILQ_REMOVE(&pool->crowded, request, entry);
+                pool_finish(pool, request, error);
+        }
+}
+
 static void sync_done(struct request *request, int error) {
         struct pool *pool = request->owner;
 
         pool->sync = NULL;
         requests_put(request);
-        /* What has come in since it was sent. */
+        /* What has come in since it was sent. Or it waited too long, and so has who waits for room: nothing else would make some. */
         if (error == 0 && wants_sync(pool))
                 start_sync(pool);
+        else if (error < 0)
+                fail_crowded(pool, error);
         pool_step_stop(pool);
 }
 
@@ -192,9 +203,13 @@ int pool_durable_changed(struct pool *pool, struct request *request) {
 static void admit_crowded(struct pool *pool) {
         struct request *request;
 
-        while ((request = TAILQ_FIRST(&pool->crowded)) && retained_has_room(pool->retained, request) &&
-                keep(pool, request) >= 0) {
+        while ((request = TAILQ_FIRST(&pool->crowded)) && retained_has_room(pool->retained, request)) {
+                /* First: keeping it may start a flush, whose failure is that of all who are crowded. */
                 TAILQ_REMOVE(&pool->crowded, request, entry);
+                if (keep(pool, request) < 0) {
+                        TAILQ_INSERT_HEAD(&pool->crowded, request, entry);
+                        break;
+                }
                 pool_finish(pool, request, 0);
         }
         if (wants_sync(pool))

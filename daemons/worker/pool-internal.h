@@ -99,7 +99,7 @@ struct pool {
         struct ring_timer stop_timer;
         struct ring_deferred stop_step;
         struct request *stop_flush;
-        bool stop_detach, stop_flushed, stop_detached, stop_expired, stopped;
+        bool stop_detach, stop_flushed, stop_detaching, stop_detached, stop_expired, stopped;
         int stop_error;
 };
 

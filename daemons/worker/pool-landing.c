@@ -94,6 +94,8 @@ static void open_up(struct pool *pool) {
 static bool land(struct pool *pool) {
         const struct attachment *a = pool->attachment;
 
+        /* For whatever: a server that fences or rewrites for ever is none. */
+        wait_for_proxy(pool);
         if (pool->leaving) {
                 if (pool_in_flight(pool) > 0 && pool->active)
                         return false;
@@ -101,7 +103,6 @@ static bool land(struct pool *pool) {
         }
 
         if (!pool->leader) {
-                wait_for_proxy(pool);
                 if (!pool_find_leader(pool)) {
                         park(pool);
                         return false;

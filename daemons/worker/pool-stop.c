@@ -39,6 +39,7 @@ static void flush_done(struct request *request, int error) {
 static void detach_done(void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n) {
         struct pool *pool = userdata;
 
+        pool->stop_detaching = false;
         pool->stop_detached = true;
         pool_step_stop(pool);
 }
@@ -63,7 +64,9 @@ static bool finish_work(struct pool *pool) {
         if (pool->stop_detach && !pool->stop_detached && pool->attachment) {
                 struct session *s = pool_get_session(pool);
 
-                if (s && session_call(s, IVBS_OP_DETACH, NULL, 0, detach_done, pool) >= 0)
+                if (!pool->stop_detaching)
+                        pool->stop_detaching = s && session_call(s, IVBS_OP_DETACH, NULL, 0, detach_done, pool) >= 0;
+                if (pool->stop_detaching)
                         return true;
                 pool->stop_detached = true;
         }

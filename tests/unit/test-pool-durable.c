@@ -451,6 +451,115 @@ static void a_full_log_is_flushed(void) {
         server_join(s);
 }
 
+/* The log is full, and the server puts off the flush that would make room: who waits for room is failed with it, and not left waiting for ever. */
+static void no_flush_script(struct server *s) {
+        const volatile bool *flushes = s->data;
+        uint8_t payload[IVBS_IDENTITY_SIZE];
+
+        ivbs_identity_encode(&s->lease.identity, payload);
+        up(s, false);
+        for (;;) {
+                ASSERT_TRUE(server_take(s));
+                if (s->header.op == IVBS_OP_WRITE)
+                        server_reply(s, 0, NULL, 0);
+                else if (s->header.op == IVBS_OP_FLUSH && *flushes)
+                        server_reply(s, 0, payload, sizeof(payload));
+                else if (s->header.op == IVBS_OP_FLUSH)
+                        server_reply(s, IVBS_STATUS_TEMPORARY_ERROR, NULL, 0);
+                else
+                        break;
+        }
+        ASSERT_EQ(s->header.op, IVBS_OP_DETACH);
+        server_reply(s, 0, NULL, 0);
+        server_expect_end(s);
+}
+
+static void no_room_for_ever(void) {
+        volatile bool flushes = false;
+        struct server *s = server_start(no_flush_script, (const void *) &flushes);
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        x.client.config.io_timeout_usec = 150000;
+        go_and_attach(&x);
+        for (uint64_t i = 0; i < FULL_WRITES; i++)
+                submit(&x, REQUEST_WRITE, i << 20, 128 * 1024);
+        RUN_UNTIL(x.client.ring, x.client.n_done == FULL_WRITES);
+        ASSERT_EQ(x.client.errors[0], 0);
+        ASSERT_EQ(x.client.errors[FULL_WRITES - 1], -EIO);
+        ASSERT_EQ(x.n_failed, 0U);
+        x.client.config.io_timeout_usec = UINT64_MAX;
+        flushes = true;
+        stop(&x);
+        ASSERT_EQ(x.stop_error, 0);
+        server_join(s);
+}
+
+/* A server that takes nothing of the log again, and says each time that it will: I/O waits for that as long as for a proxy. */
+static void no_rewrite_script(struct server *s) {
+        up(s, false);
+        write_ok(s, 4096);
+        lose_power(s);
+        up(s, true);
+        while (server_take(s) && s->header.op == IVBS_OP_WRITE)
+                server_reply(s, IVBS_STATUS_TEMPORARY_ERROR, NULL, 0);
+        ASSERT_EQ(s->header.op, IVBS_OP_DETACH);
+        server_reply(s, 0, NULL, 0);
+        while (server_take(s)) /* it goes on to the end */
+                ASSERT_EQ(s->header.op, IVBS_OP_WRITE);
+        server_cut(s);
+}
+
+static void a_rewrite_is_put_off(void) {
+        struct server *s = server_start(no_rewrite_script, NULL);
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        x.client.config.io_timeout_usec = 300000;
+        go_and_attach(&x);
+        submit(&x, REQUEST_WRITE, 4096, 512);
+        done(&x, 1);
+        RUN_UNTIL(x.client.ring, pool_get_state(x.pool) != POOL_ATTACHED);
+        submit(&x, REQUEST_READ, 0, 512);
+        RUN_UNTIL(x.client.ring, x.client.n_done == 2);
+        ASSERT_EQ(x.client.errors[1], -EIO);
+        stop(&x);
+        ASSERT_TRUE(x.stop_error < 0);
+        server_join(s);
+}
+
+/* The same after a flush that failed, where no session was lost. */
+static void no_rewrite_here_script(struct server *s) {
+        up(s, false);
+        write_ok(s, 4096);
+        s->lease.identity.error_epoch++;
+        answer_flush(s, IVBS_STATUS_PERMANENT_ERROR);
+        while (server_take(s) && s->header.op == IVBS_OP_WRITE)
+                server_reply(s, IVBS_STATUS_TEMPORARY_ERROR, NULL, 0);
+        ASSERT_EQ(s->header.op, IVBS_OP_DETACH);
+        server_reply(s, 0, NULL, 0);
+        while (server_take(s)) /* it goes on to the end */
+                ASSERT_EQ(s->header.op, IVBS_OP_WRITE);
+        server_cut(s);
+}
+
+static void a_rewrite_is_put_off_here(void) {
+        struct server *s = server_start(no_rewrite_here_script, NULL);
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        x.client.config.io_timeout_usec = 300000;
+        go_and_attach(&x);
+        submit(&x, REQUEST_WRITE, 4096, 512);
+        done(&x, 1);
+        submit(&x, REQUEST_FLUSH, 0, 0);
+        RUN_UNTIL(x.client.ring, x.client.n_done == 2);
+        ASSERT_EQ(x.client.errors[1], -EIO);
+        stop(&x);
+        ASSERT_TRUE(x.stop_error < 0);
+        server_join(s);
+}
+
 /* The mark: a worker that was killed leaves no log, and its successor must not go on as if nothing were missing. */
 static void successor_script(struct server *s) {
         bool lost = s->data;
@@ -540,7 +649,8 @@ static void a_local_proxy_is_not_logged(void) {
         server_join(s);
 }
 
-TEST_MAIN(TEST(an_older_sister_leads), TEST(a_member_meets_another_machine), TEST(power_loss),
+TEST_MAIN(TEST(no_room_for_ever), TEST(a_rewrite_is_put_off), TEST(a_rewrite_is_put_off_here),
+        TEST(an_older_sister_leads), TEST(a_member_meets_another_machine), TEST(power_loss),
         TEST(the_same_machine_keeps_it), TEST(flushed_again), TEST(a_broken_disk_is_told),
         TEST(power_loss_while_rewriting), TEST(a_lost_rewrite_is_fenced), TEST(power_loss_between_rewrites),
         TEST(a_full_log_is_flushed), TEST(killed_worker), TEST(a_local_proxy_is_not_logged));

@@ -416,6 +416,36 @@ static void overlaps_wait(void) {
         server_join(s);
 }
 
+/* Whatever happens meanwhile, the answer to DETACH is waited for: else the lease may outlive its owner. */
+static void detach_script(struct server *s) {
+        const struct ivbs_proxy proxies[] = { { .priority = 7, .address = "127.0.0.1:9" } };
+        uint8_t list[IVBS_PROXIES_SIZE_MAX];
+        struct pollfd pfd;
+        size_t n;
+
+        server_modern_up(s, false);
+        server_expect(s, IVBS_OP_FLUSH);
+        server_reply(s, 0, NULL, 0);
+        server_expect(s, IVBS_OP_DETACH);
+        n = ivbs_proxies_encode(proxies, 1, list);
+        server_send(s, IVBS_OP_LIST_PROXIES, 0, 0, list, (uint32_t) n);
+        pfd = (struct pollfd){ .fd = s->fd, .events = POLLIN };
+        ASSERT_EQ(poll(&pfd, 1, 100), 0);
+        server_reply(s, 0, NULL, 0);
+        server_expect_end(s);
+}
+
+static void detach_is_waited_for(void) {
+        struct server *s = server_start(detach_script, NULL);
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        go_and_attach(&x);
+        stop(&x);
+        ASSERT_EQ(x.stop_error, 0);
+        server_join(s);
+}
+
 /* Where nothing can be fenced, repeating is a choice. */
 static void classic_cut_script(struct server *s) {
         server_classic_up(s);
@@ -484,7 +514,8 @@ static void a_silent_classic_server_is_asked(void) {
         server_join(s);
 }
 
-TEST_MAIN(TEST(a_restarted_reader_does_not_fence), TEST(readers_have_no_generation), TEST(a_lost_write_is_fenced),
-        TEST(a_lost_fence_is_found_out), TEST(the_fencer_dies), TEST(a_fence_is_overtaken), TEST(stolen_meanwhile),
-        TEST(a_fence_put_off), TEST(a_restarted_worker_fences), TEST(a_drain_is_followed), TEST(overlaps_wait),
-        TEST(classic_without_replay), TEST(a_silent_classic_server_is_asked));
+TEST_MAIN(TEST(detach_is_waited_for), TEST(a_restarted_reader_does_not_fence), TEST(readers_have_no_generation),
+        TEST(a_lost_write_is_fenced), TEST(a_lost_fence_is_found_out), TEST(the_fencer_dies),
+        TEST(a_fence_is_overtaken), TEST(stolen_meanwhile), TEST(a_fence_put_off), TEST(a_restarted_worker_fences),
+        TEST(a_drain_is_followed), TEST(overlaps_wait), TEST(classic_without_replay),
+        TEST(a_silent_classic_server_is_asked));
