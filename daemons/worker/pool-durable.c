@@ -41,7 +41,7 @@ static void learn(struct pool *pool, const struct ivbs_identity *told) {
 }
 
 bool pool_is_dirty(const struct pool *pool) {
-        return pool->durable < pool->acknowledged || pool->inherited;
+        return pool->durable < pool->acknowledged || pool->inherited || !TAILQ_EMPTY(&pool->crowded);
 }
 
 /* Whether something is needed that is no longer held. */
@@ -132,6 +132,9 @@ int pool_durable_check(struct pool *pool) {
 
         if (!pool_is_dirty(pool)) {
                 pool->identity = pool->current;
+                /* It told of durable writes alone, and of the server before. */
+                if (pool->marked)
+                        (void) mark(pool, false);
                 return 0;
         }
         if (same(&pool->identity, &pool->current)) {
@@ -236,7 +239,7 @@ static void flushed(struct pool *pool, const struct request *request) {
         if (!pool_is_dirty(pool)) {
                 fault_point("flush-covered-all");
                 pool->identity = pool->current;
-                if (pool->marked && TAILQ_EMPTY(&pool->crowded))
+                if (pool->marked)
                         (void) mark(pool, false);
         }
 }
@@ -270,8 +273,12 @@ int pool_durable_synced(struct pool *pool, struct request *request, int error) {
         if (!flush && error == -ENOSPC)
                 return error;
         if ((error == 0 || ++pool->failed_syncs < SYNC_ATTEMPTS) && !is_missing(pool) &&
-                pool->durability == DURABILITY_RETAINED)
+                pool->durability == DURABILITY_RETAINED) {
+                /* Under what it says now, even if that is older than what was known: else it would be repeated for ever. */
+                if (request->has_identity)
+                        pool->current = request->identity;
                 return repeat(pool, request);
+        }
         if (!flush)
                 return error;
 

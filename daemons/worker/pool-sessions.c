@@ -25,7 +25,8 @@ bool pool_is_ending(const struct pool *pool) {
         const struct session *s;
 
         TAILQ_FOREACH(s, &pool->sessions, entry)
-                if (s->state == SESSION_CLOSING && s->n_in_flight > 0)
+                /* With a stream, what was answered may still be on its way through it. */
+                if (s->state == SESSION_CLOSING && (s->n_in_flight > 0 || s->has_stream))
                         return true;
         return false;
 }
@@ -225,7 +226,7 @@ static void on_draining(struct session *s) {
         if (s->role == ROLE_STANDBY) {
                 proxy_failed(pool->proxies, s->proxy, ring_now_usec(pool->ring), PROXY_DRAINING, "the proxy drains");
                 pool_retire(pool, s, "the proxy drains");
-        } else if (s->role == ROLE_MEMBER) {
+        } else if (s->role == ROLE_MEMBER && s->state != SESSION_CLOSING) {
                 pool->leaving = true;
                 pool->open = false;
         }

@@ -451,6 +451,78 @@ static void a_full_log_is_flushed(void) {
         server_join(s);
 }
 
+/* An epoch that could not be recorded is known to nobody after its proxy's end: a lower one is not believed, but what it was to cover is written again once, and not for ever. */
+static void lower_epoch_script(struct server *s) {
+        up(s, false);
+        s->lease.identity.error_epoch = 7;
+        answer_flush(s, 0);
+        write_ok(s, 4096);
+        server_cut(s);
+        s->lease.identity.error_epoch = 6;
+        up(s, true);
+        answer_flush(s, 0);
+        write_ok(s, 4096);
+        answer_flush(s, 0);
+        end(s);
+}
+
+static void the_epoch_falls(void) {
+        struct server *s = server_start(lower_epoch_script, NULL);
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        go_and_attach(&x);
+        submit(&x, REQUEST_FLUSH, 0, 0);
+        done(&x, 1);
+        submit(&x, REQUEST_WRITE, 4096, 512);
+        done(&x, 2);
+        RUN_UNTIL(x.client.ring, pool_get_failovers(x.pool) > 0);
+        submit(&x, REQUEST_FLUSH, 0, 0);
+        done(&x, 3);
+        stop(&x);
+        ASSERT_EQ(x.stop_error, 0);
+        server_join(s);
+}
+
+/* The mark tells of what is missing, and never of what is not: a store that was mounted anew while everything was durable is no reason to fail a successor. */
+static void mounted_anew_script(struct server *s) {
+        sd_id128_t boot_id;
+
+        ASSERT_OK(sd_id128_get_boot(&boot_id));
+        memcpy(s->lease.identity.boot_id, boot_id.bytes, sizeof(boot_id.bytes));
+        up(s, false);
+        answer_op(s, IVBS_OP_WRITE_FUA);
+        server_cut(s);
+        s->lease.identity.mount_instance++;
+        up(s, true);
+        end(s);
+}
+
+static void a_clean_mark_follows(void) {
+        struct ivbs_identity identity;
+        bool found, dirty;
+        struct mark *mark;
+        struct fixture x;
+        struct server *s;
+
+        scratch_make();
+        s = server_start(mounted_anew_script, NULL);
+        begin(&x, s, NULL);
+        x.client.config.retain = RETAIN_AUTO;
+        x.client.attachment.directory = scratch;
+        go_and_attach(&x);
+        submit_fua(&x, 4096);
+        done(&x, 1);
+        RUN_UNTIL(x.client.ring, pool_get_failovers(x.pool) > 0);
+        ASSERT_OK(mark_open(&mark, scratch, &found, &identity, &dirty));
+        ASSERT_FALSE(dirty);
+        mark_close(mark);
+        stop(&x);
+        server_join(s);
+        (void) attachment_remove(&x.client.attachment);
+        scratch_remove();
+}
+
 /* The log is full, and the server puts off the flush that would make room: who waits for room is failed with it, and not left waiting for ever. */
 static void no_flush_script(struct server *s) {
         const volatile bool *flushes = s->data;
@@ -649,8 +721,8 @@ static void a_local_proxy_is_not_logged(void) {
         server_join(s);
 }
 
-TEST_MAIN(TEST(no_room_for_ever), TEST(a_rewrite_is_put_off), TEST(a_rewrite_is_put_off_here),
-        TEST(an_older_sister_leads), TEST(a_member_meets_another_machine), TEST(power_loss),
-        TEST(the_same_machine_keeps_it), TEST(flushed_again), TEST(a_broken_disk_is_told),
+TEST_MAIN(TEST(the_epoch_falls), TEST(a_clean_mark_follows), TEST(no_room_for_ever), TEST(a_rewrite_is_put_off),
+        TEST(a_rewrite_is_put_off_here), TEST(an_older_sister_leads), TEST(a_member_meets_another_machine),
+        TEST(power_loss), TEST(the_same_machine_keeps_it), TEST(flushed_again), TEST(a_broken_disk_is_told),
         TEST(power_loss_while_rewriting), TEST(a_lost_rewrite_is_fenced), TEST(power_loss_between_rewrites),
         TEST(a_full_log_is_flushed), TEST(killed_worker), TEST(a_local_proxy_is_not_logged));
