@@ -36,6 +36,7 @@ static void start_victim(struct schedule *s, const char *point) {
         int r;
 
         if (s->point->in_worker) {
+                workload_drop_connections(s->workload);
                 rig_set_worker_point(s->rig, point);
                 r = rig_start_worker(s->rig);
                 s->rig->worker_wanted = false;
@@ -76,8 +77,6 @@ static void lead_there(struct schedule *s) {
                 workload_excuse(s->workload, 64);
                 rig_stop_worker(s->rig);
         }
-        if (is(s, "epoch-raised"))
-                rig_store_file(s->rig, "fail-flush", "1\n");
 }
 
 enum {
@@ -98,7 +97,7 @@ static bool to(struct schedule *s, unsigned step, uint64_t usec) {
 }
 
 static bool begin(struct schedule *s) {
-        s->reached = false;
+        s->parameter = 0;
         s->point = points_next(s->options.points);
         if (!s->point)
                 return true;
@@ -106,6 +105,7 @@ static bool begin(struct schedule *s) {
         if (s->options.verbose)
                 statistics_say(s->statistics, "  %s at %s", s->point->stop ? "stopped" : "killed", s->point->name);
         workload_worker_goes(s->workload, true);
+        workload_set_calm(s->workload, is(s, "flush-covered-all"));
         if (s->point->in_worker && s->point->volatile_store) {
                 /* Each proxy is a machine of its own there: a worker that was killed and finds another one must fail. This one shuts down in good order. */
                 workload_excuse(s->workload, 64);
@@ -146,6 +146,7 @@ static bool leased(struct schedule *s) {
         if (strncmp(s->point->name, "lease-", 6) == 0) {
                 if (s->rig->worker.pid != 0)
                         return fault_wait_more(s, "the worker had stopped");
+                workload_drop_connections(s->workload);
                 (void) rig_start_worker(s->rig);
         }
         return fault_go_on(s, 0);
@@ -154,6 +155,10 @@ static bool leased(struct schedule *s) {
 static bool first_chance(struct schedule *s) {
         if (is_hit(s))
                 return to(s, STEP_HIT, 0);
+        if (is(s, "epoch-raised") && s->parameter == 0 && rig_active(s->rig) == (int) s->target) {
+                s->parameter = 1;
+                (void) rig_store_file(s->rig, "fail-flush", "1\n");
+        }
         /* On the way to a hand-over it is enough that the proxy has got the image. */
         if (now_usec() - s->step_began_usec < FIRST_CHANCE &&
                 !(strncmp(s->point->name, "hand-over-", 10) == 0 && rig_active(s->rig) == (int) s->target))
@@ -241,6 +246,7 @@ bool fault_at_point(struct schedule *s) {
                         return fault_wait_more(s, "the worker was back");
                 workload_worker_goes(s->workload, false);
                 workload_excuse(s->workload, 0);
+                workload_set_calm(s->workload, false);
                 return true;
         }
 }

@@ -17,6 +17,7 @@ bool fault_worker_kill(struct schedule *s) {
         case 1:
                 if (s->rig->worker.pid != 0)
                         return fault_wait_more(s, "a killed worker was gone");
+                workload_drop_connections(s->workload);
                 r = rig_start_worker(s->rig);
                 if (r < 0)
                         statistics_error(s->statistics, "ERROR: cannot start the worker: %s", strerror(-r));

@@ -40,7 +40,6 @@ struct schedule {
         unsigned lies_left;
         pid_t control_pid;
         struct point *point;
-        bool reached;
 };
 
 /* For a fault's result: the next step after so many µs; the same one again in a moment, what being what it waits for; again after so many µs. */

@@ -136,12 +136,20 @@ static void on_proxy_ready(struct child *child, const char *status) {
 
 static void on_proxy_ended(struct child *child, int code, int status) {
         struct rig_proxy *p = child->userdata;
+        bool wanted = p->wanted;
 
         relay_set_backend(p->relay, 0);
         p->port = 0;
-        if (p->wanted)
-                unexpected(p->rig, p->name, code, status);
         p->wanted = false;
+        if (!wanted)
+                return;
+        /* On a crowded machine a proxy may be too late for another one that asks it for the image, and is taken for frozen. That is right, and systemd would start it again. */
+        if (code == CLD_KILLED && status == SIGKILL) {
+                p->rig->n_shot++;
+                if (rig_start_proxy(p->rig, p->index) >= 0)
+                        return;
+        }
+        unexpected(p->rig, p->name, code, status);
 }
 
 static void on_worker_ended(struct child *child, int code, int status) {

@@ -50,6 +50,7 @@ struct rig {
         char worker_program[4096], worker_environment[8][512];
         bool worker_wanted;
         unsigned worker_restarts;
+        unsigned n_shot; /* proxies that another one has killed because they did not answer it: started again */
         /* Told of what ended without being asked to. May be NULL. */
         void (*unexpected)(void *userdata, const char *what);
         void *userdata;

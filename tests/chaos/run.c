@@ -198,6 +198,8 @@ static int run_faults(struct run *run) {
                                 run->points.points[i].stop ? "stopped" : "killed", run->points.points[i].name);
         look_at_all(run);
         statistics_report(&run->statistics, fault_name);
+        if (run->rig->n_shot > 0)
+                printf("shot           %u proxies, by others that they did not answer in time\n", run->rig->n_shot);
         status = within_limits(run);
         return run->statistics.errors > 0 || run->statistics.n_wrong > 0 ? 1 : status;
 }

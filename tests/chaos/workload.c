@@ -55,7 +55,7 @@ struct workload {
         sd_event_source *retry, *filler;
         struct dice dice;
         unsigned n_used, depth, phase_left, excused;
-        bool stopping, passing, flushed, worker_away;
+        bool stopping, passing, flushed, worker_away, calm;
         uint64_t pass_next, n_done;
         uint64_t last_done_usec, longest_usec; /* of the stall that is watched */
         uint8_t *buffer;
@@ -323,7 +323,7 @@ static void fill(struct workload *w) {
                 fill_pass(w);
                 return;
         }
-        while (!w->stopping && w->connections[0].ready && w->n_used < w->depth) {
+        while (!w->stopping && w->connections[0].ready && w->n_used < (w->calm ? 1 : w->depth)) {
                 struct slot *s = w->slots;
 
                 if (w->phase_left-- == 0) {
@@ -402,6 +402,17 @@ struct workload *workload_free(struct workload *w) {
 
 void workload_worker_goes(struct workload *w, bool goes) {
         w->worker_away = goes;
+}
+
+void workload_drop_connections(struct workload *w) {
+        for (unsigned i = 0; i < CONNECTIONS; i++)
+                if (w->connections[i].client)
+                        on_lost(w->connections + i, "dropped");
+}
+
+void workload_set_calm(struct workload *w, bool calm) {
+        w->calm = calm;
+        (void) sd_event_source_set_enabled(w->filler, SD_EVENT_ONESHOT);
 }
 
 void workload_excuse(struct workload *w, unsigned n) {

@@ -30,6 +30,10 @@ DEFINE_CLEANUP(struct workload *, workload_free);
 
 /* The worker is about to be killed: losing its connections is no error until this is called with false. */
 void workload_worker_goes(struct workload *workload, bool goes);
+/* The worker is gone: so are its connections, though what it has still sent may not have been read. */
+void workload_drop_connections(struct workload *workload);
+/* One request at a time, so that there are moments in which everything is durable. */
+void workload_set_calm(struct workload *workload, bool calm);
 /* So many requests that get an error do not count as errors. */
 void workload_excuse(struct workload *workload, unsigned n);
 
