@@ -67,32 +67,36 @@ static int check_identity(const struct device_work *work) {
         return match;
 }
 
-static int end_waiting(const struct device_work *work) {
+void device_work_set_waiting(const void *argument, struct device_result *result) {
+        const struct device_work *work = argument;
         uint64_t msec;
         int r;
 
-        r = device_sysfs_io_timeout(SYSFS, work->index, &msec);
-        if (r < 0 || msec == IO_TIMEOUT_MSEC)
-                return r;
-
-        r = device_nbd_set_timeout(work->index, work->setup.identity, 0);
+        result->index = work->index;
+        r = check_identity(work);
+        /* A fresh device need not be touched. */
+        if (r >= 0 && !work->waiting && !work->was_waiting &&
+                device_sysfs_io_timeout(SYSFS, work->index, &msec) >= 0 && msec == IO_TIMEOUT_MSEC)
+                return;
+        if (r >= 0)
+                r = device_nbd_set_timeout(work->index, work->setup.identity, work->waiting ? WAITING_SEC : 0);
         if (r < 0)
-                return r;
-        /* The driver has just made it 30 s, and a request keeps the timer it was started with: the sooner the better. */
-        return device_sysfs_set_io_timeout(SYSFS, work->index, IO_TIMEOUT_MSEC);
+                fail(result, r, "the device's request timeout could not be set");
 }
 
-void device_work_set_waiting(const void *argument, struct device_result *result) {
+void device_work_set_timer(const void *argument, struct device_result *result) {
         const struct device_work *work = argument;
+        uint64_t msec;
         int r;
 
         result->index = work->index;
         r = check_identity(work);
         if (r >= 0)
-                r = work->waiting ? device_nbd_set_timeout(work->index, work->setup.identity, WAITING_SEC)
-                                  : end_waiting(work);
+                r = device_sysfs_io_timeout(SYSFS, work->index, &msec);
+        if (r >= 0 && msec != IO_TIMEOUT_MSEC)
+                r = device_sysfs_set_io_timeout(SYSFS, work->index, IO_TIMEOUT_MSEC);
         if (r < 0)
-                fail(result, r, "the device's request timeout could not be set");
+                fail(result, r, "the device's io_timeout could not be set");
 }
 
 void device_work_reconfigure(const void *argument, struct device_result *result) {

@@ -13,7 +13,7 @@ struct device_work {
         uint32_t index;   /* all but connect */
         sd_id128_t trigger;
         struct device_nbd_setup setup; /* identity always; the rest for connect and reconfigure */
-        bool waiting;                  /* set_waiting */
+        bool waiting, was_waiting;     /* set_waiting: what it is to be, and was told to be before */
         bool flush;                    /* disconnect: what is cached goes out first; needs a living worker */
 };
 
@@ -23,8 +23,9 @@ void device_work_reconfigure(const void *argument, struct device_result *result)
 void device_work_disconnect(const void *argument, struct device_result *result);
 /* While I/O waits because no proxy can be had. The driver logs each request that takes long, once in every period of the queue's timer, for as long as it takes: 16 lines a second at a depth of 8. With a
  * request timeout it does something else when that timer comes: it takes the connection for dead and the request back, without an error, and the request waits, silently, for a new connection. So each request is
- * logged once, by a line that the driver limits to 10 in 5 s, and what comes later is not logged at all. The worker sees its end hang up, and comes with a new pair when a proxy is there again. Ending this takes until what is under way is answered (the kernel holds requests back to
- * change the timer), so it comes after the new pair. */
+ * logged once, by a line that the driver limits to 10 in 5 s, and what comes later is not logged at all. The worker sees its end hang up, and comes with a new pair when a proxy is there again. */
 void device_work_set_waiting(const void *argument, struct device_result *result);
+/* After its end: the driver has left the queue's timer at 30 s. Since Linux 6.12 this waits until no request is under way, which may be never if the connection is lost meanwhile: nothing may wait for it. */
+void device_work_set_timer(const void *argument, struct device_result *result);
 /* Only looks whether somebody uses the device. */
 void device_work_check(const void *argument, struct device_result *result);

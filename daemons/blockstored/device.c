@@ -31,6 +31,7 @@
 #define CONNECT_TIMEOUT_USEC    (10U * 1000U * 1000U)
 #define DISCONNECT_TIMEOUT_USEC (60U * 1000U * 1000U) /* includes the flush of all that is cached */
 #define CHECK_TIMEOUT_USEC      (5U * 1000U * 1000U)
+#define TIMER_TIMEOUT_USEC      (60U * 1000U * 1000U)
 #define SETTLE_TIMEOUT_USEC     (15U * 1000U * 1000U)
 
 enum phase {
@@ -79,8 +80,10 @@ struct device {
         struct device_parameters wanted;
         int socket;
         bool waiting;       /* timing: what to set */
+        bool was_waiting;   /* ... the last time */
         bool connect_after; /* what is being cleared makes room */
         struct device_child *child;
+        struct device_child *timer; /* beside whatever else is under way: see device_work_set_timer() */
         struct device_settle *settle;
         sd_event_source *pause;
         enum failure failure; /* what undoing ends with */
@@ -114,6 +117,7 @@ struct device *device_free(struct device *device) {
                 return NULL;
 
         release_step(device);
+        device_child_free(device->timer);
         safe_close(device->socket);
         sd_event_unref(device->event);
         free(device->name);
@@ -261,6 +265,7 @@ static int run(struct device *device, enum phase phase, device_work_t function, 
                 .index = device->index,
                 .trigger = trigger,
                 .waiting = device->waiting,
+                .was_waiting = device->was_waiting,
                 .flush = flush,
                 .setup = {
                         .size = device->wanted.size,
@@ -392,6 +397,25 @@ static void on_connected(struct device *device, const struct device_result *resu
         wait_for_udev(device, PHASE_SETTLING);
 }
 
+static void on_timer_set(const struct device_result *result, void *userdata) {
+        struct device *device = userdata;
+
+        /* On failure a request that is lost with its worker comes back later than it could; the next time tries again. */
+        device->timer = NULL;
+}
+
+static void set_timer(struct device *device) {
+        char identity[DEVICE_NBD_IDENTITY_MAX];
+        struct device_work work = { .name = device->name, .index = device->index, .setup.identity = identity };
+
+        if (device->timer)
+                return; /* still waits, and will do it */
+
+        (void) snprintf(identity, sizeof(identity), "%s/%s", device->name, device->uuid);
+        (void) device_child_start(device->event, device_work_set_timer, &work, -EBADF, TIMER_TIMEOUT_USEC,
+                on_timer_set, device, &device->timer);
+}
+
 static void on_child(const struct device_result *result, void *userdata) {
         struct device *device = userdata;
         char message[1280] = "";
@@ -425,8 +449,17 @@ static void on_child(const struct device_result *result, void *userdata) {
                 break;
 
         case PHASE_RECONFIGURING:
-        case PHASE_CHECKING:
+                break;
+
         case PHASE_TIMING:
+                if (result->error == 0) {
+                        device->was_waiting = device->waiting;
+                        if (!device->waiting)
+                                set_timer(device);
+                }
+                break;
+
+        case PHASE_CHECKING:
                 break;
 
         case PHASE_ABSENT:
@@ -567,6 +600,7 @@ int device_set_waiting(struct device *device, bool waiting, device_done_t done, 
                 return -ENODEV;
 
         device->waiting = waiting;
+        device->was_waiting |= waiting;
         r = run(device, PHASE_TIMING, device_work_set_waiting, false, SD_ID128_NULL, CHECK_TIMEOUT_USEC);
         if (r < 0)
                 return r;

@@ -18,7 +18,7 @@
 
 #define RETRY_USEC      (200U * 1000U)
 #define WAITING_USEC    (250U * 1000U) /* a failover is over by then; the kernel's first timer comes after 500 ms */
-#define TELL_AGAIN_USEC (5U * 1000U * 1000U)
+#define TELL_AGAIN_USEC (1000U * 1000U)
 /* A request waits for a new connection for a day at most, then it fails (DEVICE_NBD_DEAD_CONNECTION_SEC): long before that it is handed over once. */
 #define REFRESH_USEC (UINT64_C(6) * 3600U * 1000U * 1000U)
 
@@ -177,14 +177,16 @@ static void step_after(struct device_link *device, uint64_t usec) {
                 device->event, &device->waiting_timer, CLOCK_MONOTONIC, usec, 0, on_waiting_timer, device);
 }
 
-void device_link_set_waiting(struct device_link *device, bool waits) {
-        if (device->waits == waits || device->ending)
+void device_link_set_waiting(struct device_link *device, bool waits, bool for_long) {
+        bool settle = waits && for_long && !device->settled;
+
+        if (device->ending || (device->waits == waits && !settle))
                 return;
 
         device->waits = waits;
-        device->settled = false;
+        device->settled = settle;
         device->waiting_timer = sd_event_source_disable_unref(device->waiting_timer);
-        if (waits)
+        if (waits && !settle)
                 step_after(device, WAITING_USEC);
         else
                 step(device);
@@ -277,7 +279,7 @@ void device_link_disconnect(struct device_link *device) {
         }
 
         /* The last flush needs the connection: it ends, one way or the other, by what becomes of it here. */
-        device_link_set_waiting(device, false);
+        device_link_set_waiting(device, false, false);
         device->ending = true;
         if (!supervisor_link_is_up(device->supervisor) || device->state == DEVICE_WANTED)
                 give_back(device);

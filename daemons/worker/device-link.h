@@ -40,8 +40,9 @@ DEFINE_CLEANUP(struct device_link *, device_link_free);
 void device_link_connect(struct device_link *device, const struct attachment *attachment);
 /* Give it back; disconnected() follows, at once when there is none. */
 void device_link_disconnect(struct device_link *device);
-/* Whether I/O waits for a proxy. When it has for a moment, the kernel is told to take its requests back; when it no longer does, the kernel gets a new pair. */
-void device_link_set_waiting(struct device_link *device, bool waits);
+/* Whether I/O waits for a proxy, and for long (no proxy can be had). When it has waited for a moment, or will for long, the kernel is told to take its requests back; when it no longer does, the kernel gets a new
+ * pair. */
+void device_link_set_waiting(struct device_link *device, bool waits, bool for_long);
 enum device_state device_link_get_state(const struct device_link *device);
 
 /* What the owner hears from others and passes on. */

@@ -241,6 +241,17 @@ static bool may_hope(const struct pool *pool) {
         return false;
 }
 
+/* Whether every proxy has been tried in vain since it last served. */
+static bool all_have_failed(const struct pool *pool) {
+        for (size_t i = 0; i < proxies_count(pool->proxies); i++) {
+                enum proxy_state state = proxies_get(pool->proxies, i)->state;
+
+                if (state != PROXY_UNREACHABLE && state != PROXY_REFUSED && state != PROXY_DRAINING)
+                        return false;
+        }
+        return true;
+}
+
 /* Nothing is heard from that proxy on one session: the others need not find out for themselves. */
 static void retire_others(struct pool *pool, const struct proxy *proxy, const char *why) {
         struct session *s;
@@ -268,8 +279,11 @@ static void active_lost(struct pool *pool, struct proxy *proxy, const struct ses
                 pool_fail(pool, end->failure);
                 return;
         }
+        /* Trying goes on in either state; that there is always one whose time has come to be tried again is no reason for hope. */
         if (pool->state == POOL_ATTACHED)
                 pool_set_state(pool, POOL_RECONNECTING);
+        else if (pool->state == POOL_RECONNECTING && all_have_failed(pool))
+                pool_set_state(pool, POOL_PARKED);
         pool->ops->changed(pool->userdata);
 }
 

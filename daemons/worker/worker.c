@@ -49,7 +49,7 @@ struct worker {
         char node[64];
         struct transitions transitions;
         uint64_t started_usec;
-        bool waits; /* I/O, for a proxy */
+        bool waits, io_fails; /* I/O, for a proxy; it has waited as long as it may */
         bool told_badly;
         bool device_gone; /* given back, or never there */
         sd_event_source *extend_timer, *io_deadline;
@@ -106,22 +106,28 @@ static int on_io_deadline(sd_event_source *source, uint64_t usec, void *userdata
         struct worker *w = userdata;
 
         /* I/O fails from now on, which the kernel is to hear. */
-        device_link_set_waiting(w->device, false);
+        w->io_fails = true;
+        device_link_set_waiting(w->device, false, false);
         return 0;
 }
 
 /* Whether I/O waits for a proxy, which the device link wants to know. */
 static void note_waiting(struct worker *w) {
         bool waits = w->ready && !w->stopping && w->failure == FAILURE_NONE && w->transitions.waiting_usec > 0;
+        bool parked = waits && w->status.state == POOL_PARKED;
 
-        if (!w->device || waits == w->waits)
+        if (!w->device)
                 return;
-        w->waits = waits;
-        w->io_deadline = sd_event_source_disable_unref(w->io_deadline);
-        if (waits && w->config->io_timeout_usec != UINT64_MAX)
-                (void) sd_event_add_time_relative(
-                        w->event, &w->io_deadline, CLOCK_MONOTONIC, w->config->io_timeout_usec, 0, on_io_deadline, w);
-        device_link_set_waiting(w->device, waits);
+        if (waits != w->waits) {
+                w->waits = waits;
+                w->io_deadline = sd_event_source_disable_unref(w->io_deadline);
+                if (waits && w->config->io_timeout_usec != UINT64_MAX)
+                        (void) sd_event_add_time_relative(w->event, &w->io_deadline, CLOCK_MONOTONIC,
+                                w->config->io_timeout_usec, 0, on_io_deadline, w);
+                w->io_fails = false;
+        }
+        if (!w->io_fails)
+                device_link_set_waiting(w->device, waits, parked);
 }
 
 /* Tells the journal, systemd and the supervisor how things are. */

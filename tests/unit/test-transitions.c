@@ -66,6 +66,8 @@ static void failover(void) {
         ASSERT_STREQ(line.proxy, A);
         ASSERT_FALSE(observe("parked", B ": connection refused, again."));
 
+        strcpy(status.active_proxy, B);
+        ASSERT_FALSE(observe("parked", ""));
         now += 2345000;
         status.state = POOL_ATTACHED;
         status.state_since_usec = now - 5;
