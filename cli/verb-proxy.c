@@ -71,18 +71,21 @@ static int look(const struct cli *cli, sd_bus *bus, const char *address, struct 
         for (size_t i = 0; i < json_object_array_length(images); i++) {
                 struct json_object *image = json_object_array_get_idx(images, i);
                 const char *name = json_string(image, "name"), *active = json_string(image, "active_proxy");
+                bool before = *served && has_name(*served, name);
+                /* On its way. */
+                bool between = before && !*active && image_state_is_usable(json_string(image, "state"));
 
-                if (strcmp(active, address) == 0) {
+                if (between || strcmp(active, address) == 0) {
                         r = add_name(now, name);
                         if (r < 0)
                                 return r;
-                } else if (*served && has_name(*served, name)) {
+                } else if (before) {
                         r = add_name(moved, name);
                         if (r < 0)
                                 return r;
                         if (cli->json == JSON_OFF) {
                                 output_text(stdout, name);
-                                fputs(*active ? " is served by " : " has no proxy now: ", stdout);
+                                fputs(*active ? " is served by " : " is not served any more: ", stdout);
                                 output_text(stdout, *active ? active : json_string(image, "state"));
                                 puts("");
                                 fflush(stdout);
