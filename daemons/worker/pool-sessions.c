@@ -184,6 +184,14 @@ static void take_the_lead(struct pool *pool, struct session *s) {
 
 /* Events of sessions */
 
+/* The time to get in; 0 later, when it would be the session's age. */
+static uint64_t round_trip(struct session *s) {
+        if (s->measured)
+                return 0;
+        s->measured = true;
+        return ring_now_usec(s->ring) - s->connected_usec;
+}
+
 static void on_ready(struct session *s) {
         struct pool *pool = s->owner;
 
@@ -194,7 +202,7 @@ static void on_ready(struct session *s) {
         }
         s->fenced = false;
         if (s->role == ROLE_MEMBER) {
-                proxy_succeeded(s->proxy, ring_now_usec(pool->ring) - s->connected_usec);
+                proxy_succeeded(s->proxy, round_trip(s));
                 if (pool->leader && s != pool->leader && pool_durable_is_news(pool, s))
                         take_the_lead(pool, s);
                 pool->ops->changed(pool->userdata); /* one session more */
@@ -205,7 +213,7 @@ static void on_ready(struct session *s) {
 static void on_standing_by(struct session *s) {
         struct pool *pool = s->owner;
 
-        proxy_succeeded(s->proxy, ring_now_usec(pool->ring) - s->connected_usec);
+        proxy_succeeded(s->proxy, round_trip(s));
         s->proxy->state = PROXY_STANDBY;
         pool->ops->changed(pool->userdata);
         pool_land(pool);

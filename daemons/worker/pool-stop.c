@@ -123,7 +123,9 @@ static void stop_stopped(struct ring_timer *timer) {
 }
 
 void pool_stop(struct pool *pool, bool detach, uint64_t timeout_usec) {
-        bool hopeless = pool->state == POOL_FAILED || (!pool->open && !pool_is_dirty(pool) && pool->n_requests == 0);
+        bool idle = !pool->open && !pool_is_dirty(pool) && pool->n_requests == 0;
+        /* Between two proxies there is hope, and a lease to give back. */
+        bool hopeless = pool->state == POOL_FAILED || (idle && (pool->first || pool->state == POOL_PARKED));
 
         if (pool->state == POOL_STOPPING)
                 return;

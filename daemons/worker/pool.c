@@ -100,9 +100,11 @@ void pool_fail(struct pool *pool, enum failure failure) {
                 return;
 
         /* A stop goes on, and ends: there is nobody left to flush to. */
-        if (stopping)
+        if (stopping) {
                 pool->stop_expired = true;
-        else
+                if (pool->stop_error == 0)
+                        pool->stop_error = -EIO;
+        } else
                 pool_set_state(pool, POOL_FAILED);
         pool->open = false;
         pool_retire_all(pool, "failed");

@@ -446,6 +446,71 @@ static void detach_is_waited_for(void) {
         server_join(s);
 }
 
+/* To stop just when the proxy is being left is no reason to leave the lease behind: the next one is waited for. */
+static void drains_idle_script(struct server *s) {
+        uint8_t notice[IVBS_NOTICE_LENGTH];
+
+        s->caps = FENCING_CAPS;
+        server_modern_up(s, false);
+        take_write(s, 4096);
+        server_reply(s, 0, NULL, 0);
+        ivbs_notice_encode(&(const struct ivbs_notice){ IVBS_NOTICE_DRAIN, 1000 }, notice);
+        server_send(s, IVBS_OP_NOTICE, 0, 0, notice, sizeof(notice));
+        server_expect_end(s);
+}
+
+static void takes_over_script(struct server *s) {
+        s->caps = FENCING_CAPS;
+        server_modern_up(s, true);
+        expect_stop(s);
+}
+
+static void stopped_while_it_moves(void) {
+        struct server *a = server_start(drains_idle_script, NULL), *b = server_start(takes_over_script, NULL);
+        const struct proxy *standby;
+        uint64_t round_trip_usec;
+        struct fixture x;
+
+        begin(&x, a, b);
+        go_and_attach(&x);
+        RUN_UNTIL(x.client.ring, pool_get_standby(x.pool));
+        standby = pool_get_standby(x.pool);
+        round_trip_usec = standby->round_trip_usec;
+        submit(&x, REQUEST_WRITE, 4096, 512);
+        RUN_UNTIL(x.client.ring, proxies_get(pool_get_proxies(x.pool), 0)->state == PROXY_DRAINING);
+        pool_stop(x.pool, true, PATIENCE_USEC);
+        RUN_UNTIL(x.client.ring, x.n_stopped > 0);
+        ASSERT_EQ(x.stop_error, 0);
+        /* How long it stood by is no round trip. */
+        ASSERT_EQ(standby->round_trip_usec, round_trip_usec);
+        wait_stopped(&x);
+        server_join(a);
+        server_join(b);
+}
+
+/* What fails during a stop is the stop's failure. */
+static void stolen_at_the_end_script(struct server *s) {
+        s->caps = FENCING_CAPS;
+        server_modern_up(s, false);
+        take_write(s, 4096);
+        server_reply(s, IVBS_STATUS_EXPIRED, NULL, 0);
+        server_expect_end(s);
+}
+
+static void stolen_during_a_stop(void) {
+        struct server *s = server_start(stolen_at_the_end_script, NULL);
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        go_and_attach(&x);
+        submit(&x, REQUEST_WRITE, 4096, 512);
+        stop(&x);
+        ASSERT_EQ(x.client.errors[0], -EIO);
+        ASSERT_EQ(x.n_failed, 1U);
+        ASSERT_TRUE(x.stop_error < 0);
+        server_join(s);
+}
+
 /* Where nothing can be fenced, repeating is a choice. */
 static void classic_cut_script(struct server *s) {
         server_classic_up(s);
@@ -514,8 +579,8 @@ static void a_silent_classic_server_is_asked(void) {
         server_join(s);
 }
 
-TEST_MAIN(TEST(detach_is_waited_for), TEST(a_restarted_reader_does_not_fence), TEST(readers_have_no_generation),
-        TEST(a_lost_write_is_fenced), TEST(a_lost_fence_is_found_out), TEST(the_fencer_dies),
-        TEST(a_fence_is_overtaken), TEST(stolen_meanwhile), TEST(a_fence_put_off), TEST(a_restarted_worker_fences),
-        TEST(a_drain_is_followed), TEST(overlaps_wait), TEST(classic_without_replay),
-        TEST(a_silent_classic_server_is_asked));
+TEST_MAIN(TEST(stolen_during_a_stop), TEST(stopped_while_it_moves), TEST(detach_is_waited_for),
+        TEST(a_restarted_reader_does_not_fence), TEST(readers_have_no_generation), TEST(a_lost_write_is_fenced),
+        TEST(a_lost_fence_is_found_out), TEST(the_fencer_dies), TEST(a_fence_is_overtaken), TEST(stolen_meanwhile),
+        TEST(a_fence_put_off), TEST(a_restarted_worker_fences), TEST(a_drain_is_followed), TEST(overlaps_wait),
+        TEST(classic_without_replay), TEST(a_silent_classic_server_is_asked));
