@@ -8,14 +8,18 @@ import sys
 
 import compare
 import enclosure
+import hotspots
 import scale
 import soak
+import vm
 from child import Failed, end_all
 
 HELP = """\
 tools/bench [compare] [--quick]    us and our peers side by side, in interleaved rounds
 tools/bench scale [--images N,...] 1, 10, 100, 500 images: memory, attach time, idle CPU, cost of a request
 tools/bench soak [--minutes N]     memory and descriptors at start and end; fails when they have grown
+tools/bench vm                     the kernel device in a virtual machine, beside nbd-client's; attaching many images at once
+tools/bench profile                where the time of our two processes goes
 tools/bench render FILE            shows, or writes into a document, what an earlier comparison has saved
 
 Needs root, and two processors without other work for figures that mean anything. Everything runs in namespaces of its own
@@ -30,7 +34,7 @@ def key_value(text):
 
 def parse(arguments):
     parser = argparse.ArgumentParser(prog="tools/bench", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", nargs="?", default="compare", choices=("compare", "scale", "soak", "render"))
+    parser.add_argument("verb", nargs="?", default="compare", choices=("compare", "scale", "soak", "vm", "profile", "render"))
     parser.add_argument("file", nargs="?", help="of render")
     parser.add_argument("--quick", action="store_true", help="short runs and few rounds: under 3 minutes")
     parser.add_argument("--json", metavar="FILE", help="all figures, and every sample")
@@ -57,7 +61,7 @@ def say(line):
 def deliver(options, result):
     if options.json:
         scale.save(options.json, result)
-    if options.document and "samples" in result:
+    if options.document and "contestants" in result:
         compare.write_document(options.document, result)
 
 
@@ -73,9 +77,9 @@ def main(arguments):
             raise Failed(f"{path}: /run is covered while a benchmark runs; choose another directory")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    directory = enclosure.enter(options.limit, f"{options.size + 1024}m")
+    directory = enclosure.enter(options.limit, "6g" if options.verb == "vm" else f"{options.size + 1024}m")
     try:
-        result = {"compare": compare.run, "scale": scale.run, "soak": soak.run}[options.verb](options, directory, say)
+        result = {"compare": compare.run, "scale": scale.run, "soak": soak.run, "vm": vm.run, "profile": hotspots.run}[options.verb](options, directory, say)
     finally:
         end_all()
     if options.verb == "compare":
