@@ -20,13 +20,15 @@ static struct {
         struct worker_links *links;
         const char *peer; /* who connects next; NULL: nobody we know */
         struct worker_link *link;
-        unsigned n_hello, n_lost, n_connect, n_disconnect, n_update;
+        unsigned n_hello, n_lost, n_connect, n_disconnect, n_update, n_waiting, n_going_on;
         bool lost, connecting;
         struct device_parameters parameters;
         int socket;
         struct image_counters counters;
-        char reason[64];
-        uint32_t mask;
+        char reason[64], standby[64];
+        uint32_t mask, n_sessions, missing, failures;
+        uint64_t since;
+        size_t n_health;
 } rig;
 
 static int identify(int fd, char **ret_name, pid_t *ret_pid, uid_t *ret_uid) {
@@ -65,10 +67,24 @@ static int disconnect_device(struct worker_link *link, sd_bus_error *error) {
         return peer_bus_error_set(error, FAILURE_BUSY, "mounted on /mnt");
 }
 
+static int set_waiting(struct worker_link *link, bool waiting, sd_bus_error *error) {
+        rig.n_waiting += waiting;
+        rig.n_going_on += !waiting;
+        rig.connecting = true;
+        return 0;
+}
+
 static int update(struct worker_link *link, const struct image_status *status) {
         rig.n_update++;
         rig.counters = status->counters;
         rig.mask = status->mask;
+        rig.since = status->state_since_usec;
+        rig.n_sessions = status->n_sessions;
+        rig.missing = status->missing_features;
+        rig.n_health = status->n_health;
+        (void) snprintf(rig.standby, sizeof(rig.standby), "%s", status->standby_proxy ?: "");
+        for (size_t i = 0; i < status->n_health; i++)
+                rig.failures += status->health[i].failures;
         (void) snprintf(rig.reason, sizeof(rig.reason), "%s", status->state_reason ?: "");
         return 0;
 }
@@ -79,6 +95,7 @@ static const struct worker_link_ops ops = {
         .lost = lost,
         .connect_device = connect_device,
         .disconnect_device = disconnect_device,
+        .set_waiting = set_waiting,
         .update = update,
 };
 
@@ -224,6 +241,22 @@ static void good_worker(void) {
         end();
 }
 
+static int send_health(sd_bus *bus, struct answer *answer, unsigned n) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+
+        ASSERT_OK(sd_bus_message_new_method_call(bus, &m, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "Update"));
+        ASSERT_OK(sd_bus_message_open_container(m, 'a', "{sv}"));
+        ASSERT_OK(sd_bus_message_open_container(m, 'e', "sv"));
+        ASSERT_OK(sd_bus_message_append(m, "s", "ProxyHealth"));
+        ASSERT_OK(sd_bus_message_open_container(m, 'v', "a(sus)"));
+        ASSERT_OK(sd_bus_message_open_container(m, 'a', "(sus)"));
+        for (unsigned i = 0; i < n; i++)
+                ASSERT_OK(sd_bus_message_append(m, "(sus)", "a:1", 1, "gone"));
+        for (unsigned i = 0; i < 4; i++)
+                ASSERT_OK(sd_bus_message_close_container(m));
+        return sd_bus_call_async(bus, NULL, m, on_answer, answer, 0);
+}
+
 static void updates(void) {
         struct answer answer = {};
         sd_bus *bus;
@@ -250,6 +283,49 @@ static void updates(void) {
         turn_until(&answer.there);
         ASSERT_EQ(rig.counters.read_bytes, 7U);
         ASSERT_EQ(rig.counters.written_bytes, 9U);
+
+        /* What failover shows; a feature that is not known here is passed over. */
+        answer = (struct answer){};
+        ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "Update", on_answer,
+                &answer, "a{sv}", 6, "StateSince", "t", (uint64_t) 1700000000000000, "StandbyProxy", "s", "b:1",
+                "Sessions", "u", 4, "RetainedBytes", "t", (uint64_t) 4096, "ProxyHealth", "a(sus)", 2, "a:1", 3,
+                "connection refused", "b:1", 0, "", "MissingFeatures", "as", 3, "flush", "levitation", "fence"));
+        turn_until(&answer.there);
+        ASSERT_FALSE(answer.error);
+        ASSERT_EQ(rig.mask, IMAGE_SESSIONS | IMAGE_PROXY_HEALTH | IMAGE_MISSING_FEATURES);
+        ASSERT_EQ(rig.since, UINT64_C(1700000000000000));
+        ASSERT_STREQ(rig.standby, "b:1");
+        ASSERT_EQ(rig.n_sessions, 4U);
+        ASSERT_EQ(rig.counters.retained_bytes, 4096U);
+        ASSERT_EQ(rig.n_health, 2U);
+        ASSERT_EQ(rig.failures, 3U);
+        ASSERT_EQ(rig.missing, (uint32_t) (IMAGE_FEATURE_FLUSH | IMAGE_FEATURE_FENCE));
+        rig.n_update = 2;
+
+        /* More proxies than there can be. */
+        answer = (struct answer){};
+        ASSERT_OK(send_health(bus, &answer, IMAGE_PROXIES_MAX + 1));
+        turn_until(&answer.there);
+        ASSERT_EQ(answer.failure, FAILURE_USAGE);
+        answer = (struct answer){};
+        ASSERT_OK(send_health(bus, &answer, IMAGE_PROXIES_MAX));
+        turn_until(&answer.there);
+        ASSERT_FALSE(answer.error);
+        rig.n_update = 2;
+
+        /* Whether I/O waits, answered as any device call. */
+        for (int waiting = 1; waiting >= 0; waiting--) {
+                answer = (struct answer){};
+                rig.connecting = false;
+                ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE,
+                        "SetDeviceWaiting", on_answer, &answer, "b", waiting));
+                turn_until(&rig.connecting);
+                worker_link_answer_device(rig.link, FAILURE_NONE, NULL, NULL);
+                turn_until(&answer.there);
+                ASSERT_FALSE(answer.error);
+        }
+        ASSERT_EQ(rig.n_waiting, 1U);
+        ASSERT_EQ(rig.n_going_on, 1U);
 
         /* Wrong types and states are refused, and the link lives. */
         for (int i = 0; i < 2; i++) {
