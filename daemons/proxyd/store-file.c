@@ -29,7 +29,8 @@
 #include "store-file.h"
 
 /* Mixed into the machine id, so that the store's record does not give the id itself away. */
-#define STORE_APP_ID SD_ID128_MAKE(5c, 0e, 7a, 91, 3d, 42, 4b, 6f, 9b, 1a, 2f, 88, c4, d3, 60, 17)
+static const sd_id128_t store_app_id = { .bytes = { 0x5c, 0x0e, 0x7a, 0x91, 0x3d, 0x42, 0x4b, 0x6f, 0x9b, 0x1a, 0x2f,
+                                                 0x88, 0xc4, 0xd3, 0x60, 0x17 } };
 
 /* Kernel headers of the floor version lack some of these. */
 #define MAGIC_9P    0x01021997
@@ -200,7 +201,7 @@ static int load_or_make(struct file_store *store, char **ret_message) {
         r = sd_id128_get_boot(&store->boot_id);
         if (r < 0)
                 return refuse(ret_message, r, "Cannot read this machine's boot id: %s", strerror(-r));
-        r = sd_id128_get_machine_app_specific(STORE_APP_ID, &machine_id);
+        r = sd_id128_get_machine_app_specific(store_app_id, &machine_id);
         if (r < 0)
                 return refuse(ret_message, r,
                         "This machine has no id (/etc/machine-id: %s), and a store belongs to one machine. Run "

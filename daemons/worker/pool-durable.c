@@ -307,29 +307,25 @@ void pool_durable_lost(struct pool *pool, const struct request *request) {
 }
 
 int pool_durable_init(struct pool *pool, struct buffers *buffers) {
-        const struct attachment *a = pool->attachment;
+        bool writable = is_writable(pool), found, dirty;
         struct ivbs_identity identity;
-        bool found, dirty;
         int r;
 
         r = retained_new(&pool->retained, buffers, pool->config->retain_limit);
         if (r < 0)
                 return r;
-
-        r = mark_open(&pool->mark, is_writable(pool) ? a->directory : NULL, &found, &identity, &dirty);
-        if (r < 0)
+        r = mark_open(&pool->mark, writable ? pool->attachment->directory : NULL, &found, &identity, &dirty);
+        if (r < 0 || !writable)
                 return r;
-        /* A new attachment owes nothing to what was there before it. */
-        if (!a)
-                return 0;
-        if (found && dirty && a->attached) {
+
+        pool->fence_needed = pool->attachment->inherited;
+        if (found && dirty && pool->attachment->attached) {
                 pool->identity = identity;
                 pool->inherited = pool->marked = true;
-        } else if (found && dirty)
-                (void) mark(pool, false);
-        if (a->inherited && is_writable(pool))
-                pool->fence_needed = true;
-        return 0;
+                return 0;
+        }
+        /* A new attachment owes nothing to what was there before it. And with the file in its place, marking it dirty can fail no more. */
+        return mark(pool, false);
 }
 
 void pool_durable_free(struct pool *pool) {

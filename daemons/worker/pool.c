@@ -210,7 +210,11 @@ static void not_executed(struct session *s, struct request *request, int error) 
         default:
                 /* A fence of ours has come between, or may have, by way of a proxy that we have left. Else somebody else has taken the image. */
                 insert_in_order(&pool->queue, request);
-                if (a->modern && request->generation == a->generation && !a->fencing) {
+                if (!a->modern) {
+                        session_close(s, SESSION_LOST, FAILURE_NO_PROXY, "the session's hold on the image is over");
+                        return;
+                }
+                if (request->generation == a->generation && !a->fencing) {
                         session_close(s, SESSION_EXPIRED, FAILURE_HELD,
                                 "image \"%s\" has been attached by somebody else since", a->name);
                         return;

@@ -535,6 +535,32 @@ static void classic_without_replay(void) {
         server_join(s);
 }
 
+/* One that says EXPIRED is attached to again: there is no lease that somebody else could have taken. */
+static void classic_expired_script(struct server *s) {
+        server_classic_up(s);
+        take_write(s, 4096);
+        server_reply(s, IVBS_STATUS_EXPIRED, NULL, 0);
+        server_expect_end(s);
+        server_classic_up(s);
+        take_write(s, 4096);
+        server_reply(s, 0, NULL, 0);
+        server_expect_end(s);
+}
+
+static void classic_expired(void) {
+        struct server *s = server_start(classic_expired_script, NULL);
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        go_and_attach(&x);
+        submit(&x, REQUEST_WRITE, 4096, 512);
+        RUN_UNTIL(x.client.ring, x.client.n_done > 0);
+        ASSERT_EQ(x.client.errors[0], 0);
+        ASSERT_EQ(pool_get_failovers(x.pool), 1U);
+        stop(&x);
+        server_join(s);
+}
+
 /* A classic server that answers no KEEPALIVE is asked for its first block, and lives if it answers that. */
 static void classic_probe_script(struct server *s) {
         uint32_t sequence;
@@ -583,4 +609,4 @@ TEST_MAIN(TEST(stolen_during_a_stop), TEST(stopped_while_it_moves), TEST(detach_
         TEST(a_restarted_reader_does_not_fence), TEST(readers_have_no_generation), TEST(a_lost_write_is_fenced),
         TEST(a_lost_fence_is_found_out), TEST(the_fencer_dies), TEST(a_fence_is_overtaken), TEST(stolen_meanwhile),
         TEST(a_fence_put_off), TEST(a_restarted_worker_fences), TEST(a_drain_is_followed), TEST(overlaps_wait),
-        TEST(classic_without_replay), TEST(a_silent_classic_server_is_asked));
+        TEST(classic_without_replay), TEST(classic_expired), TEST(a_silent_classic_server_is_asked));
