@@ -5,12 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cleanup.h"
 #include "dice.h"
 #include "statistics.h"
 
 #define TOLD_MAX 20U /* lines of each sort: a thousand more say no more */
 
-static void say(const struct statistics *s, const char *format, va_list ap) {
+static _printf_(2, 0) void say(const struct statistics *s, const char *format, va_list ap) {
         printf("%9.3f  ", (double) (now_usec() - s->started_usec) / 1e6);
         (void) vprintf(format, ap);
         (void) putchar('\n');
