@@ -34,7 +34,7 @@ struct block {
 
 struct model {
         struct block *blocks;
-        uint64_t n_blocks, seed, event, horizon;
+        uint64_t n_blocks, seed, event, horizon, settled; /* settled: model_settle() was called then; 0: never */
         bool strict;
         model_report_t report;
         void *userdata;
@@ -83,6 +83,10 @@ uint64_t model_event(struct model *m) {
 
 void model_set_horizon(struct model *m, uint64_t event) {
         m->horizon = event;
+}
+
+void model_settle(struct model *m) {
+        m->settled = model_event(m);
 }
 
 static void forget(struct model *m, struct block *b) {
@@ -246,6 +250,28 @@ static void describe(const struct block *b, char *text, size_t size) {
         }
 }
 
+static bool is_same(const struct content *c, enum block_kind kind, uint64_t counter) {
+        return kind == BLOCK_ZERO ? c->zero : kind == BLOCK_STAMPED && !c->zero && c->sent == counter;
+}
+
+/* A good read shows what has become of changes that were settled before it was sent: what it brought stands, the rest is gone. */
+static void decide(struct model *m, struct block *b, enum block_kind kind, uint64_t counter, uint64_t sent) {
+        bool found = false;
+
+        if (m->settled == 0 || sent < m->settled)
+                return;
+        for (const struct content *c = b->contents; c < b->contents + b->n; c++) {
+                if (c->over_ended != NEVER)
+                        continue;
+                if (c->state == IN_FLIGHT || c->ended > m->settled || c->trim)
+                        return;
+                found = found || is_same(c, kind, counter);
+        }
+        for (struct content *c = b->contents; found && c < b->contents + b->n; c++)
+                if (c->over_ended == NEVER && !is_same(c, kind, counter))
+                        c->over_sent = c->over_ended = m->settled;
+}
+
 unsigned model_check(
         struct model *m, uint64_t offset, uint64_t length, const uint8_t *data, uint64_t sent, bool ordered) {
         unsigned n_wrong = 0;
@@ -263,10 +289,11 @@ unsigned model_check(
                         good = kind == BLOCK_ZERO;
                 for (const struct content *c = b->contents; c < b->contents + b->n; c++) {
                         early = early || (m->strict && ordered && c->state == IN_FLIGHT && c->sent < sent);
-                        if ((kind == BLOCK_ZERO && c->zero) ||
-                                (kind == BLOCK_STAMPED && found_offset == at && !c->zero && counter == c->sent))
+                        if (is_same(c, kind, counter) && (kind == BLOCK_ZERO || found_offset == at))
                                 good = good || acceptable(m, c, sent, ordered);
                 }
+                if (good && !early)
+                        decide(m, b, kind, counter, sent);
                 if (kind == BLOCK_TORN && is_mixture(m, b, data, at, sent, ordered))
                         good = true;
                 if (good && !early)

@@ -7,6 +7,7 @@
  *   - A change that is in flight may or may not have happened.
  *   - A write or zeroing that was acknowledged is there, and with it everything older is gone: seen again it is a ghost.
  *   - A change that failed, or whose client was lost, may have happened or not, or happens yet, until a later change of the same block is acknowledged.
+ *   - Once such changes are settled, each has happened or never will: the first read of a block decides, and all later ones must bring the same.
  *   - A trimmed block holds zeroes or what it held.
  * "Older" depends on who reads. Strictly (a connection of its own, as the worker promises to order what overlaps): sent before. Otherwise, as any observer may have it: finished
  * before the other was sent. */
@@ -51,6 +52,9 @@ DEFINE_CLEANUP(struct model *, model_free);
 uint64_t model_event(struct model *model);
 /* No read that was sent before this event is outstanding: what was replaced by then can be forgotten. */
 void model_set_horizon(struct model *model, uint64_t event);
+
+/* Changes that have failed or were lost by now are settled: nobody has them in hand any more, nor repeats what they have covered. */
+void model_settle(struct model *model);
 
 /* A change is sent; sent is its model_event() and, for a write, what block_fill() was given as counter. -ENOMEM. */
 int model_begin(struct model *model, enum model_change change, uint64_t offset, uint64_t length, uint64_t sent);

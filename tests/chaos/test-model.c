@@ -91,6 +91,44 @@ static void in_flight_and_failed(void) {
         model_free(m);
 }
 
+/* After it has settled a failed write is there or not, and stays so. */
+static void settled(void) {
+        for (unsigned there = 0; there < 2; there++) {
+                struct model *m = new_model(true);
+                uint64_t a, b, early, trim, late;
+
+                a = begin(m, MODEL_WRITE);
+                end(m, MODEL_WRITE, a, MODEL_DONE);
+                early = model_event(m);
+                model_set_horizon(m, early);
+                b = begin(m, MODEL_WRITE);
+                end(m, MODEL_WRITE, b, MODEL_UNKNOWN);
+                ASSERT_TRUE(accepts(m, b));
+                ASSERT_TRUE(accepts(m, a)); /* not yet */
+                model_settle(m);
+                ASSERT_TRUE(accepts_at(m, there ? a : b, early, true)); /* sent before: decides nothing */
+                ASSERT_TRUE(accepts(m, there ? b : a));
+                ASSERT_TRUE(accepts(m, there ? b : a));
+                ASSERT_TRUE(accepts_at(m, there ? a : b, early, true));
+                ASSERT_FALSE(accepts_at(m, there ? a : b, model_event(m), false));
+                ASSERT_EQ(last, WRONG_STALE);
+
+                /* What is sent later has its own fate; a trim's is open for ever. */
+                late = begin(m, MODEL_WRITE);
+                ASSERT_TRUE(accepts_at(m, there ? b : a, model_event(m), false));
+                end(m, MODEL_WRITE, late, MODEL_UNKNOWN);
+                ASSERT_TRUE(accepts(m, late));
+                ASSERT_TRUE(accepts(m, there ? b : a));
+                trim = begin(m, MODEL_TRIM);
+                end(m, MODEL_TRIM, trim, MODEL_UNKNOWN);
+                model_settle(m);
+                ASSERT_TRUE(accepts(m, 0));
+                ASSERT_TRUE(accepts(m, late));
+                ASSERT_TRUE(accepts(m, 0));
+                model_free(m);
+        }
+}
+
 static void trims_and_zeroes(void) {
         struct model *m = new_model(true);
         uint64_t a, t, z;
@@ -219,5 +257,5 @@ static void damaged(void) {
         model_free(m);
 }
 
-TEST_MAIN(TEST(writes), TEST(in_flight_and_failed), TEST(trims_and_zeroes), TEST(overlapping),
+TEST_MAIN(TEST(writes), TEST(in_flight_and_failed), TEST(settled), TEST(trims_and_zeroes), TEST(overlapping),
         TEST(answered_out_of_order), TEST(reads_in_flight), TEST(mixed), TEST(damaged));
