@@ -2,6 +2,7 @@
 
 #include <signal.h>
 
+#include "interrupt.h"
 #include "options.h"
 #include "rules.h"
 #include "run.h"
@@ -14,6 +15,9 @@ int main(int argc, char *argv[]) {
         r = options_parse(&options, argc, argv);
         if (r != 0)
                 return r < 0 ? 2 : 0;
-        return options.rule ? rules_run(options.rule, options.build, options.directory, options.rules_off)
-                            : run_chaos(&options);
+        interrupt_catch();
+        r = options.rule ? rules_run(options.rule, options.build, options.directory, options.rules_off)
+                         : run_chaos(&options);
+        interrupt_finish();
+        return r;
 }

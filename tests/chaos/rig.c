@@ -2,124 +2,22 @@
 
 /* See rig.h. Proxies listen on ports that the kernel chooses anew at each start; the relay, whose port stays, learns it from the proxy's STATUS=. */
 
-#include <crypt.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/vfs.h>
 #include <sys/wait.h>
 
 #include "dice.h"
+#include "interrupt.h"
 #include "rig.h"
-
-#define OVERLAY_MAGIC 0x794c7630L
-#define CHEAP_SALT    "$6$rounds=1000$chaos" /* a proxy is restarted hundreds of times, and each time sessions log in */
-
-static int write_file(const char *directory, const char *name, const char *text) {
-        char path[4096];
-        _cleanup_fclose_ FILE *f = NULL;
-
-        (void) snprintf(path, sizeof(path), "%s/%s", directory, name);
-        f = fopen(path, "we");
-        if (!f || fputs(text, f) < 0 || fflush(f) != 0)
-                return -errno;
-        return 0;
-}
-
-static int make_directories(struct rig *rig) {
-        static const char *const names[] = { "etc", "etc/images.d", "run", "credentials", "state", "proxies", "tmp" };
-        const char *bases[] = { getenv("TMPDIR"), "/var/tmp", "/tmp", "/dev/shm" };
-
-        if (rig->options.directory)
-                (void) snprintf(rig->directory, sizeof(rig->directory), "%s", rig->options.directory);
-        else {
-                size_t i = 0;
-
-                /* The store refuses what is no local file system. */
-                for (; i < ELEMENTSOF(bases); i++) {
-                        struct statfs fs;
-
-                        if (bases[i] && statfs(bases[i], &fs) >= 0 && fs.f_type != OVERLAY_MAGIC)
-                                break;
-                }
-                if (i == ELEMENTSOF(bases))
-                        return -ENOENT;
-                (void) snprintf(rig->directory, sizeof(rig->directory), "%s/blockstore-chaos-XXXXXX", bases[i]);
-                if (!mkdtemp(rig->directory))
-                        return -errno;
-                rig->remove = true;
-        }
-        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
-                char path[4096];
-
-                (void) snprintf(path, sizeof(path), "%s/%s", rig->directory, names[i]);
-                if (mkdir(path, 0700) < 0 && errno != EEXIST)
-                        return -errno;
-        }
-        (void) snprintf(rig->socket_path, sizeof(rig->socket_path), "%s/run/nbd", rig->directory);
-        (void) snprintf(rig->store, sizeof(rig->store), "%s/store", rig->directory);
-        return 0;
-}
-
-static int write_configuration(struct rig *rig) {
-        char proxies[512] = "", text[8192], hex[IVBS_PASSWORD_SIZE + 1] = "", name[64];
-        struct crypt_data data = {};
-        const char *hash;
-        size_t used = 0;
-        int r;
-
-        for (unsigned i = 0; i < rig->options.n_proxies; i++)
-                used += (size_t) snprintf(proxies + used, sizeof(proxies) - used, "%s\"127.0.0.1:%u\"",
-                        i > 0 ? "," : "", relay_port(rig->proxies[i].relay));
-
-        (void) snprintf(text, sizeof(text), "{%s\"device\":\"none\",\"user\":\"" RIG_USER "\",\"proxies\":[%s]}\n",
-                rig->options.settings ?: "", proxies);
-        r = write_file(rig->directory, "etc/images.d/" RIG_IMAGE ".json", text);
-        if (r >= 0)
-                r = write_file(rig->directory, "credentials/password", RIG_PASSWORD);
-        if (r >= 0)
-                r = ivbs_hash_password(RIG_PASSWORD, strlen(RIG_PASSWORD), hex);
-        if (r < 0)
-                return r;
-
-        hash = crypt_rn(hex, CHEAP_SALT, &data, sizeof(data)); /* AddressSanitizer has its own idea of crypt_r() */
-        if (!hash)
-                return -EINVAL;
-        (void) snprintf(text, sizeof(text),
-                "{\"users\":[{\"name\":\"" RIG_USER
-                "\",\"hash\":\"%s\",\"read\":[\"*\"],\"write\":[\"*\"],\"admin\":true}]}\n",
-                hash);
-        r = write_file(rig->directory, "proxies/users.json", text);
-
-        for (unsigned i = 0; r >= 0 && i < rig->options.n_proxies; i++) {
-                char peers[512] = "";
-
-                used = 0;
-                for (unsigned j = 0; j < rig->options.n_proxies; j++)
-                        if (j != i)
-                                used += (size_t) snprintf(peers + used, sizeof(peers) - used, "%s\"127.0.0.1:%u\"",
-                                        used > 0 ? "," : "", relay_port(rig->proxies[j].relay));
-                (void) snprintf(text, sizeof(text),
-                        "{%s\"listen\":[\"127.0.0.1:0\"],\"advertise\":[\"127.0.0.1:%u\"],\"peers\":[%s],\"users\":"
-                        "\"users.json\","
-                        "\"store\":{\"type\":\"%s\",\"path\":\"%s\"}}\n",
-                        rig->options.proxy_settings ?: "", relay_port(rig->proxies[i].relay), peers,
-                        rig->options.volatile_store ? "volatile" : "file", rig->store);
-                (void) snprintf(name, sizeof(name), "proxies/%s.json", rig->proxies[i].name);
-                r = write_file(rig->directory, name, text);
-        }
-        return r;
-}
 
 static void unexpected(struct rig *rig, const char *name, int code, int status) {
         char text[256];
 
+        if (interrupt_seen())
+                return; /* a terminal tells everybody */
         (void) snprintf(text, sizeof(text), "%s ended by itself, %s %d", name,
                 code == CLD_EXITED ? "with status" : "by signal", status);
         if (rig->unexpected)
@@ -238,19 +136,14 @@ int rig_new(struct rig **ret, const struct rig_options *options) {
         rig->worker.listen_fd = -EBADF;
         r = sd_event_new(&rig->event);
         if (r >= 0)
-                r = make_directories(rig);
+                r = rig_make_directory(rig);
         if (r >= 0)
                 r = set_up_children(rig);
         if (r >= 0)
-                r = write_configuration(rig);
+                r = rig_write_configuration(rig);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(rig);
-        return 0;
-}
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *walk) {
-        (void) remove(path);
         return 0;
 }
 
@@ -264,7 +157,7 @@ struct rig *rig_free(struct rig *rig) {
                 relay_free(rig->proxies[i].relay);
         }
         if (rig->remove)
-                (void) nftw(rig->directory, remove_one, 32, FTW_DEPTH | FTW_PHYS);
+                rig_remove_directory(rig);
         sd_event_unref(rig->event);
         free(rig);
         return NULL;
@@ -375,7 +268,13 @@ int rig_start(struct rig *rig) {
         pid = control_fork(create_image, rig);
         if (pid < 0)
                 return (int) pid;
-        if (waitpid(pid, &status, 0) != pid || status != 0)
+        if (waitpid(pid, &status, 0) != pid) {
+                r = -errno;
+                (void) kill(pid, SIGKILL);
+                (void) waitpid(pid, NULL, 0);
+                return r;
+        }
+        if (status != 0)
                 return -EIO;
         return rig_start_worker(rig);
 }
@@ -405,10 +304,12 @@ int rig_wait(struct rig *rig, bool (*condition)(void *userdata), void *userdata,
         while (!condition(userdata)) {
                 int r;
 
+                if (interrupt_seen())
+                        return -EINTR;
                 if (now_usec() >= end)
                         return -ETIMEDOUT;
                 r = sd_event_run(rig->event, 10 * MSEC);
-                if (r < 0)
+                if (r < 0 && r != -EINTR)
                         return r;
         }
         return 0;

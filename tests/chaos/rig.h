@@ -82,7 +82,7 @@ int rig_start(struct rig *rig);
 int rig_active(const struct rig *rig);
 bool rig_all_ready(const struct rig *rig);
 
-/* Runs the loop until condition(userdata) holds: 0, or -ETIMEDOUT after so many µs. */
+/* Runs the loop until condition(userdata) holds: 0, -ETIMEDOUT after so many µs, -EINTR when the run is to end (interrupt.h). */
 int rig_wait(struct rig *rig, bool (*condition)(void *userdata), void *userdata, uint64_t timeout_usec);
 /* Path of the image's file in the store. */
 void rig_image_path(const struct rig *rig, char *ret, size_t size);
@@ -91,3 +91,8 @@ int rig_store_file(const struct rig *rig, const char *name, const char *text);
 bool rig_has_store_file(const struct rig *rig, const char *name);
 /* The end of a daemon's log, for a report. */
 void rig_show_logs(const struct rig *rig, unsigned lines);
+
+/* rig-directory.c, for rig.c. Its relays are there already; a directory that the rig has made is removed with it. */
+int rig_make_directory(struct rig *rig);
+int rig_write_configuration(struct rig *rig);
+void rig_remove_directory(struct rig *rig);

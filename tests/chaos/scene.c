@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "interrupt.h"
 #include "scene.h"
 
 #define SEED 1U
@@ -20,9 +21,10 @@ _Noreturn void scene_give_up(const char *format, ...) {
         (void) vfprintf(stderr, format, ap);
         va_end(ap);
         (void) fputc('\n', stderr);
-        if (shown)
+        if (shown && !interrupt_seen())
                 rig_show_logs(shown, 12);
         rig_free(shown);
+        interrupt_finish();
         exit(RULE_UNTESTED);
 }
 
