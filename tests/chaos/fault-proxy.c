@@ -87,30 +87,6 @@ bool fault_rolling(struct schedule *s) {
         }
 }
 
-bool fault_no_proxy(struct schedule *s) {
-        unsigned n = s->rig->options.n_proxies;
-
-        switch (s->step) {
-        case 0:
-                s->parameter = dice_below(&s->dice, 2);
-                for (unsigned i = 0; i < n; i++)
-                        if (s->parameter)
-                                rig_kill_proxy(s->rig, i);
-                        else
-                                rig_stop_proxy(s->rig, i);
-                return fault_go_on(s, dice_between(&s->dice, 200 * MSEC, 2500 * MSEC));
-        case 1:
-                for (unsigned i = 0; i < n; i++)
-                        if (s->rig->proxies[i].child.pid != 0)
-                                return fault_wait_more(s, "all proxies were gone");
-                return fault_go_on(s, 0);
-        default:
-                for (unsigned i = 0; i < n; i++)
-                        fault_start_proxy(s, i);
-                return true;
-        }
-}
-
 /* ------ draining by request ------ */
 
 static int ask_to_drain(void *userdata) {

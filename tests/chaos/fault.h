@@ -57,10 +57,13 @@ bool fault_freeze(struct schedule *s);
 bool fault_short_freeze(struct schedule *s);
 bool fault_stop(struct schedule *s);
 bool fault_rolling(struct schedule *s);
-bool fault_no_proxy(struct schedule *s);
 bool fault_drain(struct schedule *s);
 bool fault_sync_error(struct schedule *s);
 bool fault_slow_disk(struct schedule *s);
+
+/* fault-away.c */
+bool fault_no_proxy(struct schedule *s);
+bool fault_io_timeout(struct schedule *s);
 
 /* fault-network.c */
 bool fault_cut_one(struct schedule *s);

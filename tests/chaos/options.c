@@ -30,6 +30,8 @@ enum {
         OPT_RULE,
         OPT_POINTS,
         OPT_VOLATILE,
+        OPT_EACH,
+        OPT_IO_TIMEOUT,
 };
 
 static const struct option long_options[] = {
@@ -38,11 +40,13 @@ static const struct option long_options[] = {
         { "minutes", required_argument, NULL, OPT_MINUTES },
         { "seed", required_argument, NULL, OPT_SEED },
         { "kills", required_argument, NULL, OPT_KILLS },
+        { "each", required_argument, NULL, OPT_EACH },
         { "only", required_argument, NULL, OPT_ONLY },
         { "list", no_argument, NULL, OPT_LIST },
         { "proxies", required_argument, NULL, OPT_PROXIES },
         { "depth", required_argument, NULL, OPT_DEPTH },
         { "dead-time", required_argument, NULL, OPT_DEAD_TIME },
+        { "io-timeout", required_argument, NULL, OPT_IO_TIMEOUT },
         { "size", required_argument, NULL, OPT_SIZE },
         { "limits", no_argument, NULL, OPT_LIMITS },
         { "self-test", required_argument, NULL, OPT_SELF_TEST },
@@ -61,6 +65,7 @@ static void usage(FILE *out) {
               "Runs a worker and proxies under a random verified workload, and injects faults.\n\n"
               "  --minutes N       for so long (default 1; fractions allowed)\n"
               "  --kills N         ... or until so many faults were injected\n"
+              "  --each N          ... or until each kind of --only (or all that there are) was injected so often\n"
               "  --seed N          the schedule of faults and the workload; without it a random one\n"
               "  --only KIND,...   only these kinds of fault\n"
               "  --volatile        over a store that forgets what was not flushed when its proxy is killed\n"
@@ -71,6 +76,7 @@ static void usage(FILE *out) {
               "  --depth N         requests in flight, 1-64 (default 64)\n"
               "  --size MIB        of the image (default 64)\n"
               "  --dead-time MS    the worker's setting (default 1000)\n"
+              "  --io-timeout MS   the worker's setting, from 1000; without it I/O waits for ever\n"
               "  --limits          fail when a stall is longer than docs/reliability.md promises\n"
               "  --any-order       do not hold the worker to the order of overlapping requests\n"
               "  --rule NAME       test one safety rule: 0 it holds, 1 it is broken, 2 it could not be tested\n"
@@ -139,6 +145,10 @@ int options_parse(struct options *o, int argc, char *argv[]) {
                         r = number("kills", optarg, 1, 1000000, &n);
                         o->kills = (unsigned) n;
                         break;
+                case OPT_EACH:
+                        r = number("each", optarg, 1, 1000000, &n);
+                        o->each = (unsigned) n;
+                        break;
                 case OPT_ONLY:
                         r = kinds(optarg, &o->only);
                         break;
@@ -157,6 +167,10 @@ int options_parse(struct options *o, int argc, char *argv[]) {
                 case OPT_DEAD_TIME:
                         r = number("dead-time", optarg, 100, 60000, &n);
                         o->dead_time_usec = n * MSEC;
+                        break;
+                case OPT_IO_TIMEOUT:
+                        r = number("io-timeout", optarg, 1000, 60000, &n);
+                        o->io_timeout_usec = n * MSEC;
                         break;
                 case OPT_SIZE:
                         r = number("size", optarg, 8, 4096, &n);

@@ -7,8 +7,8 @@
 struct options {
         const char *build, *directory, *self_test, *rules_off, *rule, *points;
         double minutes;
-        uint64_t seed, dead_time_usec, only, size;
-        unsigned kills, n_proxies, depth;
+        uint64_t seed, dead_time_usec, io_timeout_usec, only, size; /* io_timeout_usec 0: infinity */
+        unsigned kills, each, n_proxies, depth;
         bool limits, verbose, any_order, volatile_store;
 };
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "dice.h"
+#include "interrupt.h"
 #include "run.h"
 #include "schedule.h"
 #include "self-test.h"
@@ -69,19 +70,22 @@ static int wait_for(struct run *run, bool (*condition)(void *userdata), uint64_t
         int r;
 
         r = rig_wait(run->rig, condition, run, timeout_usec);
-        if (r < 0)
+        if (r < 0 && r != -EINTR)
                 statistics_error(&run->statistics, "ERROR: %s: %s", what, strerror(-r));
         return r;
 }
 
 static int set_up(struct run *run) {
         const struct options *o = run->options;
-        char settings[128];
+        char settings[160], io_timeout[32] = "infinity";
         int r;
 
         /* On one machine nothing would be retained, so half of all runs ask for it. */
-        (void) snprintf(settings, sizeof(settings), "\"dead-time\":\"%" PRIu64 "ms\",\"retain\":\"%s\",",
-                o->dead_time_usec / MSEC, o->volatile_store || o->points || o->seed % 2 ? "always" : "auto");
+        if (o->io_timeout_usec > 0)
+                (void) snprintf(io_timeout, sizeof(io_timeout), "%" PRIu64 "ms", o->io_timeout_usec / MSEC);
+        (void) snprintf(settings, sizeof(settings),
+                "\"dead-time\":\"%" PRIu64 "ms\",\"io-timeout\":\"%s\",\"retain\":\"%s\",", o->dead_time_usec / MSEC,
+                io_timeout, o->volatile_store || o->points || o->seed % 2 ? "always" : "auto");
         r = rig_new(&run->rig, &(struct rig_options){
                                        .build = o->build,
                                        .directory = o->directory,
@@ -169,6 +173,27 @@ static int within_limits(struct run *run) {
         return status;
 }
 
+/* How often each kind was injected, of those that were to be injected so often. */
+static void report_each(struct run *run) {
+        unsigned n_kinds = 0;
+
+        if (run->options->each == 0)
+                return;
+        printf("each %-9u", run->options->each);
+        for (unsigned kind = 1; fault_name(kind); kind++) {
+                unsigned n = statistics_n_stalls(&run->statistics, kind);
+                bool wanted = run->options->only & UINT64_C(1) << kind;
+
+                if (n > 0 || wanted)
+                        printf("%s%u %s", n_kinds++ > 0 ? ", " : " ", n, fault_name(kind));
+                if (wanted && n < run->options->each)
+                        run->statistics.errors++;
+        }
+        printf("%s\n", n_kinds > 0 ? "" : " nothing");
+        if (n_kinds == 0)
+                run->statistics.errors++;
+}
+
 static int run_faults(struct run *run) {
         int r = 0, status;
 
@@ -182,13 +207,15 @@ static int run_faults(struct run *run) {
                 &(struct schedule_options){
                         .seed = run->options->seed,
                         .dead_time_usec = run->options->dead_time_usec,
+                        .io_timeout_usec = run->options->io_timeout_usec,
+                        .each = run->options->each,
                         .only = run->options->only,
                         .points = run->options->points ? &run->points : NULL,
                         .verbose = run->options->verbose,
                 });
         if (r < 0)
                 return 2;
-        run->end_usec = run->options->kills > 0 || run->options->points
+        run->end_usec = run->options->kills > 0 || run->options->each > 0 || run->options->points
                                 ? UINT64_MAX
                                 : now_usec() + (uint64_t) (run->options->minutes * 60e6);
         (void) rig_wait(run->rig, faults_are_over, run, UINT64_MAX / 2);
@@ -198,6 +225,9 @@ static int run_faults(struct run *run) {
                                 run->points.points[i].stop ? "stopped" : "killed", run->points.points[i].name);
         look_at_all(run);
         statistics_report(&run->statistics, fault_name);
+        report_each(run);
+        if (interrupt_seen())
+                printf("interrupted\n");
         if (run->rig->n_shot > 0)
                 printf("shot           %u proxies, by others that they did not answer in time\n", run->rig->n_shot);
         status = within_limits(run);
@@ -219,12 +249,12 @@ int run_chaos(const struct options *options) {
         printf("seed %" PRIu64 ", %u proxies, %" PRIu64 " MiB, depth %u, dead time %" PRIu64 " ms\n", options->seed,
                 options->n_proxies, options->size >> 20, options->depth, options->dead_time_usec / MSEC);
         r = set_up(&run);
-        if (r < 0)
+        if (r < 0 && !interrupt_seen())
                 fprintf(stderr, "Cannot set up worker and proxies: %s\n", strerror(-r));
-        else if (wait_for(&run, is_connected, START_PATIENCE, "the worker is not ready") >= 0)
+        else if (r >= 0 && wait_for(&run, is_connected, START_PATIENCE, "the worker is not ready") >= 0)
                 status = test != SELF_TEST_NONE ? run_self_test(&run, (enum self_test) test) : run_faults(&run);
 
-        if (status != 0 && run.rig)
+        if (status != 0 && run.rig && !interrupt_seen())
                 rig_show_logs(run.rig, 12);
         schedule_free(run.schedule);
         workload_free(run.workload);

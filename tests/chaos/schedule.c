@@ -56,6 +56,7 @@ static const struct fault {
         uint64_t limit_usec;                                  /* longest stall that is promised; 0: none */
         bool dead_time_is_added;                              /* ... to it */
         enum { ANY_STORE, FILE_STORE, VOLATILE_STORE } store; /* what it can be had with */
+        enum { ANY_TIMEOUT, INFINITE, FINITE } io_timeout;    /* ... and with which io-timeout of the worker */
 } faults[] = {
         { "none", "nothing: the time between two faults", NULL, 0, 0, false, ANY_STORE },
         { "kill", "kill -9 of the active proxy, which is started again some time later", fault_kill, 20, 250 * MSEC,
@@ -68,7 +69,10 @@ static const struct fault {
         { "stop", "SIGTERM to the active proxy, which is started again", fault_stop, 10, 20 * MSEC, false, ANY_STORE },
         { "drain", "DRAIN to the active proxy, and its undoing", fault_drain, 10, 20 * MSEC, false, ANY_STORE },
         { "rolling", "all proxies are restarted one after the other", fault_rolling, 5, 20 * MSEC, false, ANY_STORE },
-        { "no-proxy", "all proxies end at once, and are away for a while", fault_no_proxy, 4, 0, false, ANY_STORE },
+        { "no-proxy", "all proxies end at once, and are away for a while", fault_no_proxy, 4, 0, false, ANY_STORE,
+                INFINITE },
+        { "io-timeout", "all proxies are away for longer than --io-timeout: I/O fails, and goes on when they return",
+                fault_io_timeout, 4, 0, false, FILE_STORE, FINITE },
         { "cut-one", "one connection to the active proxy is reset", fault_cut_one, 8, 0, false, ANY_STORE },
         { "cut-all", "all connections to all proxies are reset", fault_cut_all, 6, 0, false, ANY_STORE },
         { "black-hole", "nothing gets through to the active proxy; what was on its way may arrive later",
@@ -115,6 +119,11 @@ uint64_t fault_limit_usec(unsigned kind, uint64_t dead_time_usec) {
 
 static bool is_possible(const struct schedule *s, unsigned kind) {
         if (s->options.only != 0 && !(s->options.only & UINT64_C(1) << kind))
+                return false;
+        if (s->options.each > 0 && statistics_n_stalls(s->statistics, kind) >= s->options.each)
+                return false;
+        if (faults[kind].io_timeout != ANY_TIMEOUT &&
+                (faults[kind].io_timeout == FINITE) != (s->options.io_timeout_usec > 0))
                 return false;
         return faults[kind].store == ANY_STORE ||
                (faults[kind].store == VOLATILE_STORE) == s->rig->options.volatile_store;
@@ -174,7 +183,7 @@ static void end_fault(struct schedule *s) {
                 statistics_say(
                         s->statistics, "%s is over, longest stall %.1f ms", fault_name(s->kind), (double) stall / 1e3);
         s->n_faults++;
-        workload_excuse(s->workload, 0);
+        (void) workload_expect_no_errors(s->workload);
         workload_watch_stall(s->workload);
         s->phase = PHASE_PAUSE;
         fault_after(s, s->options.points ? 20 * MSEC : dice_between(&s->dice, 100 * MSEC, 700 * MSEC));

@@ -25,9 +25,11 @@ uint64_t fault_limit_usec(unsigned kind, uint64_t dead_time_usec);
 struct schedule_options {
         uint64_t seed;
         uint64_t dead_time_usec;
-        uint64_t only;         /* bit 1 << kind; 0: all that this rig can do */
-        struct points *points; /* nothing but these, until each was tried; NULL: none */
-        bool verbose;          /* tell each fault */
+        uint64_t io_timeout_usec; /* the worker's; 0: infinity */
+        uint64_t only;            /* bit 1 << kind; 0: all that this rig can do */
+        unsigned each;            /* no kind more often than that, and the end when none is left; 0: no limit */
+        struct points *points;    /* nothing but these, until each was tried; NULL: none */
+        bool verbose;             /* tell each fault */
 };
 
 int schedule_new(struct schedule **ret, struct rig *rig, struct workload *workload, struct statistics *statistics,

@@ -57,6 +57,10 @@ void statistics_add_stall(struct statistics *s, unsigned kind, uint64_t usec) {
         l->usec[l->n++] = usec;
 }
 
+unsigned statistics_n_stalls(const struct statistics *s, unsigned kind) {
+        return s->stalls[kind].n;
+}
+
 uint64_t statistics_longest(const struct statistics *s, unsigned kind) {
         uint64_t longest = 0;
 

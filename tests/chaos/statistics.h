@@ -30,6 +30,7 @@ void statistics_error(struct statistics *s, const char *format, ...) __attribute
 void statistics_wrong(struct statistics *s, enum model_wrong wrong, uint64_t offset, const char *text);
 void statistics_add_stall(struct statistics *s, unsigned kind, uint64_t usec);
 
+unsigned statistics_n_stalls(const struct statistics *s, unsigned kind);
 uint64_t statistics_longest(const struct statistics *s, unsigned kind);
 uint64_t statistics_median(struct statistics *s, unsigned kind);
 /* name(kind): NULL behind the last kind. */

@@ -9,59 +9,9 @@
 #include <string.h>
 
 #include "block.h"
-#include "dice.h"
-#include "nbd-client.h"
-#include "workload.h"
+#include "workload-internal.h"
 
-#define DEPTH_MAX    64U
-#define LENGTH_MAX   (1024U * 1024U)
-#define RECONNECT    (20 * MSEC)
-#define HOT_SIZE     (512U * 1024U) /* where many requests meet */
-#define PASS_AT_ONCE 8U
-#define CONNECTIONS  2U
-#define PHASE_MIN    100U
-#define PHASE_MAX    600U
-
-enum kind {
-        KIND_READ,
-        KIND_WRITE,
-        KIND_FUA,
-        KIND_FLUSH,
-        KIND_TRIM,
-        KIND_ZEROES,
-};
-
-struct slot {
-        bool used;
-        unsigned connection;
-        enum kind kind;
-        uint64_t offset, sent;
-        uint32_t length;
-};
-
-struct connection {
-        struct workload *workload;
-        struct nbd_client *client; /* NULL: none yet */
-        bool ready;
-};
-
-struct workload {
-        sd_event *event;
-        struct workload_options options;
-        struct statistics *statistics;
-        struct model *model;
-        struct connection connections[CONNECTIONS];
-        struct slot slots[DEPTH_MAX];
-        sd_event_source *retry, *filler;
-        struct dice dice;
-        unsigned n_used, depth, phase_left, excused;
-        bool stopping, passing, flushed, worker_away, calm;
-        uint64_t pass_next, n_done;
-        uint64_t last_done_usec, longest_usec; /* of the stall that is watched */
-        uint8_t *buffer;
-};
-
-static void fill(struct workload *w);
+#define PAUSE_USEC (20 * MSEC) /* after an error that was asked for: the next one would come at once */
 
 static void note_progress(struct workload *w, uint64_t now) {
         uint64_t gap = now - w->last_done_usec;
@@ -79,14 +29,6 @@ static void update_horizon(struct workload *w) {
                 if (w->slots[i].used && w->slots[i].kind == KIND_READ && w->slots[i].sent < oldest)
                         oldest = w->slots[i].sent;
         model_set_horizon(w->model, oldest == UINT64_MAX ? model_event(w->model) : oldest);
-}
-
-static enum model_change change_of(enum kind kind) {
-        return kind == KIND_TRIM ? MODEL_TRIM : kind == KIND_ZEROES ? MODEL_ZERO : MODEL_WRITE;
-}
-
-static bool is_change(enum kind kind) {
-        return kind != KIND_READ && kind != KIND_FLUSH;
 }
 
 static void give_back(struct workload *w, struct slot *s) {
@@ -126,6 +68,23 @@ static void count(struct workload *w, const struct slot *s) {
         }
 }
 
+/* Whether the schedule wants this error. If it wants all to fail, the next request waits a little. */
+static bool is_asked_for(struct workload *w, const struct slot *s, uint32_t error) {
+        if (w->excused > 0) {
+                w->excused--;
+                return true;
+        }
+        if (!w->errors.expected || error != NBD_EIO || now_usec() < w->errors.from_usec ||
+                w->errors.over[s->connection])
+                return false;
+        if (w->errors.n++ == 0)
+                w->errors.first = model_event(w->model);
+        w->paused = true;
+        (void) sd_event_source_set_time(w->resume, now_usec() + PAUSE_USEC);
+        (void) sd_event_source_set_enabled(w->resume, SD_EVENT_ONESHOT);
+        return true;
+}
+
 static void on_reply(void *userdata, uint64_t cookie, uint32_t error, const uint8_t *data, uint32_t length) {
         struct connection *c = userdata;
         struct workload *w = c->workload;
@@ -136,21 +95,20 @@ static void on_reply(void *userdata, uint64_t cookie, uint32_t error, const uint
                 return;
         }
         note_progress(w, now_usec());
-        w->n_done++;
 
-        if (error != 0) {
-                if (w->excused > 0) {
-                        w->excused--;
-                        w->statistics->excused_errors++;
-                } else
-                        statistics_error(w->statistics,
-                                "ERROR %" PRIu32 " for request %" PRIu64 " at %" PRIu64 ", %" PRIu32 " bytes", error,
-                                s->sent, s->offset, s->length);
-        } else
+        if (error == 0) {
                 count(w, s);
+                w->errors.over[s->connection] = w->errors.ending;
+        } else if (is_asked_for(w, s, error))
+                w->statistics->excused_errors++;
+        else
+                statistics_error(w->statistics,
+                        "ERROR %" PRIu32 " for request %" PRIu64 " at %" PRIu64 ", %" PRIu32 " bytes", error, s->sent,
+                        s->offset, s->length);
+        w->n_done += error == 0 || !w->errors.expected;
 
-        if (is_change(s->kind))
-                model_end(w->model, change_of(s->kind), s->offset, s->length, s->sent,
+        if (workload_is_change(s->kind))
+                model_end(w->model, workload_change_of(s->kind), s->offset, s->length, s->sent,
                         error == 0 ? MODEL_DONE : MODEL_UNKNOWN);
         else if (s->kind == KIND_READ && error == 0) {
                 w->statistics->blocks_checked += length / CHAOS_BLOCK;
@@ -159,7 +117,7 @@ static void on_reply(void *userdata, uint64_t cookie, uint32_t error, const uint
                 w->flushed = true;
 
         give_back(w, s);
-        fill(w);
+        workload_fill(w);
 }
 
 static void on_ready(void *userdata) {
@@ -184,8 +142,8 @@ static void on_lost(void *userdata, const char *reason) {
         for (struct slot *s = w->slots; s < w->slots + DEPTH_MAX; s++) {
                 if (!s->used || s->connection != index)
                         continue;
-                if (is_change(s->kind))
-                        model_end(w->model, change_of(s->kind), s->offset, s->length, s->sent, MODEL_UNKNOWN);
+                if (workload_is_change(s->kind))
+                        model_end(w->model, workload_change_of(s->kind), s->offset, s->length, s->sent, MODEL_UNKNOWN);
                 w->statistics->unanswered++;
                 give_back(w, s);
         }
@@ -224,126 +182,20 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
 }
 
-/* ------ requests ------ */
+static int on_resume(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct workload *w = userdata;
 
-static void send_request(struct workload *w, struct slot *s) {
-        static const enum nbd_command commands[] = {
-                [KIND_READ] = NBD_CMD_READ,
-                [KIND_WRITE] = NBD_CMD_WRITE,
-                [KIND_FUA] = NBD_CMD_WRITE,
-                [KIND_FLUSH] = NBD_CMD_FLUSH,
-                [KIND_TRIM] = NBD_CMD_TRIM,
-                [KIND_ZEROES] = NBD_CMD_WRITE_ZEROES,
-        };
-        uint16_t flags = s->kind == KIND_FUA ? NBD_CMD_FLAG_FUA : 0;
-        int r = 0;
-
-        s->used = true;
-        if (w->n_used++ == 0)
-                w->last_done_usec = now_usec();
-        s->sent = model_event(w->model);
-        if (is_change(s->kind))
-                r = model_begin(w->model, change_of(s->kind), s->offset, s->length, s->sent);
-        if (s->kind == KIND_WRITE || s->kind == KIND_FUA)
-                for (uint32_t at = 0; at < s->length; at += CHAOS_BLOCK)
-                        block_fill(w->buffer + at, w->options.seed, s->offset + at, s->sent);
-        if (s->kind == KIND_ZEROES && dice_percent(&w->dice, 30))
-                flags |= NBD_CMD_FLAG_FUA;
-        if (s->kind == KIND_ZEROES && dice_percent(&w->dice, 30))
-                flags |= NBD_CMD_FLAG_NO_HOLE;
-        if (r >= 0)
-                r = nbd_client_send(w->connections[s->connection].client, commands[s->kind], flags,
-                        (uint64_t) (s - w->slots), s->offset, s->kind == KIND_FLUSH ? 0 : s->length, w->buffer);
-        if (r < 0)
-                statistics_error(w->statistics, "ERROR: cannot send: %s", strerror(-r));
-}
-
-static enum kind choose_kind(struct workload *w) {
-        uint64_t n = dice_below(&w->dice, 100);
-
-        if (n < 42)
-                return KIND_READ;
-        if (n < 80)
-                return KIND_WRITE;
-        if (n < 86)
-                return KIND_FUA;
-        if (n < 92)
-                return KIND_ZEROES;
-        if (n < 97)
-                return KIND_TRIM;
-        return w->options.flushes ? KIND_FLUSH : KIND_READ;
-}
-
-static void choose(struct workload *w, struct slot *s) {
-        uint64_t blocks = 1, range = w->options.size, start = 0;
-        unsigned log;
-
-        /* The smaller of two logarithms: half of all requests are below 16 KiB, a few have 1 MiB. */
-        log = (unsigned) dice_below(&w->dice, 12);
-        for (unsigned i = 0, other = (unsigned) dice_below(&w->dice, 12); i < 1; i++)
-                log = other < log ? other : log;
-        blocks = dice_between(&w->dice, (UINT64_C(1) << log) / 2 + 1, UINT64_C(1) << log);
-
-        *s = (struct slot){ .kind = choose_kind(w), .length = (uint32_t) (blocks * CHAOS_BLOCK) };
-        s->connection = s->kind == KIND_READ && w->connections[1].ready && dice_percent(&w->dice, 35);
-        if (dice_percent(&w->dice, 25)) {
-                start = HOT_SIZE * (w->options.seed % 7);
-                range = HOT_SIZE;
-                if (s->length > range / 8)
-                        s->length = CHAOS_BLOCK;
-        }
-        s->offset = start + dice_below(&w->dice, (range - s->length) / CHAOS_BLOCK + 1) * CHAOS_BLOCK;
-}
-
-static void fill_pass(struct workload *w) {
-        while (w->n_used < PASS_AT_ONCE) {
-                struct slot *s = w->slots;
-
-                if (!w->connections[0].ready || (!w->flushed && w->n_used > 0))
-                        return;
-                while (s->used)
-                        s++;
-                if (!w->flushed)
-                        *s = (struct slot){ .kind = KIND_FLUSH };
-                else if (w->pass_next < w->options.size) {
-                        uint64_t left = w->options.size - w->pass_next;
-
-                        *s = (struct slot){ .kind = KIND_READ,
-                                .offset = w->pass_next,
-                                .length = left < LENGTH_MAX ? (uint32_t) left : LENGTH_MAX };
-                        w->pass_next += s->length;
-                } else
-                        return;
-                send_request(w, s);
-        }
-}
-
-static void fill(struct workload *w) {
-        if (w->passing) {
-                fill_pass(w);
-                return;
-        }
-        while (!w->stopping && w->connections[0].ready && w->n_used < (w->calm ? 1 : w->depth)) {
-                struct slot *s = w->slots;
-
-                if (w->phase_left-- == 0) {
-                        w->phase_left = (unsigned) dice_between(&w->dice, PHASE_MIN, PHASE_MAX);
-                        w->depth = dice_percent(&w->dice, 50) ? w->options.depth
-                                                              : (unsigned) dice_between(&w->dice, 1, w->options.depth);
-                }
-                while (s->used)
-                        s++;
-                choose(w, s);
-                send_request(w, s);
-        }
-}
-
-static int on_fill(sd_event_source *source, void *userdata) {
-        fill(userdata);
+        w->paused = false;
+        workload_fill(w);
         return 0;
 }
 
 /* ------ from outside ------ */
+
+static int on_fill(sd_event_source *source, void *userdata) {
+        workload_fill(userdata);
+        return 0;
+}
 
 static void report_wrong(void *userdata, enum model_wrong wrong, uint64_t offset, const char *text) {
         struct workload *w = userdata;
@@ -378,6 +230,10 @@ int workload_new(struct workload **ret, sd_event *event, const struct workload_o
         if (r >= 0)
                 r = sd_event_add_time(event, &w->retry, CLOCK_MONOTONIC, 0, 1, on_retry, w);
         if (r >= 0)
+                r = sd_event_add_time(event, &w->resume, CLOCK_MONOTONIC, 0, 1, on_resume, w);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(w->resume, SD_EVENT_OFF);
+        if (r >= 0)
                 r = sd_event_add_defer(event, &w->filler, on_fill, w);
         if (r >= 0)
                 r = sd_event_source_set_enabled(w->filler, SD_EVENT_OFF);
@@ -394,6 +250,7 @@ struct workload *workload_free(struct workload *w) {
                 nbd_client_free(w->connections[i].client);
         sd_event_source_disable_unref(w->retry);
         sd_event_source_disable_unref(w->filler);
+        sd_event_source_disable_unref(w->resume);
         model_free(w->model);
         free(w->buffer);
         free(w);
@@ -417,6 +274,35 @@ void workload_set_calm(struct workload *w, bool calm) {
 
 void workload_excuse(struct workload *w, unsigned n) {
         w->excused = n;
+}
+
+void workload_expect_errors(struct workload *w, uint64_t from_usec) {
+        memset(&w->errors, 0, sizeof(w->errors));
+        w->errors.expected = true;
+        w->errors.from_usec = from_usec;
+}
+
+bool workload_has_failed(const struct workload *w) {
+        if (w->errors.n == 0)
+                return false;
+        for (unsigned i = 0; i < DEPTH_MAX; i++)
+                if (w->slots[i].used && w->slots[i].sent < w->errors.first)
+                        return false;
+        return true;
+}
+
+void workload_end_errors(struct workload *w) {
+        w->errors.ending = true;
+}
+
+uint64_t workload_expect_no_errors(struct workload *w) {
+        uint64_t n = w->errors.n;
+
+        w->excused = 0;
+        if (w->errors.expected)
+                model_settle(w->model);
+        memset(&w->errors, 0, sizeof(w->errors));
+        return n;
 }
 
 void workload_stop(struct workload *w) {
