@@ -101,7 +101,7 @@ static bool begin(struct schedule *s) {
         s->point = points_next(s->options.points);
         if (!s->point)
                 return true;
-        s->point->tried = true;
+        s->point->tried = ++s->point->n_tries >= POINT_TRIES;
         if (s->options.verbose)
                 statistics_say(s->statistics, "  %s at %s", s->point->stop ? "stopped" : "killed", s->point->name);
         workload_worker_goes(s->workload, true);
@@ -181,7 +181,7 @@ static bool second_chance(struct schedule *s) {
 }
 
 static bool hit(struct schedule *s) {
-        s->point->reached = true;
+        s->point->reached = s->point->tried = true;
         if (!s->point->in_worker)
                 set_others_reachable(s, true);
         return to(s, STEP_END,

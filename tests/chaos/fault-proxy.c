@@ -101,7 +101,7 @@ static int ask_to_drain(void *userdata) {
 }
 
 bool fault_drain(struct schedule *s) {
-        int status;
+        int status = 0;
 
         switch (s->step) {
         case 0:

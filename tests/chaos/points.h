@@ -11,8 +11,12 @@ struct point {
         bool in_worker;      /* otherwise in the proxy */
         bool stop;           /* otherwise it is killed */
         bool volatile_store; /* comes about only where a sync fails or power is lost */
-        bool tried, reached;
+        unsigned
+                n_tries; /* at most POINT_TRIES: what leads to a point does not always, as when a cut finds nothing in flight */
+        bool tried, reached; /* tried: for good */
 };
+
+#define POINT_TRIES 4U
 
 struct points {
         struct point *points;
