@@ -26,7 +26,7 @@ BELOW = [
     ("in user space", None),
     ("threads of io_uring (io-wq)", ("io_wq_worker",)),
     ("TCP, sending", ("tcp_sendmsg",)),
-    ("... of which the receiver's half, on the loopback", ("net_rx_action",)),
+    ("what arrives on the loopback, data and ACKs", ("net_rx_action",)),
     ("TCP, receiving", ("tcp_recvmsg",)),
     ("Unix socket, sending", ("unix_stream_sendmsg",)),
     ("Unix socket, receiving", ("unix_stream_recvmsg",)),
@@ -78,9 +78,9 @@ def evaluate(all_stacks):
     return below, own, n
 
 
-def count_events(directory, seconds, pids):
+def count_events(directory, pids):
     """Starts counting, if tracing is allowed. -p counts the threads that a process makes later as well."""
-    if libc.mount(b"tracefs", b"/sys/kernel/tracing", b"tracefs", 0, None) < 0:
+    if not os.path.exists("/sys/kernel/tracing/events") and libc.mount(b"tracefs", b"/sys/kernel/tracing", b"tracefs", 0, None) < 0:
         return []
     return [Child(f"stat-{role}", ["perf", "stat", "-x", ";", "-e", ",".join(EVENTS), "-p", str(pid)], directory) for role, pid in pids.items()]
 
@@ -97,7 +97,7 @@ def events_of(counter):
 
 def profile(directory, pair, work, seconds):
     pids = {"worker": pair.workers["profile"].pid, "proxy": pair.proxy.pid}
-    counters = dict(zip(pids, count_events(directory, seconds, pids)))
+    counters = dict(zip(pids, count_events(directory, pids)))
     time.sleep(0.5)
     before = {role: procfs.cpu_seconds(pid) for role, pid in pids.items()}
     figures = load.finish(load.start(directory, work, pair.uri("profile"), seconds))
