@@ -15,7 +15,7 @@ from child import Failed
 from works import BY_NAME, WORKS
 
 # Seconds a run and rounds: thorough, and what is done in three minutes.
-FULL, QUICK = (3.0, 5), (0.7, 3)
+FULL, QUICK = (3.0, 5), (0.5, 3)
 TRACED_WORKS = ("randread-4k-qd1", "randread-4k-qd32", "randwrite-4k-qd32", "read-1m")
 
 
@@ -44,7 +44,7 @@ def run(options, directory, say):
     taking_part = [c for c in taking_part if c.name in names]
     samples = rounds.measure(directory, taking_part, works, n_rounds, seconds, say)
     traced = [BY_NAME[name] for name in TRACED_WORKS if BY_NAME[name] in works] if not options.no_strace else []
-    calls = rounds.system_calls(directory, taking_part, traced, 0.5 if options.quick else 2, say)
+    calls = rounds.system_calls(directory, taking_part, traced, 0.3 if options.quick else 2, say)
     result = {
         "command": "tools/bench" + (" --quick" if options.quick else ""),
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),

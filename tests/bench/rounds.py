@@ -83,12 +83,15 @@ def count_calls(directory, contestant, work, seconds):
             raise Failed("strace does not attach")
         time.sleep(0.01)
     figures = load.finish(load.start(directory, work, contestant.uri, seconds))
+    settle(contestant)
     found = {}
     for role, (tracer, path, _) in tracers.items():
         tracer.stop(10, signal.SIGINT)
         with open(path, encoding="utf-8", errors="replace") as file:
             calls = parse_strace(file.read())
         os.unlink(path)
+        if not calls:
+            raise Failed(f"strace has counted nothing in {contestant.name} under {work.name}: {tracer.tail(3)}")
         found[role] = {
             "per_request": sum(calls.values()) / figures["requests"],
             "calls": {name: n / figures["requests"] for name, n in sorted(calls.items(), key=lambda item: -item[1])[:6]},
