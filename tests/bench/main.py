@@ -80,6 +80,10 @@ def main(arguments):
     directory = enclosure.enter(options.limit, "6g" if options.verb == "vm" else f"{options.size + 1024}m")
     try:
         result = {"compare": compare.run, "scale": scale.run, "soak": soak.run, "vm": vm.run, "profile": hotspots.run}[options.verb](options, directory, say)
+    except Failed as failure:
+        if len(failure.args) > 1:  # measured, and not good enough
+            deliver(options, failure.args[1])
+        raise
     finally:
         end_all()
     if options.verb == "compare":
@@ -93,6 +97,4 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     except Failed as failure:
         print(f"bench: {failure.args[0]}", file=sys.stderr)
-        if len(failure.args) > 1:
-            print(failure.args[1], file=sys.stderr)
         sys.exit(1)

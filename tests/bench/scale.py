@@ -156,9 +156,19 @@ def tables(rows):
 
 def run(options, directory, say):
     numbers = [int(n) for n in options.images.split(",")] if options.images else NUMBERS
-    rows = [measure(options.build, directory, number, options.seconds or (3 if options.quick else 10), say) for number in numbers]
-    print(tables(rows))
-    return {"command": "tools/bench scale", "commit": options.commit, "scale": rows}
+    rows, failures = [], []
+    for number in numbers:
+        try:
+            rows.append(measure(options.build, directory, number, options.seconds or (3 if options.quick else 10), say))
+        except Failed as failure:
+            failures.append(f"{number} images: {failure.args[0]}")
+            end_all()
+    if rows:
+        print(tables(rows))
+    result = {"command": "tools/bench scale", "commit": options.commit, "scale": rows, "failures": failures}
+    if failures:
+        raise Failed("\n".join(failures), result)
+    return result
 
 
 def save(path, result):
