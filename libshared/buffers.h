@@ -2,7 +2,7 @@
 #pragma once
 
 /* Page-aligned buffers in size classes, handed out last in first out so that the warm ones are used again. Grows on demand up to a limit in
- * bytes, and gives back nothing until it is freed. One thread only. */
+ * bytes, and gives back to the system what buffers_trim() finds unused. One thread only. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,8 +24,21 @@ void *buffers_get(struct buffers *buffers, size_t size);
 /* size: the same as at get. NULL is fine. */
 void buffers_put(struct buffers *buffers, void *buffer, size_t size);
 
+/* A promise instead of a buffer, for what is needed later: it counts as in use, and costs no memory yet. Returns whether the limit allows it. */
+bool buffers_reserve(struct buffers *buffers, size_t size);
+/* Ends the promise of size bytes without a buffer, ... */
+void buffers_unreserve(struct buffers *buffers, size_t size);
+/* ... or with one, the warmest there is. NULL only when the system has no memory; the promise stays then. */
+void *buffers_get_reserved(struct buffers *buffers, size_t size);
+
+/* Gives back what has not been needed at any moment since the last call. To be called now and then, also without load: every second, say. What is in use stays
+ * what it is. Returns how many bytes have gone. */
+size_t buffers_trim(struct buffers *buffers);
+
 /* What a buffer of size bytes (1 - BUFFER_SIZE_MAX) takes from the limit. */
 size_t buffers_size_for(size_t size);
 
-/* Bytes handed out at present. */
+/* Bytes handed out or promised at present. */
 size_t buffers_in_use(const struct buffers *buffers);
+/* Bytes that the system has given us: those handed out, and the free ones. */
+size_t buffers_allocated(const struct buffers *buffers);

@@ -33,7 +33,7 @@ struct server {
         struct signalfd_siginfo signal;
         struct ring_op signal_op;
 
-        struct ring_timer push_timer, status_timer, drain_timer, watchdog_timer, pressure_timer;
+        struct ring_timer push_timer, status_timer, drain_timer, watchdog_timer, pressure_timer, trim_timer;
         uint64_t watchdog_usec;
         bool full_was_logged;
 

@@ -16,6 +16,7 @@
 #define STATUS_USEC                  500000U
 #define RETRY_USEC                   200000U
 #define PRESSURE_USEC                1000000U /* how often clients are looked at while memory is short */
+#define TRIM_USEC                    2000000U /* how often unused buffers are looked for */
 #define PATIENCE                     5U       /* ... and how often one may have stood still */
 #define CONTAINER(ptr, type, member) ((type *) ((char *) (ptr) -offsetof(type, member)))
 
@@ -45,6 +46,13 @@ static void watchdog_due(struct ring_timer *timer) {
 
         (void) sd_notify(0, "WATCHDOG=1");
         ring_timer_set(timer, server->watchdog_usec / 2);
+}
+
+static void trim_due(struct ring_timer *timer) {
+        struct server *server = CONTAINER(timer, struct server, trim_timer);
+
+        (void) buffers_trim(server->proxy.buffers);
+        ring_timer_set(timer, TRIM_USEC);
 }
 
 /* --- clients --- */
@@ -276,6 +284,7 @@ void server_init_timers(struct server *server) {
         ring_timer_init(&server->drain_timer, ring, drain_over);
         ring_timer_init(&server->watchdog_timer, ring, watchdog_due);
         ring_timer_init(&server->pressure_timer, ring, pressure_due);
+        ring_timer_init(&server->trim_timer, ring, trim_due);
 }
 
 void server_init_listener(struct server *server, struct listener *listener) {
@@ -293,6 +302,7 @@ void server_start_serving(struct server *server) {
         }
         await_signal(server);
         ring_timer_set(&server->push_timer, server->settings->proxies_interval_usec);
+        ring_timer_set(&server->trim_timer, TRIM_USEC);
         if (sd_watchdog_enabled(0, &server->watchdog_usec) > 0)
                 ring_timer_set(&server->watchdog_timer, server->watchdog_usec / 2);
 
