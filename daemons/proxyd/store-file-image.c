@@ -75,6 +75,8 @@ int store_file_open_image(struct store *s, const char *name, struct store_image 
         }
 
         r = store_file_sync_open(image);
+        if (r >= 0)
+                r = store_file_at_once_open(image);
         if (r < 0)
                 return r;
 

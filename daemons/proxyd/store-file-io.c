@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* An image's bytes, on the ring. One open file description serves all sessions of an image, for reads and writes; what makes them durable is store-file-sync.c's. */
+/* An image's bytes. One open file description serves all sessions of an image, for reads and writes; what makes them durable is store-file-sync.c's, and what can be
+ * read or written without waiting store-file-at-once.c's. All else is the ring's. */
 
 #include <fcntl.h>
 #include <string.h>
@@ -27,7 +28,7 @@ static int normalise(int error) {
         return error == -EDQUOT || error == -EFBIG ? -ENOSPC : error;
 }
 
-static void submit_step(struct store_io *io) {
+void store_file_hand_to_ring(struct store_io *io) {
         struct file_image *image = FILE_IMAGE(io->image);
         struct file_store *store = FILE_STORE(image->image.store);
         struct io_uring_sqe *sqe = ring_get_sqe(store->how.ring);
@@ -74,11 +75,27 @@ static void finish(struct store_io *io, int error) {
                 io->done(io, normalise(error));
 }
 
+bool store_file_progress(struct store_io *io, int64_t res) {
+        /* A read of nothing: the file is shorter than the image. */
+        if (res == 0)
+                res = -EIO;
+        if (res < 0) {
+                finish(io, (int) res);
+                return true;
+        }
+
+        io->progress += (uint64_t) res;
+        if (io->progress < io->length)
+                return false;
+        finish(io, 0);
+        return true;
+}
+
 static void stepped(struct ring_op *op, int32_t res, uint32_t flags) {
         struct store_io *io = IO(op);
 
         if (res == -EINTR || res == -EAGAIN) {
-                submit_step(io);
+                store_file_hand_to_ring(io);
                 return;
         }
 
@@ -88,26 +105,15 @@ static void stepped(struct ring_op *op, int32_t res, uint32_t flags) {
                         res = 0;
                 if (res == -EOPNOTSUPP && io->kind == STORE_WRITE_ZEROES) {
                         io->stage = STAGE_PIECES;
-                        submit_step(io);
+                        store_file_hand_to_ring(io);
                         return;
                 }
                 finish(io, res);
                 return;
         }
 
-        /* A read of nothing: the file is shorter than the image. */
-        if (res == 0)
-                res = -EIO;
-        if (res < 0) {
-                finish(io, res);
-                return;
-        }
-
-        io->progress += (uint32_t) res;
-        if (io->progress < io->length)
-                submit_step(io);
-        else
-                finish(io, 0);
+        if (!store_file_progress(io, res))
+                store_file_hand_to_ring(io);
 }
 
 void store_file_submit(struct store_io *io) {
@@ -117,6 +123,6 @@ void store_file_submit(struct store_io *io) {
 
         if (io->kind == STORE_FLUSH)
                 store_file_sync(io);
-        else
-                submit_step(io);
+        else if (!store_file_at_once(io))
+                store_file_hand_to_ring(io);
 }

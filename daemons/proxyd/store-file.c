@@ -269,6 +269,7 @@ static int file_open(const struct store_how *how, struct store **ret, char **ret
         TAILQ_INIT(&store->images);
         owned = &store->store;
         store_file_epoch_init(store);
+        store_file_at_once_init(store);
         store->path = strdup(how->path);
         if (!store->path)
                 return -ENOMEM;

@@ -10,6 +10,7 @@
 #include "store.h"
 
 TAILQ_HEAD(file_image_list, file_image);
+STAILQ_HEAD(file_image_queue, file_image);
 
 struct file_store {
         struct store store;
@@ -39,6 +40,14 @@ struct file_store {
         int epoch_result;                     /* of the job */
         uint64_t epoch_raised;                /* to what */
         struct store_io_list failing, failed; /* answered by the job at work; by the next one */
+
+        /* See store-file-at-once.c. */
+        struct file_image_queue at_once; /* that have something to be done */
+        struct ring_deferred at_once_work;
+        struct ring_op at_once_op;
+        bool at_once_goes_on;  /* at_once_op is in the ring */
+        uint64_t at_once_usec; /* the step of the ring ... */
+        size_t at_once_spent;  /* ... and the bytes done in it */
 };
 
 /* Gathered syncs of an image, see store-file-sync.c. */
@@ -60,6 +69,12 @@ struct file_image {
         bool holder_damaged; /* which has been told */
         TAILQ_ENTRY(file_image) entry;
         struct file_sync flushes, durable_writes;
+
+        /* See store-file-at-once.c. */
+        struct store_io_list at_once; /* in the store's queue when not empty */
+        STAILQ_ENTRY(file_image) at_once_entry;
+        bool in_memory; /* the file system has no disk */
+        bool reads_at_once, writes_at_once;
 };
 
 static inline struct file_store *FILE_STORE(struct store *store) {
@@ -70,8 +85,16 @@ static inline struct file_image *FILE_IMAGE(struct store_image *image) {
         return (struct file_image *) image;
 }
 
-/* store-file-io.c */
+/* store-file-io.c. hand_to_ring: what is left of io, or its first part, is the ring's. progress: a read or write of io has come to res, bytes or a negative errno; returns
+ * whether that was the end of io, which is done() then, and its image perhaps closed. */
 void store_file_submit(struct store_io *io);
+void store_file_hand_to_ring(struct store_io *io);
+bool store_file_progress(struct store_io *io, int64_t res);
+
+/* store-file-at-once.c. Open needs data_fd, and returns 0 or a negative errno. at_once: takes io, unless it is false. */
+void store_file_at_once_init(struct file_store *store);
+int store_file_at_once_open(struct file_image *image);
+bool store_file_at_once(struct store_io *io);
 
 /* store-file-sync.c. Open needs data_fd, and returns 0 or a negative errno: -ESTALE, the name leads to another file. */
 void store_file_sync_init(struct file_image *image);

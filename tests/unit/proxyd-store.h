@@ -11,20 +11,32 @@
 #include "store-file.h"
 #include "test.h"
 
+static inline char *make_directory_in(const char *base) {
+        char *path;
+
+        ASSERT_TRUE(asprintf(&path, "%s/test-proxyd-XXXXXX", base) > 0);
+        ASSERT_TRUE(mkdtemp(path));
+        return path;
+}
+
 static inline char *make_directory(void) {
         static const char *const bases[] = { "/tmp", "/var/tmp", "/dev/shm" };
         struct statfs fs;
-        char *path;
 
         for (size_t i = 0; i < ELEMENTSOF(bases); i++) {
                 if (statfs(bases[i], &fs) < 0 || fs.f_type == OVERLAYFS_SUPER_MAGIC || fs.f_type == FUSE_SUPER_MAGIC ||
                         fs.f_type == NFS_SUPER_MAGIC)
                         continue;
-                ASSERT_TRUE(asprintf(&path, "%s/test-proxyd-XXXXXX", bases[i]) > 0);
-                ASSERT_TRUE(mkdtemp(path));
-                return path;
+                return make_directory_in(bases[i]);
         }
         TEST_FAIL("no local file system among %s ...", bases[0]);
+}
+
+/* The same in memory; NULL where there is no such place. */
+static inline char *make_directory_in_memory(void) {
+        struct statfs fs;
+
+        return statfs("/dev/shm", &fs) == 0 && fs.f_type == TMPFS_MAGIC ? make_directory_in("/dev/shm") : NULL;
 }
 
 static inline int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw) {

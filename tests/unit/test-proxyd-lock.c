@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What holding an image rests on, asked of the kernel itself: an OFD lock on the file description that io_uring writes to is not given up before the last of these writes is over, also when
- * the process was killed in the midst of them. A child locks a file, hands many large writes to its ring, and is killed. From the moment that the lock can be had, nothing
- * in the file may change any more. */
+/* What holding an image rests on, asked of the kernel itself: an OFD lock on the file description that io_uring writes to, or a thread in a system call, is not given up before the last of
+ * these writes is over, also when the process was killed in the midst of them. A child locks a file, hands many large writes to its ring, or does them, and is killed. From the
+ * moment that the lock can be had, nothing in the file may change any more. */
 
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include "proxyd-store.h"
@@ -27,8 +28,25 @@ static int lock(int fd) {
 static void ignore(struct ring_op *op, int32_t res, uint32_t flags) {
 }
 
+enum way {
+        RING,        /* within the submission, if they do not wait */
+        RING_THREAD, /* by a thread of the ring */
+        AT_ONCE,     /* by plain system calls */
+};
+
+static void write_for_ever(int fd, const uint8_t *data, int ready_fd) {
+        if (write(ready_fd, "", 1) != 1)
+                _exit(1);
+        for (unsigned i = 0;; i++) {
+                const struct iovec iov = { .iov_base = (uint8_t *) data, .iov_len = WRITE_SIZE };
+
+                if (pwritev2(fd, &iov, 1, (off_t) (i % N_WRITES) * WRITE_SIZE, 0) != (ssize_t) WRITE_SIZE)
+                        _exit(1);
+        }
+}
+
 /* Never returns. */
-static void child(const char *path, int flags, bool async, uint8_t fill, int ready_fd) {
+static void child(const char *path, int flags, enum way way, uint8_t fill, int ready_fd) {
         struct ring_op op = { .done = ignore };
         struct ring *ring;
         uint8_t *data;
@@ -40,14 +58,18 @@ static void child(const char *path, int flags, bool async, uint8_t fill, int rea
         memset(data, fill, WRITE_SIZE);
 
         fd = open(path, O_RDWR | O_CLOEXEC | flags);
-        if (fd < 0 || lock(fd) < 0 || ring_new(&ring, 128) < 0)
+        if (fd < 0 || lock(fd) < 0)
+                _exit(1);
+        if (way == AT_ONCE)
+                write_for_ever(fd, data, ready_fd);
+        if (ring_new(&ring, 128) < 0)
                 _exit(1);
         for (unsigned i = 0; i < N_WRITES; i++) {
                 struct io_uring_sqe *sqe = ring_get_sqe(ring);
 
                 io_uring_prep_write(sqe, fd, data, WRITE_SIZE, (uint64_t) i * WRITE_SIZE);
                 /* Else a buffered write is over by the time that it has been submitted. */
-                if (async)
+                if (way == RING_THREAD)
                         sqe->flags |= IOSQE_ASYNC;
                 ring_sqe_set_op(sqe, &op);
         }
@@ -70,7 +92,7 @@ static uint64_t digest(int fd) {
 }
 
 /* Returns how often the lock could not be had after the kill. */
-static unsigned kill_in_the_midst(const char *path, int flags, bool async, unsigned round) {
+static unsigned kill_in_the_midst(const char *path, int flags, enum way way, unsigned round) {
         unsigned n_busy = 0;
         uint64_t first;
         int pipe_fds[2], fd, status;
@@ -81,7 +103,7 @@ static unsigned kill_in_the_midst(const char *path, int flags, bool async, unsig
         pid = fork();
         ASSERT_TRUE(pid >= 0);
         if (pid == 0)
-                child(path, flags, async, (uint8_t) (round + 1), pipe_fds[1]);
+                child(path, flags, way, (uint8_t) (round + 1), pipe_fds[1]);
         close(pipe_fds[1]);
         ASSERT_EQ(read(pipe_fds[0], &byte, 1), (ssize_t) 1);
         close(pipe_fds[0]);
@@ -104,9 +126,8 @@ static unsigned kill_in_the_midst(const char *path, int flags, bool async, unsig
         return n_busy;
 }
 
-static void check(int flags, bool async, const char *what) {
+static void check_in(char *directory, int flags, enum way way, const char *what) {
         _cleanup_free_ char *file = NULL;
-        char *directory = make_directory();
         unsigned n_waited = 0;
         int fd;
 
@@ -122,17 +143,25 @@ static void check(int flags, bool async, const char *what) {
         close(fd);
 
         for (unsigned i = 0; i < ROUNDS; i++)
-                n_waited += kill_in_the_midst(file, flags, async, i) > 0;
+                n_waited += kill_in_the_midst(file, flags, way, i) > 0;
         fprintf(stderr, "%s: after %u of %u kills the lock had to be waited for\n", what, n_waited, ROUNDS);
         remove_directory(directory);
 }
 
 static void buffered_writes(void) {
-        check(0, true, "buffered");
+        check_in(make_directory(), 0, RING_THREAD, "buffered");
 }
 
 static void direct_writes(void) {
-        check(O_DIRECT, false, "direct");
+        check_in(make_directory(), O_DIRECT, RING, "direct");
 }
 
-TEST_MAIN(TEST(buffered_writes), TEST(direct_writes));
+static void writes_at_once(void) {
+        char *in_memory = make_directory_in_memory();
+
+        check_in(make_directory(), 0, AT_ONCE, "at once");
+        if (in_memory)
+                check_in(in_memory, 0, AT_ONCE, "at once, in memory");
+}
+
+TEST_MAIN(TEST(buffered_writes), TEST(direct_writes), TEST(writes_at_once));
