@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* One process at a time changes an image. The proof is an OFD lock on the very file description that io_uring writes to: the kernel lets go of it only when
- * nothing uses the description any more, so a process that was killed keeps the lock until the last of its writes is over. That is why this description is
+/* One process at a time changes an image. The proof is an OFD lock on the very file description that is written to: the kernel lets go of it only when
+ * nothing uses the description any more, neither an operation of io_uring's nor a thread in a system call, so a process that was killed keeps the lock until the last of its writes is over. That is why this description is
  * never duplicated and never inherited, and why no other kind of lock would do: a POSIX lock ends with the process' descriptors, before its writes.
  *
  * Beside the lock stands who has it, written under the lock of the image's directory: whoever finds the image taken, under that same lock, reads the name of the
