@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Who is there: HELLO, which says what the client understands, and LOGIN, with a password or with a ticket. Passwords
- * are checked on a thread of their own with a short queue: the hash is slow on purpose, and whoever finds the queue
- * full is told to come back. A ticket needs no hash and does not wait behind those who need one. A changed users file
- * is noticed at the next login of either kind. */
+/* Who is there: HELLO, which says what the client understands, and LOGIN, with a password or with a ticket. A changed
+ * users file is noticed at the next login of either kind: that is looked at first, on a thread that does nothing slower.
+ * A password is then held against its slow hash, see logins.c; whoever has to wait for too long is told to come back. A
+ * ticket needs no hash and does not wait behind those who need one.
+ *
+ * While a password is being checked the client's input is still read, though not looked at, so that one that hangs up
+ * leaves the queue. */
 
 #include <string.h>
 #include <time.h>
@@ -36,14 +39,18 @@ void client_hello(struct client *client, const struct ivbs_header *header, const
 
 /* --- on a thread --- */
 
-/* The users as they are now. */
-static const struct users *look_up_users(struct client *client) {
+/* Reads the users file when it is another one than was read last, by whichever job. */
+static void refresh_users(struct job *job) {
+        struct client *client = CLIENT_OF_JOB(job);
         struct control *control = &client->control;
+        struct proxy *proxy = client->proxy;
 
-        if (users_are_outdated(control->users))
-                (void) users_load(client->proxy->settings->users_path, &control->new_users, &control->message);
-        return control->new_users ? control->new_users : control->users;
+        if (users_are_outdated(proxy->newest_users) &&
+                users_load(proxy->settings->users_path, &control->new_users, &control->message) >= 0)
+                proxy->newest_users = control->new_users;
 }
+
+/* --- and back --- */
 
 static uint64_t realtime_sec(void) {
         struct timespec ts;
@@ -51,59 +58,6 @@ static uint64_t realtime_sec(void) {
         clock_gettime(CLOCK_REALTIME, &ts);
         return (uint64_t) ts.tv_sec;
 }
-
-/* For the users that have just been asked: by the time of the answer there may be others. */
-static void make_ticket(struct client *client, const struct users *users) {
-        struct control *control = &client->control;
-        uint8_t digest[TICKET_DIGEST_SIZE];
-
-        control->n_ticket = 0;
-        if ((client->caps & IVBS_CAP_TICKET) && users_digest(users, control->name, digest) >= 0 &&
-                ticket_make(client->proxy->ticket_key, control->name, digest, realtime_sec(), control->ticket,
-                        &control->n_ticket) < 0)
-                control->n_ticket = 0;
-        explicit_bzero(digest, sizeof(digest));
-}
-
-static void check_password(struct job *job) {
-        struct client *client = CLIENT_OF_JOB(job);
-        struct control *control = &client->control;
-        const struct users *users = look_up_users(client);
-        int r;
-
-        r = users_check(users, control->name, control->password);
-        explicit_bzero(control->password, sizeof(control->password));
-        if (r < 0)
-                control->status = r == -ENOMEM ? IVBS_STATUS_TEMPORARY_ERROR : IVBS_STATUS_PERMANENT_ERROR;
-        else if (r == 0)
-                control->status = IVBS_STATUS_PERMISSION_DENIED;
-        else {
-                control->status = IVBS_STATUS_OK;
-                make_ticket(client, users);
-        }
-}
-
-static void check_ticket(struct job *job) {
-        struct client *client = CLIENT_OF_JOB(job);
-        struct control *control = &client->control;
-        const struct users *users = look_up_users(client);
-        uint8_t digest[TICKET_DIGEST_SIZE];
-        int r;
-
-        r = users_digest(users, control->name, digest);
-        if (r >= 0)
-                r = ticket_check(
-                        client->proxy->ticket_key, control->ticket, control->n_ticket, digest, realtime_sec());
-        explicit_bzero(digest, sizeof(digest));
-        if (r == -ENOMEM)
-                control->status = IVBS_STATUS_TEMPORARY_ERROR;
-        else
-                control->status = r > 0 ? IVBS_STATUS_OK : IVBS_STATUS_PERMISSION_DENIED;
-        if (r > 0)
-                make_ticket(client, users);
-}
-
-/* --- and back --- */
 
 static void take_users(struct client *client) {
         struct control *control = &client->control;
@@ -114,9 +68,23 @@ static void take_users(struct client *client) {
                 client->proxy->users_changed(client->proxy, TAKE_PTR(control->new_users));
 }
 
+/* A fresh one, for the users as they are. */
+static void make_ticket(struct client *client) {
+        struct control *control = &client->control;
+        uint8_t digest[TICKET_DIGEST_SIZE];
+
+        control->n_ticket = 0;
+        if ((client->caps & IVBS_CAP_TICKET) && users_digest(client->proxy->users, control->name, digest) >= 0 &&
+                ticket_make(client->proxy->ticket_key, control->name, digest, realtime_sec(), control->ticket,
+                        &control->n_ticket) < 0)
+                control->n_ticket = 0;
+        explicit_bzero(digest, sizeof(digest));
+}
+
 static void logged_in(struct client *client, const char *how) {
         struct control *control = &client->control;
 
+        make_ticket(client);
         strcpy(client->user, control->name);
         client_set_state(client, CLIENT_LOGGED_IN);
         log_event(LOG_INFO, CLIENT_FIELDS(client), "%s has logged in from %s with a %s", client->user, client->address,
@@ -124,20 +92,13 @@ static void logged_in(struct client *client, const char *how) {
         client_control_end(client, IVBS_STATUS_OK, control->ticket, control->n_ticket);
 }
 
-static void password_checked(struct client *client) {
+static void refused(struct client *client, enum ivbs_status status) {
         struct control *control = &client->control;
-        enum ivbs_status status = control->status;
-
-        take_users(client);
-        if (status == IVBS_STATUS_OK) {
-                logged_in(client, "password");
-                return;
-        }
 
         if (status == IVBS_STATUS_PERMISSION_DENIED)
                 log_event(LOG_NOTICE, LOG_FIELDS({ "CLIENT", client->address }, { "USER", control->name }),
                         "Login of %s from %s refused: unknown user or wrong password", control->name, client->address);
-        else if (status == IVBS_STATUS_PERMANENT_ERROR)
+        else
                 log_event(LOG_ERR, LOG_FIELDS({ "CLIENT", client->address }, { "USER", control->name }),
                         "Login of %s from %s failed: libcrypt cannot check the hash in %s. Set the password anew",
                         control->name, client->address, client->proxy->settings->users_path);
@@ -149,18 +110,92 @@ static void password_checked(struct client *client) {
                 client_control_end(client, status, NULL, 0);
 }
 
-static void ticket_checked(struct client *client) {
+/* The input is looked at again from where it was left. */
+static void listen_again(struct client *client) {
+        client->checking = false;
+        client_pause(client, PAUSE_CONTROL);
+}
+
+/* result: as logins_ask() and done() have it. */
+static void password_checked(struct client *client, int result) {
         struct control *control = &client->control;
+        uint8_t digest[USERS_DIGEST_SIZE];
+
+        if (result > 0 && (users_digest(client->proxy->users, control->name, digest) < 0 ||
+                                  memcmp(digest, control->digest, sizeof(digest)) != 0))
+                /* The user is another one than a moment ago. */
+                result = -EAGAIN;
+
+        if (result > 0)
+                logged_in(client, "password");
+        else if (result == 0)
+                refused(client, IVBS_STATUS_PERMISSION_DENIED);
+        else if (result == -EBUSY || result == -EAGAIN || result == -ENOMEM)
+                client_control_end(client, IVBS_STATUS_TEMPORARY_ERROR, NULL, 0);
+        else
+                refused(client, IVBS_STATUS_PERMANENT_ERROR);
+}
+
+static void check_over(struct login *login, int result) {
+        struct client *client = CONTAINER_OF(login, struct client, login);
+
+        listen_again(client);
+        password_checked(client, result);
+}
+
+static void check_password(struct client *client) {
+        struct control *control = &client->control;
+        struct proxy *proxy = client->proxy;
+        int r;
 
         take_users(client);
-        if (control->status == IVBS_STATUS_OK) {
-                logged_in(client, "ticket");
+        if (client->state == CLIENT_CLOSING) {
+                client_control_end(client, IVBS_STATUS_TEMPORARY_ERROR, NULL, 0);
                 return;
         }
-        if (control->status == IVBS_STATUS_PERMISSION_DENIED)
+
+        (void) users_digest(proxy->users, control->name, control->digest);
+        client->login.done = check_over;
+        r = logins_ask(proxy->logins, &client->login, proxy->users, control->name, control->password);
+        explicit_bzero(control->password, sizeof(control->password));
+        if (r != 0) {
+                password_checked(client, r);
+                return;
+        }
+        client->checking = true;
+        client_resume(client, PAUSE_CONTROL);
+}
+
+void client_login_abandon(struct client *client) {
+        if (!client->checking)
+                return;
+
+        logins_leave(&client->login);
+        listen_again(client);
+        client_control_end(client, IVBS_STATUS_TEMPORARY_ERROR, NULL, 0);
+}
+
+static void check_ticket(struct client *client) {
+        struct control *control = &client->control;
+        struct proxy *proxy = client->proxy;
+        uint8_t digest[TICKET_DIGEST_SIZE];
+        int r;
+
+        take_users(client);
+        r = users_digest(proxy->users, control->name, digest);
+        if (r >= 0)
+                r = ticket_check(proxy->ticket_key, control->ticket, control->n_ticket, digest, realtime_sec());
+        explicit_bzero(digest, sizeof(digest));
+
+        if (r > 0)
+                logged_in(client, "ticket");
+        else if (r == -ENOMEM)
+                client_control_end(client, IVBS_STATUS_TEMPORARY_ERROR, NULL, 0);
+        else {
                 log_event(LOG_INFO, LOG_FIELDS({ "CLIENT", client->address }, { "USER", control->name }),
                         "A ticket of %s from %s is not good any more", control->name, client->address);
-        client_control_end(client, control->status, NULL, 0);
+                client_control_end(client, IVBS_STATUS_PERMISSION_DENIED, NULL, 0);
+        }
 }
 
 /* --- packets --- */
@@ -176,8 +211,7 @@ void client_login(struct client *client, const struct ivbs_header *header, const
         }
 
         strcpy(control->name, user);
-        control->users = users_ref(client->proxy->users);
-        client_control_run(client, client->proxy->login_jobs, check_password, password_checked);
+        client_control_run(client, client->proxy->users_jobs, refresh_users, check_password);
 }
 
 void client_login_ticket(struct client *client, const struct ivbs_header *header, const uint8_t *payload) {
@@ -191,6 +225,5 @@ void client_login_ticket(struct client *client, const struct ivbs_header *header
 
         memcpy(control->ticket, payload, header->length);
         control->n_ticket = header->length;
-        control->users = users_ref(client->proxy->users);
-        client_control_run(client, client->proxy->store_jobs, check_ticket, ticket_checked);
+        client_control_run(client, client->proxy->users_jobs, refresh_users, check_ticket);
 }

@@ -108,6 +108,13 @@ static ssize_t input(struct stream *stream, const uint8_t *data, size_t n) {
         if (client->state == CLIENT_CLOSING)
                 return (ssize_t) n;
 
+        if (client->checking) {
+                /* Who has more to say than fits is not heard, and not seen to leave, either. */
+                if (n == STREAM_INPUT_SIZE)
+                        client_pause(client, PAUSE_CONTROL);
+                return 0;
+        }
+
         if (client->skip > 0) {
                 size_t skipped = client->skip < n ? (size_t) client->skip : n;
 
@@ -247,6 +254,7 @@ static void closing(struct stream *stream, int error) {
         client->state = CLIENT_CLOSING;
         ring_timer_unset(&client->timer);
         client_request_closing(client);
+        client_login_abandon(client);
         attachment_end(&client->attachment);
 }
 

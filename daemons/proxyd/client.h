@@ -62,7 +62,8 @@ struct control {
         bool writes;
         struct users *users, *new_users;
         char password[IVBS_PASSWORD_SIZE];
-        uint8_t ticket[IVBS_TICKET_MAX]; /* the client's, then a fresh one */
+        uint8_t digest[USERS_DIGEST_SIZE]; /* of what was stored when the password was given to be checked */
+        uint8_t ticket[IVBS_TICKET_MAX];   /* the client's, then a fresh one */
         size_t n_ticket;
         char *message;
         struct store_listed *listed;
@@ -83,6 +84,8 @@ struct client {
         char local_address[INET6_ADDRSTRLEN + 16]; /* by which it has reached us, "HOST:PORT" */
         char user[IVBS_USER_SIZE + 1];
         unsigned n_failed_logins;
+        struct login login;
+        bool checking; /* login is under way: input is read, and left where it is */
         struct attachment attachment;
         struct control control;
 
@@ -146,6 +149,9 @@ void client_request_closing(struct client *client);
 /* The stream is over: what was coming in will not come. */
 void client_request_abandon(struct client *client);
 void proxy_requests_free(struct proxy *proxy);
+
+/* The stream closes: nobody waits for a password to be checked any more. */
+void client_login_abandon(struct client *client);
 
 /* A slow operation: jobs NULL calls finish() from where it is. */
 void client_control_start(struct client *client, const struct ivbs_header *header);

@@ -9,7 +9,7 @@
 #include "container-of.h"
 #include "jobs.h"
 
-STAILQ_HEAD(job_list, job);
+TAILQ_HEAD(job_list, job);
 
 struct jobs {
         struct ring *ring;
@@ -33,20 +33,21 @@ static void *work(void *userdata) {
                 struct job *job;
                 bool first;
 
-                while (!jobs->stopping && STAILQ_EMPTY(&jobs->waiting))
+                while (!jobs->stopping && TAILQ_EMPTY(&jobs->waiting))
                         pthread_cond_wait(&jobs->wanted, &jobs->mutex);
                 if (jobs->stopping)
                         break;
 
-                job = STAILQ_FIRST(&jobs->waiting);
-                STAILQ_REMOVE_HEAD(&jobs->waiting, entry);
+                job = TAILQ_FIRST(&jobs->waiting);
+                TAILQ_REMOVE(&jobs->waiting, job, entry);
+                job->waits = false;
                 pthread_mutex_unlock(&jobs->mutex);
 
                 job->run(job);
 
                 pthread_mutex_lock(&jobs->mutex);
-                first = STAILQ_EMPTY(&jobs->finished);
-                STAILQ_INSERT_TAIL(&jobs->finished, job, entry);
+                first = TAILQ_EMPTY(&jobs->finished);
+                TAILQ_INSERT_TAIL(&jobs->finished, job, entry);
                 if (first)
                         (void) eventfd_write(jobs->event_fd, 1);
         }
@@ -64,19 +65,19 @@ static void arm(struct jobs *jobs) {
 
 static void announced(struct ring_op *op, int32_t res, uint32_t flags) {
         struct jobs *jobs = CONTAINER_OF(op, struct jobs, op);
-        struct job_list finished = STAILQ_HEAD_INITIALIZER(finished);
+        struct job_list finished = TAILQ_HEAD_INITIALIZER(finished);
         struct job *job;
 
         if (res == -ECANCELED)
                 return;
 
         pthread_mutex_lock(&jobs->mutex);
-        STAILQ_CONCAT(&finished, &jobs->finished);
+        TAILQ_CONCAT(&finished, &jobs->finished, entry);
         pthread_mutex_unlock(&jobs->mutex);
         arm(jobs);
 
-        while ((job = STAILQ_FIRST(&finished))) {
-                STAILQ_REMOVE_HEAD(&finished, entry);
+        while ((job = TAILQ_FIRST(&finished))) {
+                TAILQ_REMOVE(&finished, job, entry);
                 jobs->n--;
                 job->done(job);
         }
@@ -93,8 +94,8 @@ int jobs_new(struct jobs **ret, struct ring *ring, const char *name, unsigned qu
         jobs->ring = ring;
         jobs->queue_max = queue_max;
         jobs->op.done = announced;
-        STAILQ_INIT(&jobs->waiting);
-        STAILQ_INIT(&jobs->finished);
+        TAILQ_INIT(&jobs->waiting);
+        TAILQ_INIT(&jobs->finished);
 
         jobs->event_fd = eventfd(0, EFD_CLOEXEC);
         if (jobs->event_fd < 0)
@@ -136,7 +137,8 @@ struct jobs *jobs_free(struct jobs *jobs) {
 void jobs_submit_reserved(struct jobs *jobs, struct job *job) {
         jobs->n++;
         pthread_mutex_lock(&jobs->mutex);
-        STAILQ_INSERT_TAIL(&jobs->waiting, job, entry);
+        job->waits = true;
+        TAILQ_INSERT_TAIL(&jobs->waiting, job, entry);
         pthread_cond_signal(&jobs->wanted);
         pthread_mutex_unlock(&jobs->mutex);
 }
@@ -147,4 +149,20 @@ int jobs_submit(struct jobs *jobs, struct job *job) {
 
         jobs_submit_reserved(jobs, job);
         return 0;
+}
+
+bool jobs_cancel(struct jobs *jobs, struct job *job) {
+        bool waits;
+
+        pthread_mutex_lock(&jobs->mutex);
+        waits = job->waits;
+        if (waits) {
+                TAILQ_REMOVE(&jobs->waiting, job, entry);
+                job->waits = false;
+        }
+        pthread_mutex_unlock(&jobs->mutex);
+
+        if (waits)
+                jobs->n--;
+        return waits;
 }

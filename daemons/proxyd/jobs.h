@@ -15,7 +15,10 @@ struct jobs;
 struct job {
         void (*run)(struct job *job);  /* on the thread */
         void (*done)(struct job *job); /* on the ring's thread; may free the job or submit it anew */
-        STAILQ_ENTRY(job) entry;
+
+        /* private */
+        TAILQ_ENTRY(job) entry;
+        bool waits; /* its turn has not come */
 };
 
 /* name: of the thread, at most 15 bytes. queue_max: jobs that may wait or run. Signals that are not to be handled
@@ -32,3 +35,6 @@ int jobs_submit(struct jobs *jobs, struct job *job);
 
 /* Beyond the bound, for what must be done: one job of an owner at a time. */
 void jobs_submit_reserved(struct jobs *jobs, struct job *job);
+
+/* Of a job that was submitted and whose done() has not run: whether it was still waiting. Then it is off the queue, and neither run() nor done() will come. */
+bool jobs_cancel(struct jobs *jobs, struct job *job);

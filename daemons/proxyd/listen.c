@@ -11,7 +11,7 @@
 
 #include "listen.h"
 
-#define BACKLOG 256
+#define BACKLOG 4096 /* a host's workers all connect at once; the kernel has a bound of its own, net.core.somaxconn */
 
 /* A proxy that was killed keeps its listening socket until the kernel is done with its io_uring, a little after the process is gone: whoever starts it again at once is to wait
  * for that, and not to fail. */

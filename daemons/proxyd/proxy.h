@@ -12,6 +12,7 @@
 #include "buffers.h"
 #include "ivbs-hello.h"
 #include "jobs.h"
+#include "logins.h"
 #include "ring.h"
 #include "settings.h"
 #include "store.h"
@@ -35,7 +36,10 @@ struct proxy {
         struct images *images;
         struct users *users;
         struct jobs *store_jobs; /* the store's thread */
-        struct jobs *login_jobs; /* slow hashes keep only each other waiting */
+        /* The thread's of users_jobs: what it has read last, which is users or about to be. */
+        const struct users *newest_users;
+        struct jobs *users_jobs; /* the users file: neither a slow disk of the store nor a slow hash is in its way */
+        struct logins *logins;   /* slow hashes keep only each other waiting */
         struct buffers *buffers;
         sd_id128_t instance_id;
         uint64_t caps; /* what HELLO can be granted */

@@ -16,7 +16,6 @@
 #include "server-internal.h"
 
 #define RING_ENTRIES   512U
-#define LOGINS_WAITING 64U
 #define STORE_JOBS_MAX 1024U
 
 static _printf_(4, 5) int refuse(
@@ -79,7 +78,9 @@ static int start_ring(struct server *server, enum failure *ret_failure, char **r
 
         r = jobs_new(&proxy->store_jobs, proxy->ring, "store", STORE_JOBS_MAX);
         if (r >= 0)
-                r = jobs_new(&proxy->login_jobs, proxy->ring, "login", LOGINS_WAITING);
+                r = jobs_new(&proxy->users_jobs, proxy->ring, "users", server->settings->clients_max);
+        if (r >= 0)
+                r = logins_new(&proxy->logins, proxy->ring, users_check, LOGINS_PATIENCE_USEC, LOGINS_LIFE_USEC);
         if (r >= 0)
                 r = buffers_new(&proxy->buffers, server->settings->memory);
         if (r < 0)
@@ -231,6 +232,7 @@ int server_new(struct server **ret, const char *config_path, enum failure *ret_f
         if (r < 0)
                 return r;
         proxy->settings = server->settings;
+        proxy->newest_users = proxy->users;
         raise_limits(server->settings);
 
         *ret_failure = FAILURE_SYSTEM;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* One thread runs the ring and with it every client; two others do what blocks (see jobs.h). The end is in two steps: nobody is let in and the clients are sent
+/* One thread runs the ring and with it every client; three others do what blocks (see jobs.h). The end is in two steps: nobody is let in and the clients are sent
  * elsewhere; when the last is gone, or the time is up, the ring stops. What the kernel may still write to is freed after the ring. */
 
 #include <signal.h>
@@ -164,6 +164,7 @@ static void users_changed(struct proxy *proxy, struct users *users) {
 
         users_unref(proxy->users);
         proxy->users = users;
+        logins_forget(proxy->logins);
         log_event(LOG_INFO, NULL, "The users were read anew from %s", proxy->settings->users_path);
 
         for (client = TAILQ_FIRST(&proxy->clients); client; client = next) {
@@ -214,7 +215,8 @@ static void drain(struct server *server) {
 static void reload_run(struct job *job) {
         struct server *server = CONTAINER(job, struct server, reload_job);
 
-        (void) users_load(server->settings->users_path, &server->reload_users, &server->reload_message);
+        if (users_load(server->settings->users_path, &server->reload_users, &server->reload_message) >= 0)
+                server->proxy.newest_users = server->reload_users;
 }
 
 static void reload_done(struct job *job) {
@@ -238,7 +240,7 @@ static void reload(struct server *server) {
         (void) sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%ju", (uintmax_t) ring_now_usec(server->proxy.ring));
         server->reloading = true;
         server->reload_job = (struct job){ .run = reload_run, .done = reload_done };
-        jobs_submit_reserved(server->proxy.login_jobs, &server->reload_job);
+        jobs_submit_reserved(server->proxy.users_jobs, &server->reload_job);
 }
 
 static void await_signal(struct server *server) {
@@ -325,7 +327,8 @@ struct server *server_free(struct server *server) {
 
         ring_free(proxy->ring);
         jobs_free(proxy->store_jobs);
-        jobs_free(proxy->login_jobs);
+        jobs_free(proxy->users_jobs);
+        logins_free(proxy->logins);
         proxy_requests_free(proxy);
         buffers_free(proxy->buffers);
         images_free(proxy->images);

@@ -191,6 +191,11 @@ int session_on_login(struct session *s, const struct ivbs_header *header, const 
                         s->credentials->user);
                 return 0;
 
+        case IVBS_STATUS_TEMPORARY_ERROR:
+                session_close(s, SESSION_LOST, FAILURE_NO_PROXY,
+                        "the proxy has too many logins to check at present, and asks to come again");
+                return 0;
+
         default:
                 session_close(s, SESSION_LOST, FAILURE_NO_PROXY, "the login failed: %s",
                         ivbs_status_to_string(header->status));
