@@ -11,8 +11,10 @@
 #include <systemd/sd-daemon.h>
 
 #include "log.h"
+#include "notify.h"
 #include "server-internal.h"
 
+#define READY                        "READY=1\n"
 #define STATUS_USEC                  500000U
 #define RETRY_USEC                   200000U
 #define PRESSURE_USEC                1000000U /* how often clients are looked at while memory is short */
@@ -22,14 +24,24 @@
 
 /* --- what systemd sees --- */
 
+/* first: further lines. READY=1 has to arrive, and is waited for; there are no clients yet. */
 static void notify_status(struct server *server, const char *first) {
-        (void) sd_notifyf(0, "%sSTATUS=%s%u client%s, %u image%s, listening on %s%s", first,
-                server->proxy.draining    ? "stopping: "
-                : server->proxy.diverting ? "drained: "
-                                          : "",
-                server->n_clients, server->n_clients == 1 ? "" : "s", images_count(server->proxy.images),
-                images_count(server->proxy.images) == 1 ? "" : "s", server->listeners[0].address,
-                server->n_listeners > 1 ? " and others" : "");
+        char *message;
+
+        if (asprintf(&message, "%sSTATUS=%s%u client%s, %u image%s, listening on %s%s", first,
+                    server->proxy.draining    ? "stopping: "
+                    : server->proxy.diverting ? "drained: "
+                                              : "",
+                    server->n_clients, server->n_clients == 1 ? "" : "s", images_count(server->proxy.images),
+                    images_count(server->proxy.images) == 1 ? "" : "s", server->listeners[0].address,
+                    server->n_listeners > 1 ? " and others" : "") < 0)
+                return;
+
+        if (strcmp(first, READY) == 0)
+                (void) sd_notify(0, message);
+        else
+                (void) notify_in_passing(message);
+        free(message);
 }
 
 static void status_due(struct ring_timer *timer) {
@@ -44,7 +56,7 @@ static void status_changed(struct server *server) {
 static void watchdog_due(struct ring_timer *timer) {
         struct server *server = CONTAINER(timer, struct server, watchdog_timer);
 
-        (void) sd_notify(0, "WATCHDOG=1");
+        (void) notify_in_passing("WATCHDOG=1");
         ring_timer_set(timer, server->watchdog_usec / 2);
 }
 
@@ -311,7 +323,7 @@ void server_start_serving(struct server *server) {
         if (server->proxy.store->ops->get_capacity(server->proxy.store, &total, &available) >= 0)
                 log_event(LOG_INFO, NULL, "Serving the store %s, %ju of %ju MiB free", server->settings->store_path,
                         (uintmax_t) (available >> 20), (uintmax_t) (total >> 20));
-        notify_status(server, "READY=1\n");
+        notify_status(server, READY);
 }
 
 int server_run(struct server *server) {

@@ -91,15 +91,11 @@ class Child:
 
     def wait_ready(self, seconds):
         """Until READY=1; returns the seconds since the start."""
-        while self.ready_after is None:
-            left = self.began + seconds - time.monotonic()
-            readable = select.select([self.notified, self.pidfd], [], [], max(left, 0))[0]
-            if not readable:
-                self.fail(f"not ready within {seconds} s")
-            if self.notified in readable:
-                self.hear()
-            elif self.wait(1) is not None:
+        hear_all(self.began + seconds - time.monotonic(), ending=self, until=lambda: self.ready_after is not None)
+        if self.ready_after is None:
+            if self.wait(0) is not None:
                 self.fail(f"ended with {self.returncode} before it was ready")
+            self.fail(f"not ready within {seconds} s")
         return self.ready_after
 
     def hear(self):
@@ -116,7 +112,7 @@ class Child:
     def wait(self, seconds):
         """Its exit status, negative for a signal, or None when it is still there after that time."""
         if self.returncode is None:
-            if not hear_all(seconds, until=self):
+            if not hear_all(seconds, ending=self):
                 return None
             _, status, self.rusage = os.wait4(self.pid, 0)
             self.returncode = os.waitstatus_to_exitcode(status)
@@ -148,20 +144,23 @@ class Child:
         return self.returncode
 
 
-def hear_all(seconds, until):
-    """Hears whatever any child says, since the socket of one that nobody listens to fills up and stops it; until that one has ended (True) or the time is over."""
+def hear_all(seconds, ending=None, until=lambda: False):
+    """Hears whatever any child says, since one that nobody listens to stops when its socket is full; until that one has ended or that is so (True), or the time is over."""
     end = time.monotonic() + seconds
     poll, talkers = select.poll(), {child.notified.fileno(): child for child in alive if child.notified}
-    for fd in (until.pidfd, *talkers):
+    for fd in talkers:
         poll.register(fd, select.POLLIN)
-    while True:
+    if ending:
+        poll.register(ending.pidfd, select.POLLIN)
+    while not until():
         events = dict(poll.poll(max(end - time.monotonic(), 0) * 1000))
         for fd in talkers.keys() & events.keys():
             talkers[fd].hear()
-        if until.pidfd in events:
+        if ending and ending.pidfd in events:
             return True
-        if time.monotonic() >= end:
-            return False
+        if not events and time.monotonic() >= end:
+            return until()
+    return True
 
 
 def end_all(seconds=5):

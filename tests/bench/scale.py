@@ -7,13 +7,12 @@ Memory of a worker is its resident set, and its share (PSS), since what librarie
 
 import json
 import os
-import select
 import time
 from statistics import median
 
 import load
 import procfs
-from child import Failed, end_all
+from child import Failed, end_all, hear_all
 from pair import Pair
 from table import table
 from works import BY_NAME
@@ -26,20 +25,10 @@ SETTLE = 5  # seconds after the attaching before anything is called idle
 
 def wait_all_ready(workers):
     """Until the last has said so; each one's time is in its ready_after."""
-    poll = select.poll()
-    waiting = {worker.notified.fileno(): worker for worker in workers}
-    for fd in waiting:
-        poll.register(fd, select.POLLIN)
-    end = time.monotonic() + PATIENCE
-    while waiting:
-        events = poll.poll(max(end - time.monotonic(), 0) * 1000)
-        if not events:
-            worker = next(iter(waiting.values()))
-            worker.fail(f"{len(waiting)} of {len(workers)} workers are not ready after {PATIENCE} s, this one for instance")
-        for fd, _ in events:
-            if waiting[fd].hear():
-                poll.unregister(fd)
-                del waiting[fd]
+    if hear_all(PATIENCE, until=lambda: all(worker.ready_after is not None for worker in workers)):
+        return
+    missing = [worker for worker in workers if worker.ready_after is None]
+    missing[0].fail(f"{len(missing)} of {len(workers)} workers are not ready after {PATIENCE} s, this one for instance")
 
 
 def attach_alone(pair, name, times):
@@ -57,7 +46,7 @@ def idle_cpu(pids, seconds):
     """Per cent of one processor, process by process."""
     before = {pid: procfs.cpu_seconds(pid) for pid in pids}
     began = time.monotonic()
-    time.sleep(seconds)
+    hear_all(seconds)
     elapsed = time.monotonic() - began
     return [(procfs.cpu_seconds(pid) - before[pid]) / elapsed * 100 for pid in pids]
 
@@ -93,7 +82,7 @@ def measure(build, directory, number, seconds, say):
     pair = Pair(build, home)
     names = [f"image{i}" for i in range(number)]
     pair.create(names, IMAGE_SIZE)
-    time.sleep(1)
+    hear_all(1)
     proxy_before, sockets_before = procfs.rss_kib(pair.proxy.pid), procfs.descriptors(pair.proxy.pid)
     alone = attach_alone(pair, names[0], 5)
     began = time.monotonic()
@@ -101,7 +90,7 @@ def measure(build, directory, number, seconds, say):
     wait_all_ready(workers)
     together = time.monotonic() - began
     say(f"{number} images: attached in {together:.2f} s")
-    time.sleep(SETTLE)
+    hear_all(SETTLE)
     pids = [worker.pid for worker in workers]
     cpu = idle_cpu(pids + [pair.proxy.pid], seconds)
     connections = procfs.descriptors(pair.proxy.pid) - sockets_before

@@ -55,6 +55,23 @@ class KeptAlive(Case):
                 c.call("KEEPALIVE")
 
 
+class SystemdIsBusy(Case):
+    settings = {"proxies-interval": "100ms"}
+
+    def test_status_waits_for_nobody(self):
+        """Nobody reads what the proxy tells systemd, and I/O goes on: for two seconds, by the lists that are pushed, in which the status is told several times."""
+        self.proxy.create("busy")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as s, self.assertRaises(BlockingIOError):
+            while True:
+                s.sendto(b"STATUS=full", self.proxy.notify.getsockname())
+        with self.proxy.logged_in() as c:
+            c.attach("busy")
+            for _ in range(20):
+                self.proxy.connect().close()
+                c.wait_pushed("LIST_PROXIES")
+            self.assertStatus(c.read(0, 4096), "OK")
+
+
 class Number(Case):
     settings = {"clients-max": 3}
 
