@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A stream has at most one receive and one send in the kernel. That keeps the byte order without linking, and lets everything that was queued
- * while a send was under way leave in the next one: the busier the stream, the larger the batches.
+/* Sending: all that was queued in a step goes in one call, made at once and not by way of the ring: it costs no completion, which would only wake the loop to
+ * learn what is known already, and what was sent can be used again while it is warm. Only what the socket has no room for is left to the ring. There
+ * is one send at a time, which keeps the byte order, and what is queued meanwhile leaves in the next one: the busier the stream, the larger the batches.
  *
- * Receiving: into the input buffer, or, while a payload is awaited, by a scattered receive into the owner's buffer first and the input buffer behind
- * it, so that a large payload is not copied and the headers after it still come in the same call.
+ * Receiving: one receive in the ring, into the input buffer; or, while a payload is awaited, scattered, into the owner's buffer first and the input buffer behind
+ * it, so that a large payload is not copied and the headers after it still come in the same call. Small messages are taken in as many as there are; but where
+ * payloads are large, little is taken behind them, since that would be the beginning of the next one, to be copied.
  *
  * Life: stream_close() only marks and cancels. Whatever the kernel still holds comes back as a completion, and the end, with done() of the unsent
  * messages and closed(), is deferred work: never inside a call of the owner's. */
@@ -22,8 +24,15 @@
 /* Below this much room behind the buffered bytes they are moved to the front. */
 #define INPUT_ROOM_MIN (STREAM_INPUT_SIZE / 4U)
 
+/* A payload from which on another system call is cheaper than copying it, and what is received besides while such payloads come: some headers. */
+#define LARGE_PAYLOAD (16U * 1024U)
+#define BESIDE_LARGE  (2U * 1024U)
+/* After how many messages without one they are forgotten. */
+#define LARGE_MEMORY 32U
+
 static void arm_receive(struct stream *s) {
         struct io_uring_sqe *sqe;
+        size_t room;
 
         if (s->input_start == s->input_end)
                 s->input_start = s->input_end = 0;
@@ -33,26 +42,27 @@ static void arm_receive(struct stream *s) {
                 s->input_start = 0;
         }
 
+        room = STREAM_INPUT_SIZE - s->input_end;
+        if (s->large > 0 && room > BESIDE_LARGE)
+                room = BESIDE_LARGE;
+
         sqe = ring_get_sqe(s->ring);
         s->receiving_sink = s->sink_left > 0;
         if (s->receiving_sink) {
                 s->recv_iov[0] = (struct iovec){ .iov_base = s->sink, .iov_len = s->sink_left };
-                s->recv_iov[1] = (struct iovec){
-                        .iov_base = s->input + s->input_end,
-                        .iov_len = STREAM_INPUT_SIZE - s->input_end,
-                };
+                s->recv_iov[1] = (struct iovec){ .iov_base = s->input + s->input_end, .iov_len = room };
                 s->recv_msg = (struct msghdr){ .msg_iov = s->recv_iov, .msg_iovlen = 2 };
                 io_uring_prep_recvmsg(sqe, s->fd, &s->recv_msg, 0);
         } else
-                io_uring_prep_recv(sqe, s->fd, s->input + s->input_end, STREAM_INPUT_SIZE - s->input_end, 0);
+                io_uring_prep_recv(sqe, s->fd, s->input + s->input_end, room, 0);
         ring_sqe_set_op(sqe, &s->recv_op);
         s->receiving = true;
 }
 
-static void arm_send(struct stream *s) {
-        struct io_uring_sqe *sqe;
+/* What is queued into send_iov, as much as fits. Returns its length in bytes. */
+static size_t gather(struct stream *s) {
         struct stream_out *out;
-        size_t skip = s->out_done;
+        size_t skip = s->out_done, total = 0;
         unsigned n = 0;
 
         STAILQ_FOREACH(out, &s->out, entry) {
@@ -69,16 +79,68 @@ static void arm_send(struct stream *s) {
                                 .iov_base = (uint8_t *) out->iov[i].iov_base + skip,
                                 .iov_len = len - skip,
                         };
+                        total += len - skip;
                         skip = 0;
                 }
         }
 
         s->send_msg = (struct msghdr){ .msg_iov = s->send_iov, .msg_iovlen = n };
+        return total;
+}
+
+/* n more bytes have gone. */
+static void count_sent(struct stream *s, size_t n) {
+        struct stream_out *out;
+
+        s->bytes_out += n;
+        s->last_output_usec = ring_now_usec(s->ring);
+        s->out_done += n;
+
+        while ((out = STAILQ_FIRST(&s->out))) {
+                size_t len = 0;
+
+                for (unsigned i = 0; i < out->n_iov; i++)
+                        len += out->iov[i].iov_len;
+                if (s->out_done < len)
+                        break;
+
+                s->out_done -= len;
+                s->n_out--;
+                STAILQ_REMOVE_HEAD(&s->out, entry);
+                if (out->done)
+                        out->done(out, 0);
+        }
+}
+
+/* The rest, when the socket has room again. */
+static void arm_send(struct stream *s) {
+        struct io_uring_sqe *sqe;
+
+        gather(s);
         sqe = ring_get_sqe(s->ring);
         /* MSG_WAITALL: the kernel goes on after a short send by itself. */
         io_uring_prep_sendmsg(sqe, s->fd, &s->send_msg, MSG_NOSIGNAL | MSG_WAITALL);
         ring_sqe_set_op(sqe, &s->send_op);
         s->sending = true;
+}
+
+static void send_queued(struct stream *s) {
+        while (!s->closing && !s->sending && !STAILQ_EMPTY(&s->out)) {
+                size_t total = gather(s);
+                ssize_t n = sendmsg(s->fd, &s->send_msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+                if (n < 0 && errno != EAGAIN && errno != EINTR) {
+                        stream_close(s, -errno);
+                        return;
+                }
+                if (n > 0)
+                        count_sent(s, (size_t) n);
+                if (n < 0 || (size_t) n < total) {
+                        if (!s->closing)
+                                arm_send(s);
+                        return;
+                }
+        }
 }
 
 static void end_of(struct stream *s) {
@@ -144,6 +206,8 @@ static void consume(struct stream *s) {
                 }
                 assert((size_t) r <= n);
                 s->input_start += (size_t) r;
+                if (r > 0 && s->large > 0)
+                        s->large--;
 
                 if (s->sink_pending) {
                         fill_sink(s);
@@ -170,9 +234,8 @@ static void work(struct ring_deferred *deferred) {
                 return;
         }
 
-        if (!s->sending && !STAILQ_EMPTY(&s->out))
-                arm_send(s);
-        if (!s->receiving && !s->paused)
+        send_queued(s);
+        if (!s->closing && !s->receiving && !s->paused)
                 arm_receive(s);
 }
 
@@ -214,7 +277,6 @@ static void received(struct ring_op *op, int32_t res, uint32_t flags) {
 
 static void sent(struct ring_op *op, int32_t res, uint32_t flags) {
         struct stream *s = STREAM_OF(op, send_op);
-        struct stream_out *out;
 
         s->sending = false;
         ring_defer(s->ring, &s->work);
@@ -225,24 +287,7 @@ static void sent(struct ring_op *op, int32_t res, uint32_t flags) {
                 return;
         }
 
-        s->bytes_out += (uint32_t) res;
-        s->last_output_usec = ring_now_usec(s->ring);
-        s->out_done += (size_t) res;
-
-        while ((out = STAILQ_FIRST(&s->out))) {
-                size_t len = 0;
-
-                for (unsigned i = 0; i < out->n_iov; i++)
-                        len += out->iov[i].iov_len;
-                if (s->out_done < len)
-                        break;
-
-                s->out_done -= len;
-                s->n_out--;
-                STAILQ_REMOVE_HEAD(&s->out, entry);
-                if (out->done)
-                        out->done(out, 0);
-        }
+        count_sent(s, (size_t) res);
 }
 
 int stream_init(struct stream *s, struct ring *ring, int fd, const struct stream_ops *ops, void *owner) {
@@ -275,6 +320,8 @@ void stream_receive_into(struct stream *s, void *buffer, size_t len) {
         s->sink = buffer;
         s->sink_left = len;
         s->sink_pending = true;
+        if (len >= LARGE_PAYLOAD)
+                s->large = LARGE_MEMORY;
 }
 
 void stream_send(struct stream *s, struct stream_out *out) {

@@ -15,7 +15,7 @@
 
 #define STREAM_OUT_IOV_MAX 3U
 #define STREAM_INPUT_SIZE  (128U * 1024U)
-#define STREAM_SEND_IOV    64U
+#define STREAM_SEND_IOV    128U
 
 struct stream;
 
@@ -61,6 +61,7 @@ struct stream {
         size_t sink_left;
         bool sink_pending;
         bool receiving_sink; /* the receive in the kernel fills the sink first */
+        unsigned large;      /* messages until it is forgotten that one had a large payload */
         struct msghdr recv_msg, send_msg;
         struct iovec recv_iov[2];
         struct iovec send_iov[STREAM_SEND_IOV];
@@ -78,7 +79,8 @@ int stream_init(struct stream *stream, struct ring *ring, int fd, const struct s
  * called. buffer must stay in place until payload() or closed(). len > 0. */
 void stream_receive_into(struct stream *stream, void *buffer, size_t len);
 
-/* Queues a message; it goes out with what else is queued in this step. On a closing stream done() is called with -ECONNRESET at once. */
+/* Queues a message; it goes out with what else is queued in this step, and done() comes from the loop, never from inside this call; except on a closing stream, where
+ * it comes at once, with -ECONNRESET. */
 void stream_send(struct stream *stream, struct stream_out *out);
 
 /* Back-pressure: no input() while paused. What the kernel had been asked to receive is kept for later. */
