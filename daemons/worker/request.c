@@ -57,10 +57,6 @@ struct requests *requests_free(struct requests *requests) {
         return NULL;
 }
 
-static bool has_data(enum request_op op) {
-        return op == REQUEST_READ || op == REQUEST_WRITE;
-}
-
 static struct request *fill(struct requests *requests, struct request *request, enum request_op op, uint32_t length) {
         /* Not the whole struct: the header bytes are written before they are read. */
         request->order = requests->next_order++;
@@ -87,7 +83,9 @@ struct request *requests_get(struct requests *requests, enum request_op op, uint
         if (requests->in_use == requests->max)
                 return NULL;
 
-        if (has_data(op)) {
+        if (op == REQUEST_READ && !buffers_reserve(requests->buffers, length))
+                return NULL;
+        if (op == REQUEST_WRITE) {
                 data = buffers_get(requests->buffers, length);
                 if (!data)
                         return NULL;
@@ -99,6 +97,8 @@ struct request *requests_get(struct requests *requests, enum request_op op, uint
         else {
                 request = malloc(sizeof(*request));
                 if (!request) {
+                        if (op == REQUEST_READ)
+                                buffers_unreserve(requests->buffers, length);
                         buffers_put(requests->buffers, data, length);
                         return NULL;
                 }
@@ -107,6 +107,14 @@ struct request *requests_get(struct requests *requests, enum request_op op, uint
         fill(requests, request, op, length)->data = data;
         requests->in_use++;
         return request;
+}
+
+int request_take_buffer(struct request *request) {
+        assert(request->op == REQUEST_READ && !request->reserved);
+
+        if (!request->data)
+                request->data = buffers_get_reserved(request->requests->buffers, request->length);
+        return request->data ? 0 : -ENOMEM;
 }
 
 struct request *requests_get_reserved(struct requests *requests, enum request_op op, uint32_t length) {
@@ -143,7 +151,9 @@ void requests_put(struct request *request) {
                 return;
         }
 
-        if (has_data(request->op))
+        if (request->op == REQUEST_READ && !request->data)
+                buffers_unreserve(requests->buffers, request->length);
+        else if (request->op == REQUEST_READ || request->op == REQUEST_WRITE)
                 buffers_put(requests->buffers, request->data, request->length);
         TAILQ_INSERT_HEAD(&requests->free, request, entry);
         requests->in_use--;

@@ -37,7 +37,8 @@ struct request {
         bool no_hole;
         uint64_t offset;
         uint32_t length;
-        uint8_t *data; /* of reads and writes: length bytes; NULL once somebody has taken a write's over */
+        uint8_t *
+                data; /* of writes: length bytes, NULL once somebody has taken them over; of reads: from request_take_buffer() on */
 
         /* The acceptor. done() comes exactly once, with 0 or a negative errno; it ends in requests_put(). */
         void (*done)(struct request *request, int error);
@@ -91,8 +92,11 @@ int requests_new(struct requests **ret, struct buffers *buffers, unsigned max);
 struct requests *requests_free(struct requests *requests);
 DEFINE_CLEANUP(struct requests *, requests_free);
 
-/* A slot, with a data buffer of length bytes for reads and writes; NULL when slots or memory are used up: see requests_wait(). */
+/* A slot, with a data buffer of length bytes for a write and the promise of one for a read; NULL when slots or memory are used up: see requests_wait(). */
 struct request *requests_get(struct requests *requests, enum request_op op, uint32_t length);
+/* Of a read whose answer is coming: now it has data. Not before, so that many reads that wait share the few buffers that are warm. Nothing to be done on one that has data already.
+ * Returns 0 or -ENOMEM. */
+int request_take_buffer(struct request *request);
 /* A slot that frontends cannot take, for the pool's own flush and for replay, so that neither waits for what waits for it; NULL: all REQUESTS_RESERVED are in use. Without data:
  * those of a replayed write (length bytes) are set by the caller, and stay the caller's. */
 struct request *requests_get_reserved(struct requests *requests, enum request_op op, uint32_t length);

@@ -145,6 +145,8 @@ int session_io_reply(struct session *s, const struct ivbs_header *header, const 
                 if (request->op == REQUEST_READ) {
                         if (header->length != request->length)
                                 return -EPROTO;
+                        if (request_take_buffer(request) < 0)
+                                return -ENOMEM;
                         s->receiving = request;
                         stream_receive_into(&s->stream, request->data, request->length);
                 } else {

@@ -42,6 +42,9 @@ static void on_submit(void *userdata, struct request *request) {
 
         ASSERT_TRUE(x->n_submitted < ELEMENTSOF(x->submitted));
         x->submitted[x->n_submitted++] = request;
+        /* As a session does when the answer comes. */
+        if (request->op == REQUEST_READ)
+                ASSERT_OK(request_take_buffer(request));
 }
 
 static void on_closed(void *userdata, struct frontend *frontend, int error) {

@@ -22,11 +22,22 @@ static void bounds(void) {
         ASSERT_OK(requests_new(&requests, buffers, ELEMENTSOF(slots)));
         for (size_t i = 0; i < ELEMENTSOF(slots); i++) {
                 slots[i] = requests_get(requests, i % 2 ? REQUEST_WRITE : REQUEST_READ, 512);
-                ASSERT_TRUE(slots[i] && slots[i]->data);
+                ASSERT_TRUE(slots[i] && !slots[i]->data == (i % 2 == 0));
+                ASSERT_EQ(buffers_in_use(buffers), (i + 1) * 4096U);
                 ASSERT_TRUE(i == 0 || slots[i]->order > slots[i - 1]->order);
         }
         ASSERT_EQ(requests_in_use(requests), 8U);
         ASSERT_TRUE(requests_get(requests, REQUEST_FLUSH, 0) == NULL);
+
+        /* A read's buffer is promised, and there when it is asked for. */
+        ASSERT_EQ(buffers_allocated(buffers), 4U * 4096U);
+        ASSERT_OK(request_take_buffer(slots[2]));
+        ASSERT_TRUE(slots[2]->data);
+        ASSERT_EQ(buffers_allocated(buffers), 5U * 4096U);
+        first = (struct request *) slots[2]->data;
+        ASSERT_OK(request_take_buffer(slots[2]));
+        ASSERT_TRUE(slots[2]->data == (uint8_t *) first);
+        ASSERT_EQ(buffers_in_use(buffers), 8U * 4096U);
 
         first = slots[0];
         requests_put(slots[0]);
