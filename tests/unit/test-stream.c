@@ -278,6 +278,58 @@ static void large_payloads(void) {
         finish(ring, b);
 }
 
+/* What the socket has room for goes in the step in which it was queued, and its end is not told from inside the call. */
+static void sent_in_the_same_step(void) {
+        _cleanup_(ring_freep) struct ring *ring = ring_with_watchman();
+        struct message messages[3] = {};
+        uint8_t got[3 * HEAD_SIZE + 1];
+        struct end *e;
+        int fds[2];
+
+        pair(fds);
+        e = end_new(ring, fds[0]);
+        ASSERT_OK(ring_step(ring, false));
+        for (uint32_t i = 0; i < ELEMENTSOF(messages); i++) {
+                message_send(messages + i, e, i + 1, NULL, 0);
+                ASSERT_EQ(e->n_done, 0U);
+        }
+        ASSERT_OK(ring_step(ring, false));
+        ASSERT_EQ(e->n_done_well, 3U);
+        ASSERT_EQ(recv(fds[1], got, sizeof(got), MSG_DONTWAIT), (ssize_t) (3 * HEAD_SIZE));
+
+        finish(ring, e);
+        close(fds[1]);
+}
+
+/* Sizes on both sides of where the stream changes its way of receiving, in all orders. */
+static void large_and_small_by_turns(void) {
+        static const uint32_t lengths[] = { 0, 100, 16383, 16384, 40000, 0, 70000, 131072, 5, 300000 };
+        _cleanup_(ring_freep) struct ring *ring = ring_with_watchman();
+        struct message messages[100] = {};
+        uint8_t *payloads[100];
+        struct end *a, *b;
+        unsigned n = 0;
+        int fds[2];
+
+        pair(fds);
+        a = end_new(ring, fds[0]);
+        b = end_new(ring, fds[1]);
+        for (uint32_t i = 0; i < 100; i++) {
+                /* Each after each other. */
+                uint32_t length = lengths[i % 2 ? i / 10 : (i / 2 + i / 20) % 10];
+
+                n += length > 0;
+                payloads[i] = payload_new(i + 1, length ?: 1);
+                message_send(messages + i, a, i + 1, payloads[i], length);
+        }
+        RUN_UNTIL(ring, b->n_heads == 100 && b->n_payloads == n && a->n_done == 100);
+        ASSERT_EQ(a->n_done_well, 100U);
+        for (unsigned i = 0; i < 100; i++)
+                free(payloads[i]);
+        finish(ring, a);
+        finish(ring, b);
+}
+
 static void paused_and_resumed(void) {
         _cleanup_(ring_freep) struct ring *ring = ring_with_watchman();
         struct message messages[100] = {};
@@ -513,6 +565,7 @@ static void thousand_streams(void) {
         ASSERT_EQ(count_descriptors(), before);
 }
 
-TEST_MAIN(TEST(many_small_messages), TEST(single_bytes), TEST(large_payloads), TEST(paused_and_resumed),
-        TEST(payload_asked_for_while_receiving), TEST(peer_closes), TEST(closed_with_messages_queued),
-        TEST(closed_by_its_owner), TEST(too_much_for_the_buffer), TEST(thousand_streams));
+TEST_MAIN(TEST(many_small_messages), TEST(single_bytes), TEST(large_payloads), TEST(sent_in_the_same_step),
+        TEST(large_and_small_by_turns), TEST(paused_and_resumed), TEST(payload_asked_for_while_receiving),
+        TEST(peer_closes), TEST(closed_with_messages_queued), TEST(closed_by_its_owner), TEST(too_much_for_the_buffer),
+        TEST(thousand_streams));
