@@ -52,6 +52,9 @@
 #define IVBS_CAP_NOTICE (UINT64_C(1) << 8)  /* NOTICE */
 #define IVBS_CAP_TICKET (UINT64_C(1) << 9)  /* LOGIN_TICKET; the OK reply to it and to LOGIN carries a fresh ticket */
 #define IVBS_CAP_DRAIN  (UINT64_C(1) << 10) /* DRAIN */
+#define IVBS_CAP_SNAPSHOTS \
+        (UINT64_C(1)       \
+                << 12) /* RENAME_IMAGE, snapshots, clones, jobs, see ivbs-lifecycle.h; the flags of CREATE_IMAGE and REMOVE_IMAGE */
 
 /* Layout of GREETING's payload: 0 magic[8], 8 caps u64, 16 max_length u32, 20 idle_limit_ms u32, 24 layout size u32, 28 reserved u32,
  * 32 boot_id[16], 48 instance_id[16]. */
@@ -136,12 +139,16 @@ struct ivbs_listed_image {
 #define IVBS_LISTED_IMAGE_SIZE_MAX (40U + IVBS_IMAGE_NAME_SIZE)
 #define IVBS_LIST_REPLY_SIZE_MAX   (8U + IVBS_IMAGES_PER_LIST * IVBS_LISTED_IMAGE_SIZE_MAX)
 
+#define IVBS_CREATE_PREALLOCATE    (UINT32_C(1) << 0) /* all its storage is had at once */
+
 /* CREATE_IMAGE: 0 size u64, 8 flags u32, 12 reserved u32, 16 name[256]. Reply: uuid[16]. */
 struct ivbs_create_image {
         uint64_t size;
         uint32_t flags;
         char name[IVBS_IMAGE_NAME_SIZE];
 };
+
+#define IVBS_REMOVE_SNAPSHOTS_TOO (UINT32_C(1) << 0) /* else an image with snapshots is refused */
 
 /* REMOVE_IMAGE: 0 flags u32, 4 reserved u32, 8 uuid[16] (all zero: whichever has the name), 24 name[256]. */
 struct ivbs_remove_image {

@@ -45,6 +45,14 @@ enum ivbs_op {
         IVBS_OP_CREATE_IMAGE = 1211,
         IVBS_OP_REMOVE_IMAGE = 1212,
         IVBS_OP_DRAIN = 1220,
+        IVBS_OP_RENAME_IMAGE = 1240,
+        IVBS_OP_SNAPSHOT = 1241,
+        IVBS_OP_LIST_SNAPSHOTS = 1242,
+        IVBS_OP_REMOVE_SNAPSHOT = 1243,
+        IVBS_OP_CLONE_IMAGE = 1244,
+        IVBS_OP_ROLL_BACK = 1245,
+        IVBS_OP_JOB_STATUS = 1246,
+        IVBS_OP_JOB_CANCEL = 1247,
         IVBS_OP_FLUSH = 1300,
         IVBS_OP_TRIM = 1301,
         IVBS_OP_WRITE_ZEROES = 1302,
@@ -69,6 +77,7 @@ enum ivbs_status {
         IVBS_STATUS_HELD = 100,     /* another host has the image attached read-write */
         IVBS_STATUS_NO_SPACE = 101, /* the store is full; the image is unchanged where the request did not reach */
         IVBS_STATUS_IN_USE = 102,   /* the image is attached and cannot be removed */
+        IVBS_STATUS_HAS_SNAPSHOTS = 103, /* the image has snapshots and cannot be removed without them */
 };
 
 struct ivbs_header {

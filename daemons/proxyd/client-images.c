@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "ivbs-lifecycle.h"
 #include "log.h"
 
 #define SECTOR_SIZE 512U
@@ -125,7 +126,8 @@ static void run_create(struct job *job) {
         struct control *control = &client->control;
         struct store *store = client->proxy->store;
 
-        note(client, store->ops->create(store, control->name, control->size, &control->uuid));
+        note(client, store->ops->create(store, control->name, control->size, control->flags & IVBS_CREATE_PREALLOCATE,
+                             &control->uuid));
 }
 
 static void created(struct client *client) {
@@ -145,8 +147,9 @@ void client_create_image(struct client *client, const struct ivbs_header *header
         struct ivbs_create_image create;
 
         client_control_start(client, header);
-        /* A block device cannot end within a sector. */
-        if (ivbs_create_image_decode(payload, header->length, &create) < 0 || create.size % SECTOR_SIZE != 0) {
+        /* A block device cannot end within a sector. What is behind '@' would be a snapshot. */
+        if (ivbs_create_image_decode(payload, header->length, &create) < 0 || create.size % SECTOR_SIZE != 0 ||
+                !ivbs_new_name_is_valid(create.name)) {
                 client_control_end(client, IVBS_STATUS_INVALID_REQUEST, NULL, 0);
                 return;
         }
@@ -157,6 +160,7 @@ void client_create_image(struct client *client, const struct ivbs_header *header
 
         strcpy(control->name, create.name);
         control->size = create.size;
+        control->flags = create.flags;
         client_control_run(client, client->proxy->store_jobs, run_create, created);
 }
 
@@ -167,7 +171,8 @@ static void run_remove(struct job *job) {
         struct control *control = &client->control;
         struct store *store = client->proxy->store;
 
-        note(client, store->ops->remove(store, control->name, control->uuid));
+        note(client,
+                store->ops->remove(store, control->name, control->uuid, control->flags & IVBS_REMOVE_SNAPSHOTS_TOO));
 }
 
 static void removed(struct client *client) {
@@ -201,6 +206,7 @@ void client_remove_image(struct client *client, const struct ivbs_header *header
         }
 
         strcpy(control->name, remove.name);
+        control->flags = remove.flags;
         memcpy(control->uuid.bytes, remove.uuid, IVBS_UUID_SIZE);
         client_control_run(client, client->proxy->store_jobs, run_remove, removed);
 }

@@ -27,7 +27,7 @@ int store_file_check_current(struct file_image *image) {
         struct file_store *store = FILE_STORE(image->image.store);
         struct stat named, open;
 
-        if (fstatat(store->images_fd, image->name, &named, AT_SYMLINK_NOFOLLOW) < 0)
+        if (fstatat(store->images_fd, image->path, &named, AT_SYMLINK_NOFOLLOW) < 0)
                 return errno == ENOENT ? -ESTALE : -errno;
         if (fstat(image->directory_fd, &open) < 0)
                 return -errno;
@@ -49,14 +49,22 @@ static int lock_data(int fd, short type) {
         return fcntl(fd, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
 }
 
-int store_file_is_held(int directory_fd) {
+/* Two kinds of lock, for two things: the one above ends with the last write and says who changes the image; this one ends with the last descriptor, is shared, and says only that somebody has it
+ * open. They know nothing of each other. */
+int store_file_mark_open(int data_fd) {
+        return flock(data_fd, LOCK_SH | LOCK_NB) < 0 ? -errno : 0;
+}
+
+int store_file_is_open(int directory_fd) {
         _cleanup_close_ int fd = -EBADF;
         int r;
 
         fd = openat(directory_fd, "data", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
                 return errno == ENOENT ? 0 : -errno;
-        /* It ends with the descriptor; nobody can take it meanwhile without the lock on the directory. */
+        /* Both end with the descriptor; nobody can take them meanwhile without the lock on the directory. */
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+                return errno == EWOULDBLOCK ? 1 : -errno;
         r = lock_data(fd, F_WRLCK);
         return r == -EAGAIN || r == -EACCES ? 1 : r;
 }
@@ -88,11 +96,13 @@ int store_file_hold(struct store_image *i, const struct store_holder *self, stru
         _cleanup_close_ int fd = -EBADF;
         int r;
 
+        if (i->read_only)
+                return -EROFS;
         /* A descriptor of its own, so that this lock ends with it whatever happens. */
         fd = openat(image->directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return -errno;
-        r = store_file_lock(store, fd, LOCK_EX, image->name);
+        r = store_file_lock_image(store, fd, LOCK_EX, image->name);
         if (r < 0)
                 return r;
 

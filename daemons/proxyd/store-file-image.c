@@ -8,6 +8,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "ivbs-lifecycle.h"
 #include "store-file.h"
 
 struct store_image *store_file_close_image(struct store_image *i) {
@@ -20,6 +21,7 @@ struct store_image *store_file_close_image(struct store_image *i) {
         store_file_sync_close(image);
         safe_close(image->data_fd);
         safe_close(image->directory_fd);
+        free(image->path);
         free(image->name);
         free(image);
         return NULL;
@@ -30,7 +32,7 @@ int store_file_load_record(struct file_store *store, int directory_fd, const cha
         _cleanup_free_ char *message = NULL;
         int r;
 
-        r = store_file_lock(store, directory_fd, LOCK_SH, name);
+        r = store_file_lock_image(store, directory_fd, LOCK_SH, name);
         if (r < 0)
                 return r;
         r = image_record_load(directory_fd, name, ret, &message);
@@ -39,6 +41,54 @@ int store_file_load_record(struct file_store *store, int directory_fd, const cha
         if (message)
                 store->how.complain(name, message);
         return r == -ENOENT ? -EUCLEAN : r;
+}
+
+/* Its directory, while that of the image is locked: a snapshot's lies below it. */
+static int open_directory(struct file_image *image, int image_fd, const char *base, const char *snapshot) {
+        if (!*snapshot) {
+                image->directory_fd = openat(image_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                image->path = strdup(base);
+        } else {
+                image->directory_fd = store_file_open_snapshot(image_fd, snapshot);
+                if (asprintf(&image->path, "%s/" SNAPSHOTS_NAME "/%s", base, snapshot) < 0)
+                        image->path = NULL;
+        }
+        if (!image->path)
+                return -ENOMEM;
+        if (image->directory_fd < 0)
+                return *snapshot ? image->directory_fd : -errno;
+        image->image.read_only = *snapshot;
+        return 0;
+}
+
+/* Nobody can rename or remove it until it is marked as open. */
+static int open_locked(struct file_image *image, struct image_record *ret) {
+        struct file_store *store = FILE_STORE(image->image.store);
+        char base[IVBS_IMAGE_NAME_SIZE], snapshot[IVBS_IMAGE_NAME_SIZE];
+        _cleanup_close_ int lock_fd = -EBADF;
+        _cleanup_free_ char *message = NULL;
+        int r;
+
+        r = ivbs_snapshot_name_split(image->name, base, snapshot);
+        if (r < 0)
+                return -ENOENT;
+        r = store_file_open_and_lock_image(store, base, LOCK_SH, &lock_fd);
+        if (r >= 0)
+                r = open_directory(image, lock_fd, base, snapshot);
+        if (r < 0)
+                return r;
+
+        r = image_record_load(image->directory_fd, image->name, ret, &message);
+        if (message)
+                store->how.complain(image->name, message);
+        if (r < 0)
+                return r == -ENOENT ? -EUCLEAN : r;
+
+        image->data_fd = openat(
+                image->directory_fd, "data", (image->image.read_only ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_CLOEXEC);
+        if (image->data_fd < 0)
+                return errno == ENOENT ? -EUCLEAN : -errno;
+        return store_file_mark_open(image->data_fd);
 }
 
 int store_file_open_image(struct store *s, const char *name, struct store_image **ret) {
@@ -59,16 +109,11 @@ int store_file_open_image(struct store *s, const char *name, struct store_image 
         if (!image->name)
                 return -ENOMEM;
 
-        image->directory_fd = openat(store->images_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (image->directory_fd < 0)
-                return -errno;
-        r = store_file_load_record(store, image->directory_fd, name, &record);
+        r = open_locked(image, &record);
         if (r < 0)
                 return r;
-
-        image->data_fd = openat(image->directory_fd, "data", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-        if (image->data_fd < 0 || fstat(image->data_fd, &st) < 0)
-                return errno == ENOENT ? -EUCLEAN : -errno;
+        if (fstat(image->data_fd, &st) < 0)
+                return -errno;
         if (!S_ISREG(st.st_mode) || (uint64_t) st.st_size < record.size) {
                 store->how.complain(name, "The image's data is shorter than its record says");
                 return -EUCLEAN;
@@ -97,11 +142,13 @@ int store_file_change_lease(
         struct image_record record;
         int r;
 
+        if (change && i->read_only)
+                return -EROFS;
         /* A descriptor of its own, so that the lock ends with it whatever happens. */
         fd = openat(image->directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return -errno;
-        r = store_file_lock(store, fd, LOCK_EX, image->name);
+        r = store_file_lock_image(store, fd, LOCK_EX, image->name);
         if (r < 0)
                 return r;
         r = store_file_check_current(image);

@@ -218,6 +218,18 @@ static int handle_socket(struct config_context *context, struct json_object *val
         return 0;
 }
 
+/* A hidden name in the same directory, as store_file_hidden_name() makes them. */
+static int handle_hidden(struct config_context *context, struct json_object *value, void *userdata) {
+        const char *name = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : NULL;
+
+        if (!name || json_object_get_string_len(value) >= (int) INTENT_DATA_SIZE || name[0] != '.' || !name[1] ||
+                name[1] == '.' || strchr(name, '/') || strlen(name) != (size_t) json_object_get_string_len(value))
+                return config_refuse(context, value, "a hidden file's name of at most %u bytes", INTENT_DATA_SIZE - 1);
+
+        strcpy(userdata, name);
+        return 0;
+}
+
 static int handle_lease(struct config_context *context, struct json_object *value, void *userdata) {
         static const struct config_key keys[] = {
                 { "token-hash", handle_hash, offsetof(struct lease, token_hash), true },
@@ -305,6 +317,25 @@ int image_record_load(int directory_fd, const char *shown, struct image_record *
         }
 
         *ret = record;
+        return 0;
+}
+
+int image_intent_load(int directory_fd, const char *shown, struct image_intent *ret, char **ret_message) {
+        static const struct config_key keys[] = {
+                { "format", handle_format, 0, true },
+                { "roll-back-to", handle_hidden, offsetof(struct image_intent, data), true },
+                { "size", handle_number, offsetof(struct image_intent, size), true },
+                {},
+        };
+        struct image_intent intent = {};
+        int r;
+
+        r = load(directory_fd, shown, INTENT_NAME, keys, &intent, ret_message);
+        if (r < 0)
+                return r;
+        if (intent.size == 0 || intent.size > IVBS_IMAGE_SIZE_MAX)
+                return -EUCLEAN;
+        *ret = intent;
         return 0;
 }
 
@@ -405,6 +436,25 @@ int image_record_save(int directory_fd, const struct image_record *record) {
                 r = add_lease(object, &record->lease);
         if (r >= 0)
                 r = replace_file(directory_fd, IMAGE_RECORD_NAME, object);
+
+        json_object_put(object);
+        return r;
+}
+
+int image_intent_save(int directory_fd, const struct image_intent *intent) {
+        struct json_object *object = json_object_new_object();
+        int r;
+
+        if (!object)
+                return -ENOMEM;
+
+        r = add_number(object, "format", STORE_FORMAT);
+        if (r >= 0)
+                r = add(object, "roll-back-to", json_object_new_string(intent->data));
+        if (r >= 0)
+                r = add_number(object, "size", intent->size);
+        if (r >= 0)
+                r = replace_file(directory_fd, INTENT_NAME, object);
 
         json_object_put(object);
         return r;

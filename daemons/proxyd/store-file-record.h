@@ -15,6 +15,7 @@
 #define STORE_RECORD_NAME "store.json"
 #define IMAGE_RECORD_NAME "record.json"
 #define HOLDER_NAME       "holder"
+#define INTENT_NAME       "intent.json"
 
 struct store_record {
         sd_id128_t uuid;
@@ -31,6 +32,13 @@ struct image_record {
         struct lease lease;
 };
 
+/* What is going to be done with an image: its data becomes what that file is, and its size that size. See store-file-intent.c. */
+#define INTENT_DATA_SIZE 32U
+struct image_intent {
+        char data[INTENT_DATA_SIZE]; /* a name in the image's directory */
+        uint64_t size;               /* bytes */
+};
+
 /* shown: what messages call the directory. Load returns 0, -ENOENT, -EUCLEAN (cut, damaged, of a newer version:
  * *ret_message says it), or another negative errno. Save replaces the record atomically and durably, and returns 0 or
  * a negative errno with the old record in place. Callers see to it that nobody else replaces it at the same time. */
@@ -38,6 +46,9 @@ int store_record_load(int directory_fd, const char *shown, struct store_record *
 int store_record_save(int directory_fd, const struct store_record *record);
 int image_record_load(int directory_fd, const char *shown, struct image_record *ret, char **ret_message);
 int image_record_save(int directory_fd, const struct image_record *record);
+
+int image_intent_load(int directory_fd, const char *shown, struct image_intent *ret, char **ret_message);
+int image_intent_save(int directory_fd, const struct image_intent *intent);
 
 /* Who holds an image. Written in place and never synced: it says something about processes, and they do not outlive the page cache. Both under the lock of
  * the directory. Load as above. */

@@ -7,6 +7,8 @@
  *     images/NAME/record.json the image's record: UUID, size, lease
  *     images/NAME/data        its bytes, a sparse file
  *     images/NAME/holder      which process changes it
+ *     images/NAME/snapshots/  below it a directory each, with record.json and data
+ *     images/NAME/intent.json what has to be finished first, see store-file-intent.c
  *     proxies/                sockets by which the proxies of the store find each other
  *
  * An image's name is the directory's: it has no '/', no leading '.', no control characters, and fits. Proxies on one
@@ -357,6 +359,16 @@ const struct store_ops store_file_ops = {
         .list = store_file_list,
         .create = store_file_create,
         .remove = store_file_remove,
+        .rename = store_file_rename,
+        .list_snapshots = store_file_list_snapshots,
+        .remove_snapshot = store_file_remove_snapshot,
+        .copy_begin = store_file_copy_begin,
+        .copy_prepare = store_file_copy_prepare,
+        .copy_whole = store_file_copy_whole,
+        .copy_piece = store_file_copy_piece,
+        .copy_sync = store_file_copy_sync,
+        .copy_commit = store_file_copy_commit,
+        .copy_free = store_file_copy_free,
         .open_image = store_file_open_image,
         .change_lease = store_file_change_lease,
         .get_key = store_file_get_key,

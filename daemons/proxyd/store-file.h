@@ -62,7 +62,8 @@ struct file_sync {
 
 struct file_image {
         struct store_image image;
-        char *name;
+        char *name; /* IMAGE@SNAPSHOT for a snapshot */
+        char *path; /* in the directory of images */
         int directory_fd, data_fd;
         int watch;
         bool listed;
@@ -117,17 +118,59 @@ int store_file_get_key(struct store *store, uint8_t ret[static STORE_KEY_SIZE]);
 uint64_t store_file_mount_instance(int fd);
 
 /* store-file-create.c: what changes the directory of images. */
-int store_file_create(struct store *store, const char *name, uint64_t size, sd_id128_t *ret_uuid);
-int store_file_remove(struct store *store, const char *name, sd_id128_t uuid);
-/* Removes what a crash left behind. */
+int store_file_create(struct store *store, const char *name, uint64_t size, bool preallocate, sd_id128_t *ret_uuid);
+int store_file_remove(struct store *store, const char *name, sd_id128_t uuid, bool snapshots_too);
+int store_file_rename(struct store *store, const char *name, sd_id128_t uuid, const char *new_name);
+/* Writes the record of a new image or snapshot, and what else stands beside its data. */
+int store_file_write_new_record(int directory_fd, const struct image_record *record);
+
+/* store-file-hidden.c: what is being built, or deleted, under a name that nobody else looks at.
+ * name: ".WHAT-RANDOM". */
+#define HIDDEN_NAME_SIZE 32U
+#define HIDDEN_ROLL_BACK "roll-back"
+#define SNAPSHOTS_NAME   "snapshots"
+int store_file_hidden_name(const char *what, char ret[static HIDDEN_NAME_SIZE]);
+/* A descriptor of its own for a directory, locked for changes; the lock ends with it. image: as store_file_lock_image(), or NULL for the directory of images. */
+int store_file_lock_images(struct file_store *store, int *ret_fd);
+/* Files, and directories of files of directories. */
+int store_file_delete_tree(int parent_fd, const char *name);
+/* Removes what a crash left behind, and ends what it interrupted. */
 int store_file_sweep(struct file_store *store);
+
+/* store-file-intent.c: a change of an image that takes several steps. Write: it is going to be done, whatever happens, and is done. All under the lock of the image's directory. */
+int store_file_roll_back_now(
+        struct file_store *store, int directory_fd, const char *name, const char *data, uint64_t size);
+/* Locks the directory of an image, and ends what a crash has interrupted there. Returns 0 or a negative errno. */
+int store_file_lock_image(struct file_store *store, int fd, int operation, const char *name);
+/* Opens it besides. */
+int store_file_open_and_lock_image(struct file_store *store, const char *name, int operation, int *ret_fd);
+
+/* store-file-snapshot.c */
+int store_file_list_snapshots(struct store *store, const char *name, const char *after, size_t max,
+        struct store_listed_snapshot **ret, size_t *ret_n, bool *ret_more);
+int store_file_remove_snapshot(struct store *store, const char *name, const char *snapshot, sd_id128_t uuid);
+/* The directory of a snapshot; directory_fd: the image's. */
+int store_file_open_snapshot(int directory_fd, const char *snapshot);
+/* -EBUSY: somebody has the image, or a snapshot of it, open. *ret_n: how many snapshots there are. */
+int store_file_check_unused(int directory_fd, size_t *ret_n_snapshots);
+
+/* store-file-copy.c */
+int store_file_copy_begin(struct store *store, const struct store_copy_how *how, struct store_copy **ret);
+int store_file_copy_prepare(struct store_copy *copy);
+int store_file_copy_whole(struct store_copy *copy);
+int store_file_copy_piece(struct store_copy *copy, uint64_t offset, uint64_t length, uint64_t *ret_next);
+int store_file_copy_sync(struct store_copy *copy);
+int store_file_copy_commit(struct store_copy *copy, sd_id128_t *ret_uuid);
+struct store_copy *store_file_copy_free(struct store_copy *copy);
 
 /* store-file-hold.c. check_current: whether the image's name still leads to what is open; 0, -ESTALE, or another negative errno. */
 int store_file_hold(struct store_image *image, const struct store_holder *self, struct store_holder *ret_other);
 void store_file_let_go(struct store_image *image);
 int store_file_check_current(struct file_image *image);
-/* Whether any process holds the image in that directory, which the caller has locked. Returns 0, 1 or a negative errno. */
-int store_file_is_held(int directory_fd);
+/* Whether any process has the data in that directory open, which the caller has locked, or holds it. Returns 0, 1 or a negative errno. */
+int store_file_is_open(int directory_fd);
+/* What makes that known: a shared lock on the description, for as long as it is open. */
+int store_file_mark_open(int data_fd);
 
 /* store-file-lock.c. As flock(), without end neither for a process that was stopped nor for one that hangs. image: whose record it is about, or NULL. Returns 0, -ETIMEDOUT or another negative
  * errno. */

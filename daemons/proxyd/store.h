@@ -25,6 +25,7 @@ struct store_image {
         sd_id128_t uuid;
         uint64_t size;       /* bytes */
         uint32_t block_size; /* preferred, bytes: a power of two, 512 - 65536 */
+        bool read_only;      /* a snapshot: never held, never leased */
 };
 
 enum store_io_kind {
@@ -62,6 +63,32 @@ struct store_listed {
         bool leased;
 };
 
+struct store_listed_snapshot {
+        char name[IVBS_IMAGE_NAME_SIZE];
+        sd_id128_t uuid;
+        uint64_t size, used; /* bytes */
+        uint64_t created_usec;
+        bool open; /* by any proxy */
+};
+
+/* Another set of the bytes of an image or of a snapshot, in the making. Nothing of it is to be seen before its commit, and what is freed before that has never been. */
+enum store_copy_kind {
+        STORE_COPY_SNAPSHOT,  /* of the image */
+        STORE_COPY_CLONE,     /* a new image of a snapshot */
+        STORE_COPY_ROLL_BACK, /* the image becomes what the snapshot is */
+        _STORE_COPY_KIND_MAX,
+};
+struct store_copy_how {
+        enum store_copy_kind kind;
+        const char *name; /* of the image */
+        sd_id128_t uuid;  /* of the image; null: whichever has the name */
+        const char *snapshot, *new_name;
+};
+struct store_copy {
+        struct store *store;
+        uint64_t size; /* bytes to be copied, holes included */
+};
+
 /* What a flush's promise hangs on, see struct ivbs_identity. */
 struct store_identity {
         sd_id128_t boot_id; /* of the machine in whose memory an acknowledged write is kept */
@@ -81,6 +108,7 @@ struct store_holder {
 
 enum {
         STORE_HELD_ELSEWHERE = 1, /* an outcome of hold() */
+        STORE_COPY_BY_PIECES = 1, /* ... of copy_whole() */
 };
 
 typedef bool (*store_filter_t)(const char *name, void *userdata);
@@ -118,12 +146,13 @@ struct store_ops {
          * first). The caller frees *ret. */
         int (*list)(struct store *store, const char *after, store_filter_t filter, void *userdata, size_t max,
                 struct store_listed **ret, size_t *ret_n, bool *ret_more);
-        /* A new image, all zero. -EEXIST; -ENOSPC; -EFBIG: larger than the store can have. */
-        int (*create)(struct store *store, const char *name, uint64_t size, sd_id128_t *ret_uuid);
-        /* uuid: null for whichever has the name. -ENOENT; -EBUSY: somebody holds its lease. */
-        int (*remove)(struct store *store, const char *name, sd_id128_t uuid);
-        int (*open_image)(struct store *store, const char *name,
-                struct store_image **ret); /* -ENOENT; -EUCLEAN: its record is damaged */
+        /* A new image, all zero. preallocate: all its storage is had at once. -EEXIST; -ENOSPC; -EFBIG: larger than the store can have; -EOPNOTSUPP: storage cannot be had ahead. */
+        int (*create)(struct store *store, const char *name, uint64_t size, bool preallocate, sd_id128_t *ret_uuid);
+        /* uuid: null for whichever has the name. -ENOENT; -EBUSY: somebody holds its lease, or has it or a snapshot of it open, through any proxy; -ENOTEMPTY: it has snapshots, which are not
+         * to go with it. */
+        int (*remove)(struct store *store, const char *name, sd_id128_t uuid, bool snapshots_too);
+        /* name: an image's, or IMAGE@SNAPSHOT. -ENOENT; -EUCLEAN: its record is damaged */
+        int (*open_image)(struct store *store, const char *name, struct store_image **ret);
         /* Reads the lease as it is stored now, lets change() (NULL: look only) do its work, and stores the result
          * durably, as one step even with other proxies on the same store. *ret_lease is set unless the return value is
          * negative. -ESTALE: the image was removed, or is another one of the same name. */
@@ -135,6 +164,28 @@ struct store_ops {
          * -ESTALE as above; -ENODEV: the store is not where it was opened (which has been complained about); or another negative errno. A store that needs
          * no such thing has NULL here. */
         int (*hold)(struct store_image *image, const struct store_holder *self, struct store_holder *ret_other);
+
+        /* A store that cannot do the following has NULL for all of it.
+         * Rename: -ENOENT, -EEXIST, -EBUSY as remove(). Snapshots are listed as images are. Remove a snapshot: -ENOENT; -EBUSY: somebody has it open. */
+        int (*rename)(struct store *store, const char *name, sd_id128_t uuid, const char *new_name);
+        int (*list_snapshots)(struct store *store, const char *name, const char *after, size_t max,
+                struct store_listed_snapshot **ret, size_t *ret_n, bool *ret_more);
+        int (*remove_snapshot)(struct store *store, const char *name, const char *snapshot, sd_id128_t uuid);
+
+        /* A copy, step by step: begin, prepare, whole, pieces unless that did it, sync, commit, free. Begin, commit and free are called on the store's thread and are short; the others on any thread, one
+         * at a time, and take their time. Begin: -ENOENT (image or snapshot), -EEXIST (what is to be made), -EBUSY (to be rolled back, and open somewhere). For a snapshot, this process
+         * holds the image from begin to commit, and between whole() and the last piece() nothing is changed where has not been copied yet. */
+        int (*copy_begin)(struct store *store, const struct store_copy_how *how, struct store_copy **ret);
+        /* Does what can be done while the image is still being written, so that whole() has less to do. */
+        int (*copy_prepare)(struct store_copy *copy);
+        /* 0: everything is copied, at one moment. STORE_COPY_BY_PIECES: nothing is. */
+        int (*copy_whole)(struct store_copy *copy);
+        /* *ret_next: the first byte behind it that is not known to be a hole; size: there is none. */
+        int (*copy_piece)(struct store_copy *copy, uint64_t offset, uint64_t length, uint64_t *ret_next);
+        int (*copy_sync)(struct store_copy *copy);
+        /* It is there from now on, also after a crash. -EEXIST, -EBUSY as begin: something has come in between. */
+        int (*copy_commit)(struct store_copy *copy, sd_id128_t *ret_uuid);
+        struct store_copy *(*copy_free)(struct store_copy *copy);
 
         /* A random key for the tickets of the store's users, the same for every proxy of the store; it is made when it is first asked for. Returns 0 or a
          * negative errno. The caller wipes it. */

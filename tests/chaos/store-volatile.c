@@ -412,16 +412,17 @@ static int volatile_list(struct store *store, const char *after, store_filter_t 
         return inner->ops->list(inner, after, filter, userdata, max, ret, ret_n, ret_more);
 }
 
-static int volatile_create(struct store *store, const char *name, uint64_t size, sd_id128_t *ret_uuid) {
+static int volatile_create(
+        struct store *store, const char *name, uint64_t size, bool preallocate, sd_id128_t *ret_uuid) {
         struct store *inner = STORE(store)->inner;
 
-        return inner->ops->create(inner, name, size, ret_uuid);
+        return inner->ops->create(inner, name, size, preallocate, ret_uuid);
 }
 
-static int volatile_remove(struct store *store, const char *name, sd_id128_t uuid) {
+static int volatile_remove(struct store *store, const char *name, sd_id128_t uuid, bool snapshots_too) {
         struct store *inner = STORE(store)->inner;
 
-        return inner->ops->remove(inner, name, uuid);
+        return inner->ops->remove(inner, name, uuid, snapshots_too);
 }
 
 static int volatile_meeting_place(const struct store *store) {

@@ -26,7 +26,7 @@ static void rig_up(struct rig *rig) {
         ASSERT_OK(ring_new(&rig->ring, 64));
         ASSERT_OK(jobs_new(&rig->jobs, rig->ring, "store", 4));
         rig->store = open_store_on(rig->path, rig->ring, rig->jobs);
-        ASSERT_OK(rig->store->ops->create(rig->store, "io", IMAGE_SIZE, &uuid));
+        ASSERT_OK(rig->store->ops->create(rig->store, "io", IMAGE_SIZE, false, &uuid));
         ASSERT_OK(rig->store->ops->open_image(rig->store, "io", &rig->image));
 }
 

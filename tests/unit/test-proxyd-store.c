@@ -15,8 +15,8 @@ static void create_and_open(void) {
         sd_id128_t uuid;
 
         ASSERT_ERROR(store->ops->open_image(store, "one", &image), ENOENT);
-        ASSERT_OK(store->ops->create(store, "one", 1 << 20, &uuid));
-        ASSERT_ERROR(store->ops->create(store, "one", 1 << 20, &uuid), EEXIST);
+        ASSERT_OK(store->ops->create(store, "one", 1 << 20, false, &uuid));
+        ASSERT_ERROR(store->ops->create(store, "one", 1 << 20, false, &uuid), EEXIST);
         ASSERT_OK(store->ops->open_image(store, "one", &image));
         ASSERT_EQ(image->size, 1U << 20);
         ASSERT_TRUE(sd_id128_equal(image->uuid, uuid));
@@ -24,10 +24,11 @@ static void create_and_open(void) {
         store->ops->close_image(image);
         ASSERT_EQ(count_images(store), 1U);
 
-        ASSERT_ERROR(store->ops->remove(store, "one", SD_ID128_MAKE(1, 2, 3, 4, 5, 6, 7, 8, 9, a, b, c, d, e, f, 1)),
+        ASSERT_ERROR(
+                store->ops->remove(store, "one", SD_ID128_MAKE(1, 2, 3, 4, 5, 6, 7, 8, 9, a, b, c, d, e, f, 1), false),
                 ENOENT);
-        ASSERT_OK(store->ops->remove(store, "one", uuid));
-        ASSERT_ERROR(store->ops->remove(store, "one", uuid), ENOENT);
+        ASSERT_OK(store->ops->remove(store, "one", uuid, false));
+        ASSERT_ERROR(store->ops->remove(store, "one", uuid, false), ENOENT);
         ASSERT_EQ(count_images(store), 0U);
 
         store->ops->close(store);
@@ -42,10 +43,10 @@ static void longest_name(void) {
 
         memset(name, 'n', 255);
         name[255] = 0;
-        ASSERT_OK(store->ops->create(store, name, 4096, &uuid));
+        ASSERT_OK(store->ops->create(store, name, 4096, false, &uuid));
         ASSERT_OK(store->ops->open_image(store, name, &image));
         store->ops->close_image(image);
-        ASSERT_OK(store->ops->remove(store, name, SD_ID128_NULL));
+        ASSERT_OK(store->ops->remove(store, name, SD_ID128_NULL, false));
 
         store->ops->close(store);
         remove_directory(path);
@@ -65,7 +66,7 @@ static void pages(void) {
         size_t n;
 
         for (size_t i = 0; i < ELEMENTSOF(names); i++)
-                ASSERT_OK(store->ops->create(store, names[i], 4096, &uuid));
+                ASSERT_OK(store->ops->create(store, names[i], 4096, false, &uuid));
 
         ASSERT_OK(store->ops->list(store, NULL, NULL, NULL, 2, &listed, &n, &more));
         ASSERT_EQ(n, 2U);
@@ -108,7 +109,7 @@ static void leases(void) {
         struct lease lease;
         sd_id128_t uuid;
 
-        ASSERT_OK(store->ops->create(store, "leased", 4096, &uuid));
+        ASSERT_OK(store->ops->create(store, "leased", 4096, false, &uuid));
         ASSERT_OK(store->ops->open_image(store, "leased", &image));
         ASSERT_EQ(store->ops->change_lease(image, NULL, NULL, &lease), 0);
         ASSERT_EQ(lease.generation, 0U);
@@ -116,7 +117,7 @@ static void leases(void) {
         ASSERT_EQ(lease.generation, 1U);
         /* An outcome that is no change is not stored. */
         ASSERT_EQ(store->ops->change_lease(image, refuse, NULL, &lease), LEASE_HELD);
-        ASSERT_ERROR(store->ops->remove(store, "leased", SD_ID128_NULL), EBUSY);
+        ASSERT_ERROR(store->ops->remove(store, "leased", SD_ID128_NULL, false), EBUSY);
 
         /* Another proxy on the same store. */
         other = open_store(path);
@@ -137,7 +138,7 @@ static void leases(void) {
                 ASSERT_OK(rename(from, to));
         }
         ASSERT_ERROR(store->ops->change_lease(image, take, NULL, &lease), ESTALE);
-        ASSERT_OK(store->ops->create(store, "leased", 8192, &uuid));
+        ASSERT_OK(store->ops->create(store, "leased", 8192, false, &uuid));
         ASSERT_ERROR(store->ops->change_lease(image, take, NULL, &lease), ESTALE);
         ASSERT_OK(store->ops->open_image(store, "leased", &fresh));
         ASSERT_EQ(store->ops->change_lease(fresh, take, NULL, &lease), 0);
@@ -199,11 +200,11 @@ static bool check_image(const char *path) {
 static int create(struct store *store) {
         sd_id128_t uuid;
 
-        return store->ops->create(store, "x", 65536, &uuid);
+        return store->ops->create(store, "x", 65536, false, &uuid);
 }
 
 static int delete (struct store *store) {
-        return store->ops->remove(store, "x", SD_ID128_NULL);
+        return store->ops->remove(store, "x", SD_ID128_NULL, false);
 }
 
 /* Runs it in a process that dies at the given step. Returns whether it ended before. */
