@@ -198,6 +198,8 @@ void attachment_io_done(struct attachment *a, bool change) {
         a->n_ios--;
         a->n_changes -= change;
 
+        if (change && image->gate)
+                image_gate_review(image->gate);
         if (a->ended && a->n_ios == 0) {
                 forget(a);
                 return;

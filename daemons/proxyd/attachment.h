@@ -14,6 +14,7 @@
 #include <sys/queue.h>
 
 #include "hand-over.h"
+#include "image-gate.h"
 #include "store.h"
 
 struct image;
@@ -87,6 +88,7 @@ struct image {
         struct taking *taking;
         struct hold_waiter_list hold_waiters;
         struct hand_over_request_list requests; /* of other proxies that want it */
+        struct image_gate *gate;                /* NULL: nobody has to wait */
         TAILQ_ENTRY(image) entry;
 };
 

@@ -17,6 +17,7 @@
 #include "client.h"
 #include "container-of.h"
 #include "fault-point.h"
+#include "ivbs-lifecycle.h"
 #include "log.h"
 
 enum {
@@ -335,6 +336,10 @@ void client_attach_lease(struct client *client, const struct ivbs_header *header
         strcpy(control->name, lease.name);
         control->flags = lease.flags;
         writes = !(lease.flags & IVBS_LEASE_READ_ONLY);
+        if (writes && strchr(lease.name, IVBS_SNAPSHOT_SEPARATOR)) {
+                client_control_end(client, IVBS_STATUS_READ_ONLY, NULL, 0);
+                return;
+        }
         if (!prepare(client, header, writes))
                 return;
         control->prove = run_prove_take;

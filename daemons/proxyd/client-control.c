@@ -36,6 +36,7 @@ static void clear(struct control *control) {
         users_unref(control->new_users);
         free(control->message);
         free(control->listed);
+        free(control->listed_snapshots);
         explicit_bzero(control, sizeof(*control));
 }
 

@@ -10,14 +10,15 @@
 #include "log.h"
 
 #define SECTOR_SIZE 512U
+#define TRIES_MAX   8U
 
-static bool may_change(const struct client *client, const char *name) {
+bool client_may_change(const struct client *client, const char *name) {
         const struct users *users = client->proxy->users;
 
         return users_is_admin(users, client->user) || users_may_write(users, client->user, name);
 }
 
-static enum ivbs_status status_of_error(int error) {
+enum ivbs_status client_status_of_store(int error) {
         switch (-error) {
         case 0:
                 return IVBS_STATUS_OK;
@@ -31,25 +32,45 @@ static enum ivbs_status status_of_error(int error) {
         case EDQUOT:
         case EFBIG:
                 return IVBS_STATUS_NO_SPACE;
+        case ENOTEMPTY:
+                return IVBS_STATUS_HAS_SNAPSHOTS;
+        case EAGAIN:
+                return IVBS_STATUS_NOT_READY;
+        case EREMOTE: /* another proxy has taken the image meanwhile */
+        case ESHUTDOWN:
+        case ENODEV:
+                return IVBS_STATUS_USE_ANOTHER_PROXY;
         case ENOMEM:
         case EMFILE:
         case ENFILE:
+        case ESTALE:
+        case ETIMEDOUT:
+        case ECANCELED:
                 return IVBS_STATUS_TEMPORARY_ERROR;
         default:
                 return IVBS_STATUS_PERMANENT_ERROR;
         }
 }
 
-static void note(struct client *client, int r) {
+void client_note(struct client *client, int error) {
         struct control *control = &client->control;
 
-        control->status = status_of_error(r);
+        control->status = client_status_of_store(error);
         if (control->status == IVBS_STATUS_PERMANENT_ERROR || control->status == IVBS_STATUS_NO_SPACE)
                 log_event(LOG_ERR,
                         LOG_FIELDS(
                                 { "CLIENT", client->address }, { "IMAGE", control->name[0] ? control->name : NULL }),
                         "%s %s for %s failed: %s", ivbs_op_to_string(control->op), control->name, client->address,
-                        strerror(-r));
+                        strerror(-error));
+}
+
+bool client_should_try_again(struct client *client) {
+        struct control *control = &client->control;
+        const struct image *image = images_find(client->proxy->images, control->name);
+
+        if (control->status != IVBS_STATUS_IN_USE || (image && image_is_attached(image)))
+                return false;
+        return ++control->n_tries < TRIES_MAX;
 }
 
 /* --- list --- */
@@ -66,8 +87,8 @@ static void run_list(struct job *job) {
         struct control *control = &client->control;
         struct store *store = client->proxy->store;
 
-        note(client, store->ops->list(store, control->name[0] ? control->name : NULL, may_see, client, control->limit,
-                             &control->listed, &control->n_listed, &control->more));
+        client_note(client, store->ops->list(store, control->name[0] ? control->name : NULL, may_see, client,
+                                    control->limit, &control->listed, &control->n_listed, &control->more));
 }
 
 static void listed(struct client *client) {
@@ -126,8 +147,8 @@ static void run_create(struct job *job) {
         struct control *control = &client->control;
         struct store *store = client->proxy->store;
 
-        note(client, store->ops->create(store, control->name, control->size, control->flags & IVBS_CREATE_PREALLOCATE,
-                             &control->uuid));
+        client_note(client, store->ops->create(store, control->name, control->size,
+                                    control->flags & IVBS_CREATE_PREALLOCATE, &control->uuid));
 }
 
 static void created(struct client *client) {
@@ -153,7 +174,7 @@ void client_create_image(struct client *client, const struct ivbs_header *header
                 client_control_end(client, IVBS_STATUS_INVALID_REQUEST, NULL, 0);
                 return;
         }
-        if (!may_change(client, create.name)) {
+        if (!client_may_change(client, create.name)) {
                 client_control_end(client, IVBS_STATUS_PERMISSION_DENIED, NULL, 0);
                 return;
         }
@@ -171,13 +192,17 @@ static void run_remove(struct job *job) {
         struct control *control = &client->control;
         struct store *store = client->proxy->store;
 
-        note(client,
+        client_note(client,
                 store->ops->remove(store, control->name, control->uuid, control->flags & IVBS_REMOVE_SNAPSHOTS_TOO));
 }
 
 static void removed(struct client *client) {
         struct control *control = &client->control;
 
+        if (client_should_try_again(client)) {
+                client_control_run(client, client->proxy->store_jobs, run_remove, removed);
+                return;
+        }
         if (control->status == IVBS_STATUS_OK)
                 log_event(LOG_NOTICE,
                         LOG_FIELDS(
@@ -189,24 +214,25 @@ static void removed(struct client *client) {
 void client_remove_image(struct client *client, const struct ivbs_header *header, const uint8_t *payload) {
         struct control *control = &client->control;
         struct ivbs_remove_image remove;
+        const struct image *image;
 
         client_control_start(client, header);
         if (ivbs_remove_image_decode(payload, header->length, &remove) < 0) {
                 client_control_end(client, IVBS_STATUS_INVALID_REQUEST, NULL, 0);
                 return;
         }
-        if (!may_change(client, remove.name)) {
+        if (!client_may_change(client, remove.name)) {
                 client_control_end(client, IVBS_STATUS_PERMISSION_DENIED, NULL, 0);
                 return;
         }
-        /* Attached, or about to be. Leases that other proxies know of are seen by the store. */
-        if (images_find(client->proxy->images, remove.name)) {
-                client_control_end(client, IVBS_STATUS_IN_USE, NULL, 0);
-                return;
-        }
-
         strcpy(control->name, remove.name);
         control->flags = remove.flags;
         memcpy(control->uuid.bytes, remove.uuid, IVBS_UUID_SIZE);
+        /* Who has it elsewhere is seen by the store. */
+        image = images_find(client->proxy->images, remove.name);
+        if (image && image_is_attached(image)) {
+                client_control_end(client, IVBS_STATUS_IN_USE, NULL, 0);
+                return;
+        }
         client_control_run(client, client->proxy->store_jobs, run_remove, removed);
 }

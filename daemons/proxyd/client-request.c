@@ -24,6 +24,7 @@ struct request {
         struct store_io io;
         struct client *client;
         SLIST_ENTRY(request) entry;
+        struct image_gate_waiter gate;
         uint32_t op, sequence;
         void *buffer; /* of the proxy's buffers, size bytes */
         size_t size;
@@ -289,6 +290,18 @@ static void io_done(struct store_io *io, int error) {
                 client_io_idle(client);
 }
 
+/* What was counted as in hand, and is not for the store. */
+static void finish(struct request *request, enum ivbs_status status) {
+        struct client *client = request->client;
+        bool idle;
+
+        attachment_io_done(&client->attachment, is_waited_for(request));
+        idle = client->control.busy && client->attachment.n_ios == 0;
+        answer(request, status, NULL, 0);
+        if (idle)
+                client_io_idle(client);
+}
+
 /* Checked when the packet is taken, and again when its payload is there: a large write can take its time. */
 static enum ivbs_status check_rights(const struct client *client, bool change) {
         if (client->attachment.expired)
@@ -300,8 +313,40 @@ static enum ivbs_status check_rights(const struct client *client, bool change) {
         return IVBS_STATUS_OK;
 }
 
+/* A snapshot that was being made no longer stands in its way. */
+static void go(struct image_gate_waiter *waiter) {
+        struct request *request = CONTAINER_OF(waiter, struct request, gate);
+        struct client *client = request->client;
+        enum ivbs_status status;
+
+        /* What was moved or has expired meanwhile is not executed; but what has ended is, since somebody may count on its being over. */
+        status = check_rights(client, request->change);
+        if (status == IVBS_STATUS_OK)
+                client->proxy->store->ops->submit(&request->io);
+        else
+                finish(request, status);
+}
+
+/* A snapshot of the image is being made. Returns whether the request has been taken care of. */
+static bool wait_at_gate(struct request *request, struct image_gate *gate) {
+        bool leave_out;
+
+        request->gate = (struct image_gate_waiter){
+                .go = go,
+                .offset = request->io.offset,
+                .length = request->io.kind == STORE_FLUSH ? 0 : request->io.length,
+        };
+        if (image_gate_stops(gate, &request->gate, request->io.kind == STORE_TRIM, &leave_out))
+                return true;
+        /* To forget data is a favour, and not worth copying all of it first. */
+        if (leave_out)
+                finish(request, IVBS_STATUS_OK);
+        return leave_out;
+}
+
 static void submit(struct request *request) {
         struct client *client = request->client;
+        struct image_gate *gate;
         enum ivbs_status status;
 
         status = check_rights(client, request->change);
@@ -314,6 +359,9 @@ static void submit(struct request *request) {
         }
 
         attachment_io_started(&client->attachment, is_waited_for(request));
+        gate = client->attachment.image->gate;
+        if (gate && is_waited_for(request) && wait_at_gate(request, gate))
+                return;
         client->proxy->store->ops->submit(&request->io);
 }
 

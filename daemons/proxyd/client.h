@@ -3,7 +3,7 @@
 
 /* One connection: who it is, what it has attached, what it has in flight. Its parts: client.c (life, states, the table
  * of ops), client-request.c (I/O and answers), client-control.c (one slow operation at a time), client-login.c,
- * client-attach.c, client-hold.c, client-fence.c, client-drain.c, client-images.c. */
+ * client-attach.c, client-hold.c, client-fence.c, client-drain.c, client-images.c, client-lifecycle.c. */
 
 #include <netinet/in.h>
 #include <sys/queue.h>
@@ -42,6 +42,7 @@ struct control {
         enum ivbs_status status; /* what run() came to */
         bool stale;              /* the open image is not what its name says any more */
         bool retried;
+        unsigned n_tries;
 
         /* An attachment that writes, see client-hold.c. */
         struct hold_waiter hold;
@@ -67,7 +68,10 @@ struct control {
         size_t n_ticket;
         char *message;
         struct store_listed *listed;
+        struct store_listed_snapshot *listed_snapshots;
         size_t n_listed;
+        char snapshot[IVBS_IMAGE_NAME_SIZE], new_name[IVBS_IMAGE_NAME_SIZE];
+        struct image_job_waiter job_waiter;
         bool more;
 };
 
@@ -178,6 +182,14 @@ static inline struct client *CLIENT_OF_JOB(struct job *job) {
         return CONTAINER_OF(job, struct client, control.job);
 }
 
+/* What an operation of the store on images came to, on any thread. Note: into control->status, and logs what an administrator should know. */
+enum ivbs_status client_status_of_store(int error);
+void client_note(struct client *client, int error);
+/* IN_USE, but nobody is attached here: this proxy may still be about to close the image, after a look at its record. True: to be tried again, by the same thread. */
+bool client_should_try_again(struct client *client);
+/* Administrators, and who may write what is called so. */
+bool client_may_change(const struct client *client, const char *name);
+
 /* Handlers: the whole payload is there. */
 typedef void (*client_handler_t)(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_hello(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
@@ -191,6 +203,13 @@ void client_detach(struct client *client, const struct ivbs_header *header, cons
 void client_list_images(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_create_image(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_remove_image(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_rename_image(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_list_snapshots(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_remove_snapshot(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+/* SNAPSHOT, CLONE_IMAGE, ROLL_BACK. */
+void client_copy_image(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_job_status(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_job_cancel(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_order_drain(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_list_proxies(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 

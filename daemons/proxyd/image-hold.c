@@ -125,7 +125,9 @@ static void let_go(struct image *image) {
 void image_review_hold(struct image *image) {
         if (image->n_pins > 0 || anybody(image, has_in_hand))
                 return;
-        if (image->hold_state == IMAGE_LETTING_GO || (image->hold_state == IMAGE_HELD && !anybody(image, writes_here)))
+        /* A snapshot of what another process writes would be of nothing. */
+        if (image->hold_state == IMAGE_LETTING_GO ||
+                (image->hold_state == IMAGE_HELD && !anybody(image, writes_here) && !image->gate))
                 let_go(image);
 }
 
@@ -140,6 +142,8 @@ static void start_letting_go(struct image *image) {
         TAILQ_FOREACH(a, &image->attachments, entry)
                 if (a->held && !a->ended)
                         a->moved = true;
+        if (image->gate)
+                image->gate->abandoned(image->gate);
         image_review_hold(image);
 }
 

@@ -10,6 +10,7 @@
 
 #include "attachment.h"
 #include "buffers.h"
+#include "image-job.h"
 #include "ivbs-hello.h"
 #include "jobs.h"
 #include "logins.h"
@@ -19,7 +20,7 @@
 #include "tickets.h"
 #include "users.h"
 
-/* What HELLO can be granted, besides TICKET, which needs the store's key. */
+/* What HELLO can be granted, besides TICKET, which needs the store's key, and SNAPSHOTS, which not every store can make. */
 #define PROXY_CAPS                                                                                                  \
         (IVBS_CAP_FLUSH | IVBS_CAP_FUA | IVBS_CAP_TRIM | IVBS_CAP_WRITE_ZEROES | IVBS_CAP_IMAGES | IVBS_CAP_LEASE | \
                 IVBS_CAP_FENCE | IVBS_CAP_DURABILITY | IVBS_CAP_NOTICE | IVBS_CAP_DRAIN)
@@ -40,6 +41,8 @@ struct proxy {
         const struct users *newest_users;
         struct jobs *users_jobs; /* the users file: neither a slow disk of the store nor a slow hash is in its way */
         struct logins *logins;   /* slow hashes keep only each other waiting */
+        struct jobs *copy_jobs;        /* copies of images keep only each other waiting */
+        struct image_jobs *image_jobs; /* NULL: the store can make none */
         struct buffers *buffers;
         sd_id128_t instance_id;
         uint64_t caps; /* what HELLO can be granted */

@@ -82,6 +82,8 @@ static int start_ring(struct server *server, enum failure *ret_failure, char **r
         if (r >= 0)
                 r = logins_new(&proxy->logins, proxy->ring, users_check, LOGINS_PATIENCE_USEC, LOGINS_LIFE_USEC);
         if (r >= 0)
+                r = jobs_new(&proxy->copy_jobs, proxy->ring, "copy", 0); /* what uses it bounds itself */
+        if (r >= 0)
                 r = buffers_new(&proxy->buffers, server->settings->memory);
         if (r < 0)
                 (void) refuse(ret_failure, FAILURE_INTERNAL, ret_message, "Cannot start a thread: %s", strerror(-r));
@@ -162,6 +164,13 @@ static int open_store(struct server *server, enum failure *ret_failure, char **r
         r = images_new(&proxy->images, proxy->store, proxy->store_jobs);
         if (r < 0)
                 return r;
+        if (proxy->store->ops->copy_begin) {
+                r = image_jobs_new(&proxy->image_jobs, proxy->images, proxy->store, proxy->ring, proxy->store_jobs,
+                        proxy->copy_jobs);
+                if (r < 0)
+                        return r;
+                proxy->caps |= IVBS_CAP_SNAPSHOTS;
+        }
         r = images_share(proxy->images, proxy->ring, proxy->instance_id);
         if (r < 0)
                 (void) refuse(ret_failure, FAILURE_IO, ret_message,

@@ -341,8 +341,10 @@ struct server *server_free(struct server *server) {
         jobs_free(proxy->store_jobs);
         jobs_free(proxy->users_jobs);
         logins_free(proxy->logins);
+        jobs_free(proxy->copy_jobs);
         proxy_requests_free(proxy);
         buffers_free(proxy->buffers);
+        image_jobs_free(proxy->image_jobs);
         images_free(proxy->images);
         if (proxy->store)
                 proxy->store->ops->close(proxy->store);

@@ -263,7 +263,7 @@ int store_file_copy_begin(struct store *s, const struct store_copy_how *how, str
                 return errno == EINVAL ? -EFBIG : -errno;
 
         copy->created_usec = realtime_usec();
-        fault_point("copy-begun");
+        fault_point("life-begun");
         *ret = TAKE_PTR(owned);
         return 0;
 }
@@ -391,7 +391,7 @@ int store_file_copy_sync(struct store_copy *c) {
         if (fsync(copy->target_fd) < 0)
                 return -errno;
         store_file_stepped("copy synced");
-        fault_point("copy-synced");
+        fault_point("life-synced");
         return 0;
 }
 
@@ -482,6 +482,6 @@ int store_file_copy_commit(struct store_copy *c, sd_id128_t *ret_uuid) {
                 abort();
         }
         if (r >= 0)
-                fault_point("copy-committed");
+                fault_point("life-committed");
         return r;
 }

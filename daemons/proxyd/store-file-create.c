@@ -176,7 +176,7 @@ int store_file_rename(struct store *s, const char *name, sd_id128_t uuid, const 
         if (renameat2(images_fd, name, images_fd, new_name, RENAME_NOREPLACE) < 0)
                 return -errno;
         store_file_stepped("name changed");
-        fault_point("image-renamed");
+        fault_point("life-renamed");
         if (fsync(images_fd) < 0)
                 return -errno;
         store_file_stepped("new name synced");

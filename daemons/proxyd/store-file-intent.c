@@ -23,7 +23,7 @@ static int finish(struct file_store *store, int directory_fd, const char *name, 
         store_file_stepped("data replaced");
         if (fsync(directory_fd) < 0)
                 return -errno;
-        fault_point("roll-back-replaced");
+        fault_point("life-replaced");
 
         r = image_record_load(directory_fd, name, &record, &message);
         if (message)
@@ -51,7 +51,7 @@ int store_file_roll_back_now(
         if (r < 0)
                 return r;
         store_file_stepped("intent written");
-        fault_point("roll-back-intended");
+        fault_point("life-intended");
         return finish(store, directory_fd, name, &intent);
 }
 

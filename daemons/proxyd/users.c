@@ -7,6 +7,7 @@
 
 #include <openssl/evp.h>
 
+#include "ivbs-lifecycle.h"
 #include "users.h"
 
 struct users {
@@ -130,11 +131,14 @@ static bool match_any(char **patterns, size_t n, const char *image) {
 bool users_may_write(const struct users *users, const char *name, const char *image) {
         const struct users_file_user *user = users_file_find(users->file, name);
 
-        return user && match_any(user->write, user->n_write, image);
+        return user && !strchr(image, IVBS_SNAPSHOT_SEPARATOR) && match_any(user->write, user->n_write, image);
 }
 
 bool users_may_read(const struct users *users, const char *name, const char *image) {
         const struct users_file_user *user = users_file_find(users->file, name);
+        char base[IVBS_IMAGE_NAME_SIZE], snapshot[IVBS_IMAGE_NAME_SIZE];
 
-        return user && (match_any(user->read, user->n_read, image) || match_any(user->write, user->n_write, image));
+        if (!user || ivbs_snapshot_name_split(image, base, snapshot) < 0)
+                return false;
+        return match_any(user->read, user->n_read, base) || match_any(user->write, user->n_write, base);
 }

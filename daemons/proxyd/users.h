@@ -29,7 +29,7 @@ int users_check(const struct users *users, const char *name, const char password
 #define USERS_DIGEST_SIZE 32U
 int users_digest(const struct users *users, const char *name, uint8_t ret[static USERS_DIGEST_SIZE]);
 
-/* Rights. A name that is no user's has none. */
+/* Rights. A name that is no user's has none. A snapshot, IMAGE@SNAPSHOT, may be read by who may read its image, and written by nobody. */
 bool users_exists(const struct users *users, const char *name);
 bool users_is_admin(const struct users *users, const char *name);
 bool users_may_read(const struct users *users, const char *name, const char *image);

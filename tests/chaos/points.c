@@ -47,6 +47,9 @@ int points_load(struct points *ret, const char *path, bool volatile_store, uint6
                         r = -EBADMSG;
                         break;
                 }
+                /* Of what no load does. */
+                if (strncmp(point.name, "life-", 5) == 0)
+                        continue;
                 point.in_worker = strcmp(program, "worker") == 0;
                 point.volatile_store = needs_volatile_store(point.name);
                 if (point.volatile_store != volatile_store)

@@ -9,23 +9,26 @@ are kept in `pushed`.
 import hashlib
 import socket
 import struct
+import time
 
 OPS = {
     "GREETING": 1, "KEEPALIVE": 2, "LOGIN": 100, "ATTACH_TO_IMAGE": 200, "LIST_PROXIES": 211,
     "READ": 300, "WRITE": 301, "HELLO": 1001, "NOTICE": 1002, "LOGIN_TICKET": 1100, "DRAIN": 1220, "ATTACH_LEASE": 1200, "RESUME": 1201,
     "FENCE": 1202, "DETACH": 1203, "LIST_IMAGES": 1210, "CREATE_IMAGE": 1211, "REMOVE_IMAGE": 1212,
+    "RENAME_IMAGE": 1240, "SNAPSHOT": 1241, "LIST_SNAPSHOTS": 1242, "REMOVE_SNAPSHOT": 1243, "CLONE_IMAGE": 1244, "ROLL_BACK": 1245,
+    "JOB_STATUS": 1246, "JOB_CANCEL": 1247,
     "FLUSH": 1300, "TRIM": 1301, "WRITE_ZEROES": 1302, "WRITE_FUA": 1303,
 }
 STATUSES = {
     0: "OK", 1: "NOT_FOUND", 2: "ALREADY_EXISTS", 3: "NOT_LOGGEDIN", 4: "PERMISSION_DENIED",
     5: "READ_ONLY", 6: "NOT_READY", 10: "TEMPORARY_ERROR", 11: "PERMANENT_ERROR",
     12: "USE_ANOTHER_PROXY", 13: "INVALID_REQUEST", 14: "EXPIRED", 100: "HELD", 101: "NO_SPACE",
-    102: "IN_USE",
+    102: "IN_USE", 103: "HAS_SNAPSHOTS",
 }
 CAP_FLUSH, CAP_FUA, CAP_TRIM, CAP_WRITE_ZEROES = 1, 2, 4, 8
 CAP_IMAGES, CAP_LEASE, CAP_FENCE, CAP_DURABILITY, CAP_NOTICE = 16, 32, 64, 128, 256
-CAP_TICKET, CAP_DRAIN = 512, 1024
-ALL_CAPS = 0x7FF
+CAP_TICKET, CAP_DRAIN, CAP_SNAPSHOTS = 512, 1024, 4096
+ALL_CAPS = 0x17FF
 DATA_MAX = 32 << 20
 LENGTH_MAX = DATA_MAX + 8
 
@@ -179,11 +182,65 @@ class Client:
     def detach(self):
         return self.call("DETACH")
 
-    def create(self, image, size):
-        return self.call("CREATE_IMAGE", struct.pack(">QII", size, 0, 0) + padded(image, 256))
+    def create(self, image, size, preallocate=False):
+        return self.call("CREATE_IMAGE", struct.pack(">QII", size, preallocate, 0) + padded(image, 256))
 
-    def remove(self, image, uuid=b"\0" * 16):
-        return self.call("REMOVE_IMAGE", struct.pack(">II", 0, 0) + uuid + padded(image, 256))
+    def remove(self, image, uuid=b"\0" * 16, snapshots=False):
+        return self.call("REMOVE_IMAGE", struct.pack(">II", snapshots, 0) + uuid + padded(image, 256))
+
+    # --- an image's life
+
+    @staticmethod
+    def change(image, snapshot="", new_name="", uuid=b"\0" * 16, flags=0):
+        return struct.pack(">II", flags, 0) + uuid + padded(image, 256) + padded(snapshot, 256) + padded(new_name, 256)
+
+    def rename(self, image, new_name, uuid=b"\0" * 16):
+        return self.call("RENAME_IMAGE", self.change(image, "", new_name, uuid))
+
+    def remove_snapshot(self, image, snapshot, uuid=b"\0" * 16):
+        return self.call("REMOVE_SNAPSHOT", self.change(image, snapshot, "", uuid))
+
+    def begin_copy(self, op, image, snapshot, new_name="", uuid=b"\0" * 16):
+        """SNAPSHOT, CLONE_IMAGE or ROLL_BACK: the reply, and the job's id or None."""
+        reply = self.call(op, self.change(image, snapshot, new_name, uuid))
+        job = reply.payload[:16] if reply.status == "OK" and any(reply.payload[:16]) else None
+        return reply, job
+
+    def copy(self, op, image, snapshot, new_name="", uuid=b"\0" * 16):
+        """... waits for the job, too; returns the status of what came of it."""
+        reply, job = self.begin_copy(op, image, snapshot, new_name, uuid)
+        return self.wait_job(job).status if job else reply.status
+
+    def job_status(self, job):
+        reply = self.call("JOB_STATUS", job)
+        return Job(reply.payload) if reply.status == "OK" else reply
+
+    def wait_job(self, job, seconds=60):
+        end = time.monotonic() + seconds
+        while True:
+            found = self.job_status(job)
+            if found.state != "running" or time.monotonic() > end:
+                return found
+            time.sleep(0.002)
+
+    def snapshots(self, image, after="", limit=256):
+        """The snapshots by name; or the status when there is no list."""
+        found = {}
+        while True:
+            reply = self.call("LIST_SNAPSHOTS", struct.pack(">II", limit, 0) + padded(image, 256) + padded(after, 256))
+            if reply.status != "OK":
+                return reply.status
+            count, more = struct.unpack(">II", reply.payload[:8])
+            at = 8
+            for _ in range(count):
+                uuid = reply.payload[at:at + 16]
+                size, used, created, flags, n, _ = struct.unpack(">QQQIHH", reply.payload[at + 16:at + 48])
+                after = reply.payload[at + 48:at + 48 + n].decode()
+                found[after] = {"uuid": uuid, "size": size, "used": used, "created": created, "attached": bool(flags & 1)}
+                at += 48 + n
+            assert at == len(reply.payload), "bytes behind the last snapshot"
+            if not more:
+                return found
 
     def flush(self):
         return self.call("FLUSH")
@@ -227,6 +284,17 @@ class Lease:
         self.mount_instance, self.error_epoch = struct.unpack(">QQ", payload[96:112])
         self.identity = payload[64:112]
         self.read_only = bool(self.flags & 1)
+
+
+class Job:
+    """The reply to JOB_STATUS; status: OK when it is done."""
+
+    def __init__(self, payload):
+        state, status, self.done, self.total = struct.unpack(">IIQQ", payload[:24])
+        self.state = {1: "running", 2: "done", 3: "failed", 4: "cancelled"}[state]
+        self.status = self.state if self.state in ("running", "cancelled") else STATUSES.get(status, status)
+        self.uuid = payload[24:40]
+        self.elapsed, = struct.unpack(">Q", payload[40:48])
 
 
 class Identity:

@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Renames, snapshots, clones and roll backs: over the wire, beside writers and beside other proxies, cancelled, and with the proxy killed at each named point of them."""
+
+import os
+import struct
+import threading
+import unittest
+
+from case import Case
+from client import Lease
+from proxy import DEADLINE, Proxy
+from test_hold import until
+from test_points import has_points
+
+MiB = 1 << 20
+
+
+def block(number):
+    return struct.pack(">Q", number) * 512
+
+
+def write_all(client, size, byte):
+    """Data everywhere, so that copying takes its time."""
+    for offset in range(0, size, 8 * MiB):
+        assert client.write(offset, byte * min(8 * MiB, size - offset)).status == "OK"
+
+
+class Lifecycle(Case):
+    def leftovers(self):
+        found = []
+        for folder, folders, files in os.walk(os.path.join(self.proxy.store, "images")):
+            found += [os.path.join(folder, n) for n in folders + files if n.startswith(".") and n != ".record.json.spare"]
+        return found
+
+    def content(self, name, offset=0, length=4096, proxy=None):
+        with (proxy or self.proxy).modern() as c:
+            self.assertStatus(c.attach_lease(name, read_only=True), "OK")
+            return c.read(offset, length).payload
+
+    def test_preallocated(self):
+        with self.proxy.modern() as c:
+            self.assertStatus(c.create("thick", 4 * MiB, preallocate=True), "OK")
+            self.assertGreaterEqual(c.list()["thick"]["used"], 4 * MiB)
+            self.assertIn(c.create("too-thick", 1 << 50, preallocate=True).status, ("NO_SPACE",))
+            self.assertNotIn("too-thick", c.list())
+            self.assertEqual(self.leftovers(), [])
+
+    def test_names(self):
+        with self.proxy.modern() as c:
+            self.assertStatus(c.create("a@b", MiB), "INVALID_REQUEST")
+            self.assertStatus(c.create("names", MiB), "OK")
+            self.assertStatus(c.rename("names", "a@b"), "INVALID_REQUEST")
+            for snapshot in ("", "a@b", ".x", "a/b", "s" * 255):
+                self.assertStatus(c.begin_copy("SNAPSHOT", "names", snapshot)[0], "INVALID_REQUEST")
+            self.assertEqual(c.copy("SNAPSHOT", "names", "s" * 249), "OK")
+            self.assertStatus(c.attach_lease("names@" + "s" * 249, read_only=True), "OK")
+            self.assertStatus(c.call("SNAPSHOT", c.change("names", "t", flags=1)), "INVALID_REQUEST")
+            self.assertStatus(c.call("SNAPSHOT", b"short"), "INVALID_REQUEST")
+
+    def test_rename(self):
+        self.proxy.create("old")
+        self.proxy.create("other")
+        with self.proxy.leased("old") as writer, self.proxy.modern() as c:
+            uuid = c.list()["old"]["uuid"]
+            self.assertStatus(writer.write(0, block(7)), "OK")
+            self.assertStatus(c.rename("old", "new"), "IN_USE")
+            self.assertStatus(writer.detach(), "OK")
+            self.assertStatus(c.rename("old", "other"), "ALREADY_EXISTS")
+            self.assertStatus(c.rename("old", "new", b"x" * 16), "NOT_FOUND")
+            self.assertStatus(c.rename("old", "new", uuid), "OK")
+            self.assertStatus(c.rename("old", "new"), "NOT_FOUND")
+            self.assertEqual(c.list()["new"]["uuid"], uuid)
+            # A lease that was not given back is an attachment, too.
+            self.assertStatus(writer.attach_lease("new"), "OK")
+        with self.proxy.modern() as c:
+            self.assertStatus(c.rename("new", "newer"), "IN_USE")
+        self.assertEqual(self.content("new"), block(7))
+
+    def test_snapshot_clone_roll_back(self):
+        self.proxy.create("vm", 8 * MiB)
+        with self.proxy.leased("vm") as writer, self.proxy.modern() as c:
+            self.assertStatus(writer.write(0, block(1)), "OK")
+            self.assertEqual(c.copy("SNAPSHOT", "vm", "one"), "OK")
+            self.assertEqual(c.copy("SNAPSHOT", "vm", "one"), "ALREADY_EXISTS")
+            self.assertEqual(c.copy("SNAPSHOT", "none", "one"), "NOT_FOUND")
+            self.assertEqual(c.copy("SNAPSHOT", "vm", "two", uuid=b"x" * 16), "NOT_FOUND")
+            self.assertStatus(writer.write(0, block(2)), "OK")
+            self.assertEqual(c.copy("ROLL_BACK", "vm", "one"), "IN_USE")
+            found = c.snapshots("vm")
+            self.assertEqual(list(found), ["one"])
+            self.assertEqual(found["one"]["size"], 8 * MiB)
+            self.assertFalse(found["one"]["attached"])
+            self.assertEqual(c.snapshots("none"), "NOT_FOUND")
+
+            self.assertEqual(c.copy("CLONE_IMAGE", "vm", "one", "copy"), "OK")
+            self.assertEqual(c.copy("CLONE_IMAGE", "vm", "one", "copy"), "ALREADY_EXISTS")
+            self.assertEqual(c.copy("CLONE_IMAGE", "vm", "none", "copy2"), "NOT_FOUND")
+            self.assertNotEqual(c.list()["copy"]["uuid"], c.list()["vm"]["uuid"])
+            self.assertEqual(self.content("copy"), block(1))
+            self.assertEqual(self.content("vm@one"), block(1))
+            self.assertEqual(self.content("vm"), block(2))
+            self.assertStatus(writer.detach(), "OK")
+
+            self.assertStatus(c.remove("vm"), "HAS_SNAPSHOTS")
+            self.assertEqual(c.copy("ROLL_BACK", "vm", "one"), "OK")
+            self.assertEqual(self.content("vm"), block(1))
+            with self.proxy.leased("vm") as again:
+                self.assertStatus(again.write(4096, block(3)), "OK")
+                self.assertStatus(again.flush(), "OK")
+                self.assertStatus(again.detach(), "OK")
+            self.assertEqual(self.content("vm@one", 4096), bytes(4096))
+            self.assertStatus(c.remove("vm", snapshots=True), "OK")
+            self.assertStatus(c.remove("copy"), "OK")
+            self.assertEqual(self.leftovers(), [])
+
+    def test_attached_snapshot(self):
+        self.proxy.create("shown")
+        with self.proxy.modern() as c, self.proxy.modern() as reader, self.proxy.logged_in() as classic:
+            self.assertEqual(c.copy("SNAPSHOT", "shown", "s"), "OK")
+            self.assertStatus(reader.attach_lease("shown@s"), "READ_ONLY")
+            self.assertStatus(reader.attach_lease("shown@none", read_only=True), "NOT_FOUND")
+            reply = reader.attach_lease("shown@s", read_only=True)
+            self.assertStatus(reply, "OK")
+            self.assertTrue(Lease(reply.payload).read_only)
+            self.assertEqual(Lease(reply.payload).uuid, c.snapshots("shown")["s"]["uuid"])
+            self.assertStatus(reader.write(0, block(1)), "READ_ONLY")
+            self.assertStatus(reader.trim(0, 4096), "READ_ONLY")
+            self.assertStatus(reader.flush(), "OK")
+            self.assertStatus(classic.attach("shown@s"), "OK")
+            self.assertStatus(classic.write(0, block(1)), "READ_ONLY")
+            self.assertStatus(classic.read(0, 4096), "OK")
+            self.assertTrue(c.snapshots("shown")["s"]["attached"])
+            self.assertStatus(c.remove_snapshot("shown", "s"), "IN_USE")
+            self.assertStatus(c.remove("shown", snapshots=True), "IN_USE")
+            self.assertStatus(c.rename("shown", "hidden"), "IN_USE")
+            classic.close()
+            self.assertStatus(reader.detach(), "OK")
+            until(lambda: c.remove_snapshot("shown", "s").status == "OK", "the snapshot's end")
+            self.assertEqual(c.snapshots("shown"), {})
+
+    def test_rights(self):
+        for name in ("vm-r", "open-r", "shut-r"):
+            self.proxy.create(name)
+        with self.proxy.modern() as admin, self.proxy.modern("writer") as writer, self.proxy.modern("reader") as reader:
+            self.assertEqual(writer.copy("SNAPSHOT", "vm-r", "s"), "OK")
+            self.assertEqual(writer.copy("SNAPSHOT", "open-r", "s"), "PERMISSION_DENIED")
+            for name in ("open-r", "shut-r"):
+                self.assertEqual(admin.copy("SNAPSHOT", name, "s"), "OK")
+            self.assertEqual(reader.copy("CLONE_IMAGE", "open-r", "s", "open-2"), "PERMISSION_DENIED")
+            self.assertEqual(writer.copy("CLONE_IMAGE", "open-r", "s", "vm-2"), "OK")
+            self.assertEqual(writer.copy("CLONE_IMAGE", "shut-r", "s", "vm-3"), "PERMISSION_DENIED")
+            self.assertEqual(writer.copy("ROLL_BACK", "open-r", "s"), "PERMISSION_DENIED")
+            self.assertStatus(writer.rename("vm-2", "open-2"), "PERMISSION_DENIED")
+            self.assertStatus(writer.rename("vm-2", "vm-4"), "OK")
+            self.assertStatus(writer.remove_snapshot("open-r", "s"), "PERMISSION_DENIED")
+            self.assertEqual(list(reader.snapshots("open-r")), ["s"])
+            self.assertEqual(reader.snapshots("vm-r"), "PERMISSION_DENIED")
+            self.assertStatus(reader.attach_lease("open-r@s", read_only=True), "OK")
+            self.assertStatus(writer.attach_lease("shut-r@s", read_only=True), "PERMISSION_DENIED")
+            self.assertStatus(writer.attach_lease("vm-r@s", read_only=True), "OK")
+
+    def test_crash_consistent_beside_a_writer(self):
+        """Two blocks, at the two ends, written one after the other: the snapshot has the second only with the first. And the writer goes on while the snapshot is copied."""
+        size, rounds = 96 * MiB, []
+        self.proxy.create("busy", size)
+        with self.proxy.leased("busy") as writer, self.proxy.modern() as c:
+            write_all(writer, size, b"x")
+            stop = threading.Event()
+
+            def write():
+                number = 0
+                while not stop.is_set():
+                    number += 1
+                    assert writer.write(size - 4096, block(number)).status == "OK"
+                    assert writer.write(0, block(number)).status == "OK"
+                    middle = number * 7919 % (size // MiB - 2) * MiB + MiB
+                    assert writer.write_zeroes(middle, 4096).status == "OK"
+                    if number % 16 == 0:
+                        assert writer.flush().status == "OK"
+                    rounds.append(number)
+
+            thread = threading.Thread(target=write)
+            thread.start()
+            try:
+                for i in range(4):
+                    until(lambda: rounds, "a first round")
+                    before = len(rounds)
+                    reply, job = c.begin_copy("SNAPSHOT", "busy", f"s{i}")
+                    self.assertStatus(reply, "OK")
+                    if job:
+                        self.assertEqual(c.wait_job(job).status, "OK")
+                        self.assertGreater(len(rounds), before, "nothing was written while it was copied")
+            finally:
+                stop.set()
+                thread.join()
+            previous = 0
+            for i in range(4):
+                first, = struct.unpack(">Q", self.content(f"busy@s{i}", size - 4096)[:8])
+                second, = struct.unpack(">Q", self.content(f"busy@s{i}", 0)[:8])
+                self.assertIn(first - second, (0, 1), f"snapshot {i}")
+                self.assertGreaterEqual(second, previous)
+                previous = second
+                # What was written later is not in it.
+                with self.proxy.modern() as reader:
+                    self.assertStatus(reader.attach_lease(f"busy@s{i}", read_only=True), "OK")
+                    for offset in range(MiB, size - MiB, 8 * MiB):
+                        data = reader.read(offset + 8192, MiB).payload
+                        self.assertEqual(set(data[:MiB - 8192]), {ord("x")})
+            self.assertStatus(writer.detach(), "OK")
+            self.assertStatus(c.remove("busy", snapshots=True), "OK")
+
+    def test_cancel(self):
+        size = 192 * MiB
+        self.proxy.create("long", size)
+        with self.proxy.leased("long") as writer, self.proxy.modern() as c:
+            write_all(writer, size, b"y")
+            reply, job = c.begin_copy("SNAPSHOT", "long", "s")
+            self.assertStatus(reply, "OK")
+            if not job:
+                self.skipTest("this file system shares storage")
+            running = c.job_status(job)
+            self.assertEqual((running.state, running.total), ("running", size))
+            self.assertLess(running.done, size)
+            # One at a time.
+            self.assertStatus(c.begin_copy("SNAPSHOT", "long", "t")[0], "NOT_READY")
+            self.assertStatus(c.call("JOB_CANCEL", job), "OK")
+            self.assertEqual(c.wait_job(job).state, "cancelled")
+            self.assertEqual(c.snapshots("long"), {})
+            self.assertEqual(self.leftovers(), [])
+            self.assertStatus(writer.write(0, block(1)), "OK")
+            self.assertEqual(c.job_status(b"j" * 16).status, "NOT_FOUND")
+            self.assertStatus(c.call("JOB_CANCEL", b"j" * 16), "NOT_FOUND")
+            with self.proxy.modern("reader") as other:
+                self.assertEqual(other.job_status(job).status, "NOT_FOUND")
+            self.assertEqual(c.copy("SNAPSHOT", "long", "t"), "OK")
+            self.assertStatus(writer.detach(), "OK")
+
+            reply, job = c.begin_copy("CLONE_IMAGE", "long", "t", "long-2")
+            self.assertStatus(c.remove_snapshot("long", "t"), "IN_USE")
+            self.assertStatus(c.call("JOB_CANCEL", job), "OK")
+            self.assertEqual(c.wait_job(job).state, "cancelled")
+            self.assertNotIn("long-2", c.list())
+            reply, job = c.begin_copy("ROLL_BACK", "long", "t")
+            # Somebody comes in between.
+            self.assertStatus(writer.attach_lease("long"), "OK")
+            self.assertEqual(c.wait_job(job).status, "IN_USE")
+            self.assertEqual(writer.read(0, 4096).payload, block(1))
+            self.assertEqual(self.leftovers(), [])
+            self.assertStatus(writer.detach(), "OK")
+            self.assertStatus(c.remove("long", snapshots=True), "OK")
+
+    def test_several_proxies(self):
+        other = Proxy(store=self.proxy.store).start()
+        self.addCleanup(other.remove)
+        self.addCleanup(other.stop)
+        self.proxy.create("shared")
+        with self.proxy.modern() as c, other.modern() as there, other.modern() as reader:
+            self.assertEqual(c.copy("SNAPSHOT", "shared", "s"), "OK")
+            # Who only reads is known to the other proxies, too.
+            self.assertStatus(reader.attach_lease("shared@s", read_only=True), "OK")
+            self.assertStatus(c.remove_snapshot("shared", "s"), "IN_USE")
+            self.assertStatus(reader.detach(), "OK")
+            self.assertStatus(reader.attach_lease("shared", read_only=True), "OK")
+            self.assertStatus(c.remove("shared", snapshots=True), "IN_USE")
+            self.assertStatus(c.rename("shared", "renamed"), "IN_USE")
+            self.assertEqual(c.copy("ROLL_BACK", "shared", "s"), "IN_USE")
+            self.assertStatus(reader.detach(), "OK")
+            until(lambda: c.rename("shared", "renamed").status == "OK", "the reader's end")
+            self.assertIn("renamed", there.list())
+            self.assertEqual(list(there.snapshots("renamed")), ["s"])
+            self.assertStatus(there.attach_lease("renamed"), "OK")
+            self.assertStatus(there.detach(), "OK")
+
+    def test_another_proxy_takes_the_image(self):
+        """The clients' I/O goes first: a snapshot that is being copied is given up."""
+        size = 192 * MiB
+        other = Proxy(store=self.proxy.store).start()
+        self.addCleanup(other.remove)
+        self.addCleanup(other.stop)
+        self.proxy.create("moving", size)
+        with self.proxy.modern() as writer, self.proxy.modern() as c, other.modern() as next_writer:
+            lease = Lease(writer.attach_lease("moving").payload)
+            write_all(writer, size, b"z")
+            reply, job = c.begin_copy("SNAPSHOT", "moving", "s")
+            if not job:
+                self.skipTest("this file system shares storage")
+            self.assertStatus(next_writer.resume("moving", lease.token, lease.generation), "OK")
+            self.assertStatus(next_writer.write(0, block(9)), "OK")
+            self.assertEqual(c.wait_job(job).status, "USE_ANOTHER_PROXY")
+            self.assertEqual(c.snapshots("moving"), {})
+            self.assertEqual(self.leftovers(), [])
+            self.assertStatus(next_writer.detach(), "OK")
+
+
+class Stop(unittest.TestCase):
+    def test_while_copying(self):
+        """What is under way has never been."""
+        proxy = Proxy().start()
+        self.addCleanup(proxy.remove)
+        proxy.create("image", 192 * MiB)
+        with proxy.leased("image") as writer:
+            write_all(writer, 192 * MiB, b"w")
+            self.assertEqual(writer.copy("SNAPSHOT", "image", "s"), "OK")
+            self.assertEqual(writer.detach().status, "OK")
+        with proxy.modern() as c:
+            _, job = c.begin_copy("CLONE_IMAGE", "image", "s", "clone")
+            _, job = c.begin_copy("ROLL_BACK", "image", "s")
+        self.assertEqual(proxy.stop(), 0, proxy.log()[-3000:])
+        names = [n for n in os.listdir(os.path.join(proxy.store, "images")) if n.startswith(".")]
+        if job:
+            self.assertEqual(names, [])
+            self.assertEqual([n for n in os.listdir(os.path.join(proxy.store, "images", "image")) if "roll-back" in n], [])
+
+
+@unittest.skipUnless(has_points(), "this build has no fault points")
+class Killed(unittest.TestCase):
+    """At each named point, by another proxy that was there before, and by one that starts after."""
+
+    def proxy(self, **more):
+        proxy = Proxy(**more).start()
+        self.addCleanup(proxy.remove)
+        self.addCleanup(proxy.notify.close)
+        self.addCleanup(proxy.kill)
+        return proxy
+
+    def leftovers(self, store):
+        return [n for folder, folders, files in os.walk(os.path.join(store, "images")) for n in folders + files
+                if n.startswith(".") and n != ".record.json.spare" or n == "intent.json"]
+
+    def one(self, point, op, done):
+        other = self.proxy()
+        other.create("image")
+        with other.leased("image") as c:
+            self.assertEqual(c.write(0, block(1)).status, "OK")
+            self.assertEqual(c.copy("SNAPSHOT", "image", "s"), "OK")
+            self.assertEqual(c.write(0, block(2)).status, "OK")
+            self.assertEqual(c.detach().status, "OK")
+        victim = self.proxy(store=other.store, environment={"BLOCKSTORE_FAULT_POINT": f"{point}=kill"})
+        with victim.modern() as c:
+            c.send(op, c.change("image", "" if op == "RENAME_IMAGE" else "t" if op == "SNAPSHOT" else "s",
+                                "new" if op in ("RENAME_IMAGE", "CLONE_IMAGE") else ""))
+            victim.process.wait(DEADLINE)
+
+        def state(proxy):
+            with proxy.modern() as c:
+                images = c.list()
+                name = "image" if "image" in images else "new"
+                self.assertEqual(c.attach_lease(name, read_only=True).status, "OK")
+                content = c.read(0, 4096).payload
+                return sorted(images), sorted(c.snapshots(name)), struct.unpack(">Q", content[:8])[0]
+
+        before = (["image"], ["s"], 2)
+        after = {"SNAPSHOT": (["image"], ["s", "t"], 2), "CLONE_IMAGE": (["image", "new"], ["s"], 2),
+                 "ROLL_BACK": (["image"], ["s"], 1), "RENAME_IMAGE": (["new"], ["s"], 2)}[op]
+        self.assertEqual(state(other), after if done else before, f"{op} at {point}")
+        third = self.proxy(store=other.store)
+        self.assertEqual(state(third), after if done else before, f"{op} at {point}")
+        self.assertEqual(self.leftovers(other.store), [])
+
+    def test_all(self):
+        for op, points in (("SNAPSHOT", {"life-begun": False, "life-synced": False, "life-committed": True}),
+                           ("CLONE_IMAGE", {"life-begun": False, "life-synced": False, "life-committed": True}),
+                           ("ROLL_BACK", {"life-begun": False, "life-synced": False, "life-intended": True,
+                                          "life-replaced": True, "life-committed": True}),
+                           ("RENAME_IMAGE", {"life-renamed": True})):
+            for point, done in points.items():
+                with self.subTest(op=op, point=point):
+                    self.one(point, op, done)
