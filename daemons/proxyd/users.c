@@ -138,7 +138,12 @@ bool users_may_read(const struct users *users, const char *name, const char *ima
         const struct users_file_user *user = users_file_find(users->file, name);
         char base[IVBS_IMAGE_NAME_SIZE], snapshot[IVBS_IMAGE_NAME_SIZE];
 
-        if (!user || ivbs_snapshot_name_split(image, base, snapshot) < 0)
+        if (!user)
                 return false;
-        return match_any(user->read, user->n_read, base) || match_any(user->write, user->n_write, base);
+        if (strchr(image, IVBS_SNAPSHOT_SEPARATOR)) {
+                if (ivbs_snapshot_name_split(image, base, snapshot) < 0)
+                        return false;
+                image = base;
+        }
+        return match_any(user->read, user->n_read, image) || match_any(user->write, user->n_write, image);
 }

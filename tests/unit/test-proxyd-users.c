@@ -46,6 +46,11 @@ static void rights(void) {
         ASSERT_FALSE(users_may_write(users, "some", "db-xy") || users_may_write(users, "some", "xvm-1"));
         /* Who may write may read. */
         ASSERT_TRUE(users_may_read(users, "some", "vm-1") && users_may_read(users, "some", "open/a"));
+        /* A snapshot is its image's to those who read, and nobody's to those who write. */
+        ASSERT_TRUE(users_may_read(users, "some", "vm-1@s"));
+        ASSERT_FALSE(users_may_write(users, "some", "vm-1@s"));
+        ASSERT_FALSE(users_may_read(users, "some", "else@vm-1"));
+        ASSERT_FALSE(users_may_read(users, "some", "vm-1@"));
         ASSERT_FALSE(users_may_write(users, "some", "open/a") || users_may_read(users, "some", "open/c"));
         ASSERT_FALSE(users_may_read(users, "none", "vm-1") || users_may_read(users, "nobody", "vm-1"));
 
