@@ -19,6 +19,7 @@ _blockstorectl() {
         [proxies]=''
         ['proxy drain']='--undo'
         [monitor]=''
+        [doctor]='--check -c'
         ['user add']='--file --read --write --admin'
         ['user passwd']='--file'
         ['user remove']='--file'
@@ -26,7 +27,7 @@ _blockstorectl() {
         [help]=''
         [version]=''
     )
-    local verbs='attach detach list status create remove proxies proxy monitor user help version'
+    local verbs='attach detach list status create remove proxies proxy monitor doctor user help version'
     local user_verbs='add passwd remove list'
     local proxy_verbs='drain'
     local globals='--json --no-legend --no-ask-password --help -h --version'
@@ -60,7 +61,7 @@ _blockstorectl() {
         mapfile -t COMPREPLY < <(compgen -A hostname -- "$word")
         return
         ;;
-    --read | --write)
+    --read | --write | --check)
         return
         ;;
     esac
@@ -68,7 +69,7 @@ _blockstorectl() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         w=${COMP_WORDS[i]}
         case $w in
-        --json | --device | --file | --proxy | --read | --write)
+        --json | --device | --file | --proxy | --read | --write | --check)
             # its value is no argument
             [ "${COMP_WORDS[i + 1]}" = '=' ] && i=$((i + 1))
             i=$((i + 1))
@@ -96,6 +97,7 @@ _blockstorectl() {
         attach | detach | status | remove | proxies)
             [ "$arguments" -eq 0 ] && words=$(_blockstorectl_names)
             ;;
+        doctor) words=$(_blockstorectl_names) ;;
         esac
     fi
 

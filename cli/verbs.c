@@ -20,6 +20,8 @@ const struct verb verbs[] = {
                 NULL },
         { "proxy", "VERB", "Manage one proxy", 0, 0, NULL, NULL, proxy_verbs },
         { "monitor", "", "Print changes as they happen", 0, 0, NULL, verb_monitor, NULL },
+        { "doctor", "[NAME...]", "Look for what is wrong on this host, and say what mends it", 0, 64, doctor_options,
+                verb_doctor, NULL },
         { "user", "VERB", "Keep the file of users of a proxy", 0, 0, NULL, NULL, user_verbs },
         { "help", "[VERB...]", "Show this help, or that of one verb", 0, 2, NULL, verb_help, NULL },
         { "version", "", "Show the version", 0, 0, NULL, verb_version, NULL },

@@ -8,6 +8,7 @@ extern const struct verb verbs[];
 int verb_attach(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_create(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_detach(const struct cli *cli, char *arguments[], unsigned n_arguments);
+int verb_doctor(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_help(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_list(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_monitor(const struct cli *cli, char *arguments[], unsigned n_arguments);
@@ -17,6 +18,7 @@ int verb_status(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_version(const struct cli *cli, char *arguments[], unsigned n_arguments);
 
 extern const struct option_entry attach_options[];
+extern const struct option_entry doctor_options[];
 extern const struct option_entry list_options[];
 extern const struct option_entry remove_options[];
 extern const struct verb proxy_verbs[];

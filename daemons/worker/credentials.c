@@ -47,6 +47,30 @@ static ssize_t read_password(const char *directory, const char *name, char ret[s
         return n == (ssize_t) PASSWORD_MAX ? -EFBIG : n;
 }
 
+/* The unit gives each credential twice, as it stands and decrypted. The latter has an empty line as its default, since systemd takes a file that is not there for an error otherwise: such a one
+ * counts as absent. */
+static ssize_t find_password(const char *directory, const char *image, char ret[static PASSWORD_MAX]) {
+        char encrypted[sizeof("blockstore.") + IMAGE_LOCAL_NAME_MAX];
+        ssize_t n = -ENOENT;
+
+        snprintf(encrypted, sizeof(encrypted), "blockstore.%s", image ?: "default");
+        if (image)
+                n = read_password(directory, "password", ret);
+        if (image && n == -ENOENT) {
+                n = read_password(directory, encrypted, ret);
+                if (n == 0)
+                        n = -ENOENT;
+        }
+        if (n == -ENOENT)
+                n = read_password(directory, "password-default", ret);
+        if (n == -ENOENT) {
+                n = read_password(directory, "blockstore.default", ret);
+                if (n == 0)
+                        n = -ENOENT;
+        }
+        return n;
+}
+
 int credentials_load(
         const struct host_config *config, const char *image, struct credentials **ret, char **ret_message) {
         _cleanup_(credentials_freep) struct credentials *credentials = NULL;
@@ -63,11 +87,8 @@ int credentials_load(
                 return fail(ret_message, -EINVAL, "The user name \"%s\" is not of 1-%u bytes.", config->user,
                         IVBS_USER_SIZE);
 
-        if (directory) {
-                n = read_password(directory, "password", text);
-                if (n == -ENOENT)
-                        n = read_password(directory, "password-default", text);
-        }
+        if (directory)
+                n = find_password(directory, image, text);
         if (n > 0) {
                 credentials = calloc(1, sizeof(*credentials));
                 r = credentials ? ivbs_hash_password(text, (size_t) n, credentials->password) : -ENOMEM;

@@ -44,6 +44,24 @@ static void own_before_default(void) {
         remove_both();
 }
 
+/* The unit has an empty line where nothing was decrypted. */
+static void decrypted(void) {
+        scratch_file("blockstore.vm1", "\n");
+        scratch_file("blockstore.default", "\n");
+        expect_failure(ENOKEY, "blockstore.vm1", "blockstore.default");
+        scratch_file("blockstore.default", "decrypted for all");
+        expect_password("decrypted for all", 17);
+        scratch_file("password-default", "for everybody");
+        expect_password("for everybody", 13);
+        scratch_file("blockstore.vm1", "decrypted\n");
+        expect_password("decrypted", 9);
+        scratch_file("password", "its own");
+        expect_password("its own", 7);
+        (void) unlink(scratch_path("blockstore.vm1"));
+        (void) unlink(scratch_path("blockstore.default"));
+        remove_both();
+}
+
 static void newlines(void) {
         static const struct {
                 const char *text, *password;
@@ -120,8 +138,8 @@ static void users(void) {
         remove_both();
 }
 
-static const struct test tests[] = { TEST(own_before_default), TEST(newlines), TEST(missing), TEST(broken),
-        TEST(users) };
+static const struct test tests[] = { TEST(own_before_default), TEST(decrypted), TEST(newlines), TEST(missing),
+        TEST(broken), TEST(users) };
 
 int main(void) {
         int r;
