@@ -356,7 +356,7 @@ static int find_data(int fd, uint64_t offset, uint64_t end, uint64_t *ret_start,
 
 int store_file_copy_piece(struct store_copy *c, uint64_t offset, uint64_t length, uint64_t *ret_next) {
         struct file_copy *copy = FILE_COPY(c);
-        uint64_t end = length < c->size - offset ? offset + length : c->size, start, stop;
+        uint64_t end = length < c->size - offset ? offset + length : c->size, start = 0, stop = 0;
         int r;
 
         for (;;) {
