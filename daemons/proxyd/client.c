@@ -16,13 +16,13 @@
  * one job. */
 
 #include <arpa/inet.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/random.h>
 
 #include "client.h"
 #include "container-of.h"
 #include "log.h"
+#include "tcp-tune.h"
 
 #define BIT(state)   (1U << (state))
 #define BEFORE_LOGIN (BIT(CLIENT_GREETED) | BIT(CLIENT_INTRODUCED))
@@ -395,9 +395,8 @@ int client_new(struct client **ret, struct proxy *proxy, int fd, const struct so
                 return -EIO;
         }
 
-        /* Answers are gathered by the stream; the kernel need not wait for more. */
         (void) setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &(int){ 1 }, sizeof(int));
-        (void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
+        tcp_tune(fd);
         ring_timer_init(&client->timer, proxy->ring, silence);
         client->timer.stopped = timer_stopped;
         r = stream_init(&client->stream, proxy->ring, fd, &ops, client);

@@ -16,6 +16,7 @@
 
 #include "container-of.h"
 #include "session.h"
+#include "tcp-tune.h"
 
 #define SESSION_OF(ptr, member) CONTAINER_OF(ptr, struct session, member)
 
@@ -153,7 +154,6 @@ static void timer_expired(struct ring_timer *timer) {
 static void connected(struct ring_op *op, int32_t res, uint32_t flags) {
         struct session *s = SESSION_OF(op, connect_op);
         unsigned dead_ms = (unsigned) (s->config->dead_time_usec / 1000U) + 1U;
-        int one = 1;
 
         s->connect_op.done = NULL;
         if (s->state == SESSION_CLOSING) {
@@ -165,8 +165,7 @@ static void connected(struct ring_op *op, int32_t res, uint32_t flags) {
                 return;
         }
 
-        /* Small messages are gathered by the stream; Nagle would only hold back what is complete. */
-        (void) setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        tcp_tune(s->fd);
         /* What is sent into a cut link is given up by the kernel, too, and not after its quarter of an hour. */
         (void) setsockopt(s->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead_ms, sizeof(dead_ms));
 
