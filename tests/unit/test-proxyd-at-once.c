@@ -30,8 +30,8 @@ static void rig_up(struct rig *rig, char *path) {
         rig->ring = ring_with_watchman();
         ASSERT_OK(jobs_new(&rig->jobs, rig->ring, "store", 4));
         rig->store = open_store_on(rig->path, rig->ring, rig->jobs);
-        ASSERT_OK(rig->store->ops->create(rig->store, "first", IMAGE_SIZE, &uuid));
-        ASSERT_OK(rig->store->ops->create(rig->store, "second", IMAGE_SIZE, &uuid));
+        ASSERT_OK(rig->store->ops->create(rig->store, "first", IMAGE_SIZE, false, &uuid));
+        ASSERT_OK(rig->store->ops->create(rig->store, "second", IMAGE_SIZE, false, &uuid));
         ASSERT_OK(rig->store->ops->open_image(rig->store, "first", &rig->first));
         ASSERT_OK(rig->store->ops->open_image(rig->store, "second", &rig->second));
 }
