@@ -36,13 +36,13 @@ static void arm_receive(struct stream *s) {
 
         if (s->input_start == s->input_end)
                 s->input_start = s->input_end = 0;
-        else if (s->input_start > 0 && STREAM_INPUT_SIZE - s->input_end < INPUT_ROOM_MIN) {
+        else if (s->input_start > 0 && s->input_size - s->input_end < INPUT_ROOM_MIN) {
                 memmove(s->input, s->input + s->input_start, s->input_end - s->input_start);
                 s->input_end -= s->input_start;
                 s->input_start = 0;
         }
 
-        room = STREAM_INPUT_SIZE - s->input_end;
+        room = s->input_size - s->input_end;
         if (s->large > 0 && room > BESIDE_LARGE)
                 room = BESIDE_LARGE;
 
@@ -143,9 +143,52 @@ static void send_queued(struct stream *s) {
         }
 }
 
+/* What is queued and has not gone, in one piece. Returns 0 or -ENOMEM. */
+static int gather_output(const struct stream *s, struct stream_rest *rest) {
+        size_t skip = s->out_done, n = 0;
+        struct stream_out *out;
+
+        STAILQ_FOREACH(out, &s->out, entry)
+                for (unsigned i = 0; i < out->n_iov; i++)
+                        n += out->iov[i].iov_len;
+        if (n == skip)
+                return 0;
+
+        rest->output = malloc(n - skip);
+        if (!rest->output)
+                return -ENOMEM;
+        STAILQ_FOREACH(out, &s->out, entry)
+                for (unsigned i = 0; i < out->n_iov; i++) {
+                        size_t len = out->iov[i].iov_len, passed = len < skip ? len : skip;
+
+                        memcpy(rest->output + rest->n_output, (const uint8_t *) out->iov[i].iov_base + passed,
+                                len - passed);
+                        rest->n_output += len - passed;
+                        skip -= passed;
+                }
+        return 0;
+}
+
+static void release(struct stream *s) {
+        struct stream_rest rest = { .fd = TAKE_FD(s->fd), .n_input = s->input_end - s->input_start };
+
+        if (s->input_start > 0)
+                memmove(s->input, s->input + s->input_start, rest.n_input);
+        rest.input = TAKE_PTR(s->input);
+        /* Half an answer must not be followed by a whole one: the peer sees the connection break instead. */
+        if (gather_output(s, &rest) < 0)
+                rest.fd = safe_close(rest.fd);
+        s->ops->released(s, &rest);
+        free(rest.input);
+        free(rest.output);
+        safe_close(rest.fd);
+}
+
 static void end_of(struct stream *s) {
         struct stream_out *out;
 
+        if (s->releasing && s->error == 0)
+                release(s);
         while ((out = STAILQ_FIRST(&s->out))) {
                 STAILQ_REMOVE_HEAD(&s->out, entry);
                 s->n_out--;
@@ -179,7 +222,7 @@ static void fill_sink(struct stream *s) {
 static void finish_sink(struct stream *s) {
         int r;
 
-        if (!s->sink_pending || s->sink_left > 0)
+        if (!s->sink_pending || s->sink_left > 0 || s->releasing)
                 return;
 
         s->sink_pending = false;
@@ -213,7 +256,7 @@ static void consume(struct stream *s) {
                         fill_sink(s);
                         finish_sink(s);
                 } else if (r == 0) {
-                        if (n == STREAM_INPUT_SIZE && !s->paused)
+                        if (n >= STREAM_INPUT_SIZE && !s->paused)
                                 stream_close(s, -EMSGSIZE);
                         break;
                 }
@@ -225,15 +268,19 @@ static void consume(struct stream *s) {
 static void work(struct ring_deferred *deferred) {
         struct stream *s = STREAM_OF(deferred, work);
 
-        if (!s->closing)
+        if (!s->closing && !s->releasing)
                 consume(s);
 
+        if (s->releasing && !s->closing && !s->receiving && !s->sending)
+                stream_close(s, 0);
         if (s->closing) {
                 if (!s->receiving && !s->sending && !s->reported)
                         end_of(s);
                 return;
         }
 
+        if (s->releasing)
+                return;
         send_queued(s);
         if (!s->closing && !s->receiving && !s->paused)
                 arm_receive(s);
@@ -248,7 +295,7 @@ static void received(struct ring_op *op, int32_t res, uint32_t flags) {
                 return;
 
         if (res < 0) {
-                if (res != -EAGAIN && res != -EINTR)
+                if (res != -EAGAIN && res != -EINTR && !(s->releasing && res == -ECANCELED))
                         stream_close(s, res);
                 return;
         }
@@ -282,7 +329,7 @@ static void sent(struct ring_op *op, int32_t res, uint32_t flags) {
         ring_defer(s->ring, &s->work);
 
         if (res < 0) {
-                if (!s->closing && res != -EAGAIN && res != -EINTR)
+                if (!s->closing && res != -EAGAIN && res != -EINTR && !(s->releasing && res == -ECANCELED))
                         stream_close(s, res);
                 return;
         }
@@ -290,7 +337,8 @@ static void sent(struct ring_op *op, int32_t res, uint32_t flags) {
         count_sent(s, (size_t) res);
 }
 
-int stream_init(struct stream *s, struct ring *ring, int fd, const struct stream_ops *ops, void *owner) {
+int stream_init_from(struct stream *s, struct ring *ring, int fd, const void *input, size_t n,
+        const struct stream_ops *ops, void *owner) {
         *s = (struct stream){
                 .ring = ring,
                 .fd = fd,
@@ -304,14 +352,23 @@ int stream_init(struct stream *s, struct ring *ring, int fd, const struct stream
         };
         STAILQ_INIT(&s->out);
 
-        s->input = malloc(STREAM_INPUT_SIZE);
+        /* Behind what was left there must be room to receive into. */
+        s->input_size = STREAM_INPUT_SIZE + n;
+        s->input = malloc(s->input_size);
         if (!s->input) {
                 s->fd = safe_close(fd);
                 return -ENOMEM;
         }
+        if (n > 0)
+                memcpy(s->input, input, n);
+        s->input_end = n;
 
         ring_defer(ring, &s->work);
         return 0;
+}
+
+int stream_init(struct stream *s, struct ring *ring, int fd, const struct stream_ops *ops, void *owner) {
+        return stream_init_from(s, ring, fd, NULL, 0, ops, owner);
 }
 
 void stream_receive_into(struct stream *s, void *buffer, size_t len) {
@@ -359,6 +416,18 @@ void stream_close(struct stream *s, int error) {
         if (s->ops->closing)
                 s->ops->closing(s, error);
 
+        if (s->receiving)
+                ring_cancel(s->ring, &s->recv_op);
+        if (s->sending)
+                ring_cancel(s->ring, &s->send_op);
+        ring_defer(s->ring, &s->work);
+}
+
+void stream_release(struct stream *s) {
+        if (s->closing || s->releasing)
+                return;
+
+        s->releasing = true;
         if (s->receiving)
                 ring_cancel(s->ring, &s->recv_op);
         if (s->sending)

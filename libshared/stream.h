@@ -29,6 +29,15 @@ struct stream_out {
 };
 STAILQ_HEAD(stream_out_list, stream_out);
 
+/* What a stream that was released leaves behind. The receiver takes what it sets to NULL and -EBADF; the rest is freed and closed. */
+struct stream_rest {
+        int fd;
+        uint8_t *input; /* received, and not consumed */
+        size_t n_input;
+        uint8_t *output; /* queued, and not sent */
+        size_t n_output;
+};
+
 struct stream_ops {
         /* data[0..n) has come and was not consumed yet. Returns how many bytes were consumed, 0 when more are needed (the data must then be less
          * than STREAM_INPUT_SIZE, else the stream fails with -EMSGSIZE), or a negative errno, with which the stream is closed. It is called again
@@ -41,6 +50,8 @@ struct stream_ops {
         void (*closed)(struct stream *stream, int error);
         /* May be NULL. The stream has failed or was closed, and closed() will follow: answer nothing more, send nothing more. */
         void (*closing)(struct stream *stream, int error);
+        /* The answer to stream_release(), NULL if that is never called: the kernel has let go, at this very byte in both directions. done() of what is queued and closed(0) follow. */
+        void (*released)(struct stream *stream, struct stream_rest *rest);
 };
 
 struct stream {
@@ -56,7 +67,7 @@ struct stream {
         struct ring_op recv_op, send_op;
         struct ring_deferred work;
         uint8_t *input;
-        size_t input_start, input_end;
+        size_t input_start, input_end, input_size;
         uint8_t *sink; /* where payload goes, and how much of it is missing */
         size_t sink_left;
         bool sink_pending;
@@ -68,12 +79,16 @@ struct stream {
         struct stream_out_list out;
         size_t out_done; /* bytes of the first message that have gone */
         unsigned n_out;
-        bool receiving, sending, paused, closing, reported, dispatching;
+        bool receiving, sending, paused, closing, reported, dispatching, releasing;
         int error;
 };
 
 /* Takes the descriptor, also on failure. The stream is to be zeroed or fresh. Receiving starts with the next step. Returns 0 or -ENOMEM. */
 int stream_init(struct stream *stream, struct ring *ring, int fd, const struct stream_ops *ops, void *owner);
+
+/* The same for a descriptor that another stream was released from: n bytes at input, of any number, are what it had received, and come before what is on the socket. They are copied. 0 or -ENOMEM. */
+int stream_init_from(struct stream *stream, struct ring *ring, int fd, const void *input, size_t n,
+        const struct stream_ops *ops, void *owner);
 
 /* To be called from input(), at most once a call: the len bytes after those that input() returns as consumed go to buffer, then payload() is
  * called. buffer must stay in place until payload() or closed(). len > 0. */
@@ -90,3 +105,11 @@ void stream_resume(struct stream *stream);
 /* Ends the stream: closing(), then done(error) for all that is queued, then, once the kernel has let go, closed(error). Idempotent: the first error
  * stays. With 0, what is queued is thrown away too; to send a last message, close in its done(). */
 void stream_close(struct stream *stream, int error);
+
+/* How many bytes of the buffer given to stream_receive_into() are still missing; 0 when none is awaited. */
+static inline size_t stream_missing(const struct stream *stream) {
+        return stream->sink_pending ? stream->sink_left : 0;
+}
+
+/* Ends the stream without closing the descriptor: released() follows, unless it fails or is closed before. From here on there is no input() and no payload(), and what cannot be sent at once is not waited for. */
+void stream_release(struct stream *stream);

@@ -247,6 +247,25 @@ static int worker_set_waiting(struct worker_link *link, bool waiting, sd_bus_err
         return 0;
 }
 
+static int worker_ask_job(struct worker_link *link, sd_bus_error *error) {
+        struct managed *managed = link->owner;
+        int r;
+
+        if (managed->link != link)
+                return peer_bus_error_set(error, FAILURE_BUSY, "A newer worker serves %s", link->name);
+        r = managed_ask_job(managed);
+        if (r < 0)
+                return peer_bus_error_set(error, FAILURE_SYSTEM, "systemd does not answer: %s", strerror(-r));
+        return 0;
+}
+
+static const char *worker_get_device(struct worker_link *link) {
+        struct managed *managed = link->owner;
+
+        managed_discover_device(managed);
+        return device_exists(managed->device) ? managed->image->device : "";
+}
+
 static int worker_update(struct worker_link *link, const struct image_status *status) {
         struct managed *managed = link->owner;
         enum image_state before = managed->image->state;
@@ -272,5 +291,7 @@ const struct worker_link_ops managed_worker_ops = {
         .connect_device = worker_connect_device,
         .disconnect_device = worker_disconnect_device,
         .set_waiting = worker_set_waiting,
+        .ask_job = worker_ask_job,
+        .get_device = worker_get_device,
         .update = worker_update,
 };

@@ -89,6 +89,28 @@ enum failure managed_failure(const struct managed *managed, char *message, size_
         return failure;
 }
 
+static bool is_deactivating(const struct managed *managed) {
+        return managed->unit_known && strcmp(managed->unit.active_state, "deactivating") == 0;
+}
+
+/* For the worker, which has to know, and for what is shown: a restart is not a stop. */
+static void on_job(const char *type, void *userdata) {
+        struct managed *managed = userdata;
+
+        managed->job_call = units_job_free(managed->job_call);
+        if (managed->link)
+                worker_link_answer_job(managed->link, type);
+        /* A restart's second half is a start. */
+        if (is_deactivating(managed) && strcmp(type, "restart") != 0 && strcmp(type, "start") != 0)
+                (void) image_handle_event(managed->image, IMAGE_EVENT_STOP, NULL);
+}
+
+int managed_ask_job(struct managed *managed) {
+        if (managed->job_call)
+                return 0;
+        return units_job_ask(managed->manager->units, managed->service, on_job, managed, &managed->job_call);
+}
+
 static void on_unit(const struct unit_state *state, void *userdata) {
         struct managed *managed = userdata;
         bool was_down =
@@ -117,9 +139,10 @@ static void on_unit(const struct unit_state *state, void *userdata) {
                                 attach_options_done(&managed->options);
                         }
                 }
-        } else if (strcmp(state->active_state, "deactivating") == 0)
-                (void) image_handle_event(managed->image, IMAGE_EVENT_STOP, NULL);
-        else if (!managed->link && was_down && unit_state_is_up(state))
+        } else if (is_deactivating(managed)) {
+                if (state->job == 0 || managed_ask_job(managed) < 0)
+                        (void) image_handle_event(managed->image, IMAGE_EVENT_STOP, NULL);
+        } else if (!managed->link && was_down && unit_state_is_up(state))
                 /* Not for one that has been up: its worker has said how it ends before systemd notices. */
                 (void) image_handle_event(managed->image, IMAGE_EVENT_UNIT_STARTED, NULL);
 
@@ -200,6 +223,7 @@ struct managed *managed_free(struct managed *managed) {
         operations_fail(&managed->operations, FAILURE_INTERNAL, "The supervisor is stopping");
         units_call_free(managed->call);
         units_call_free(managed->stray_call);
+        units_job_free(managed->job_call);
         units_watch_free(managed->watch);
         sd_event_source_disable_unref(managed->gone_timer);
         safe_close(managed->device_socket);

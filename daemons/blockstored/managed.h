@@ -9,6 +9,7 @@
 #include "image.h"
 #include "operation.h"
 #include "options.h"
+#include "units-job.h"
 #include "units.h"
 #include "worker-link.h"
 
@@ -54,6 +55,7 @@ struct managed {
 
         enum managed_work work;
         struct units_call *call, *stray_call;
+        struct units_job *job_call; /* what systemd is doing with the service is being asked for */
         bool socket_was_active;
         struct attach_options options;
         struct operation_list operations;
@@ -65,6 +67,9 @@ int managed_new(struct manager *manager, const char *name, struct managed **ret)
 struct managed *managed_free(struct managed *managed);
 /* Frees it when nothing on this host knows of it any more. Returns whether it did. */
 bool managed_collect(struct managed *managed);
+
+/* Finds out whether the service is being restarted, unless that is under way; managed_job_told() follows. */
+int managed_ask_job(struct managed *managed);
 
 /* Why the unit failed, of managed->unit: the kind, and the sentence of whoever said it best. */
 enum failure managed_failure(const struct managed *managed, char *message, size_t size);

@@ -397,6 +397,23 @@ int units_stop(struct units *units, const char *unit, units_job_done_t done, voi
         return queue_job(units, "StopUnit", false, unit, done, userdata, ret);
 }
 
+int units_restart(
+        struct units *units, const char *unit, units_job_done_t done, void *userdata, struct units_call **ret) {
+        return queue_job(units, "RestartUnit", true, unit, done, userdata, ret);
+}
+
+int units_connection(struct units *units, sd_bus **ret_bus, const char **ret_destination) {
+        int r;
+
+        r = ensure_connection(units);
+        if (r < 0)
+                return r;
+
+        *ret_bus = units->bus;
+        *ret_destination = destination(units);
+        return 0;
+}
+
 void units_reset_failed(struct units *units, const char *unit) {
         if (ensure_connection(units) < 0)
                 return;

@@ -35,9 +35,15 @@ typedef void (*units_list_done_t)(const char *unit, const char *active_state, in
 /* Whether there is a connection at all. */
 bool units_are_reachable(const struct units *units);
 
+/* The connection in use, made if need be, and whom to address on it (NULL for nobody). Borrowed. Returns 0 or a negative errno. */
+int units_connection(struct units *units, sd_bus **ret_bus, const char **ret_destination);
+
 /* Queues a job (mode "replace") and waits for its end. The callback comes once, from the loop, and never after units_call_free(), which does not cancel the job. */
 int units_start(struct units *units, const char *unit, units_job_done_t done, void *userdata, struct units_call **ret);
 int units_stop(struct units *units, const char *unit, units_job_done_t done, void *userdata, struct units_call **ret);
+/* As `systemctl restart`; one that does not run is started. */
+int units_restart(
+        struct units *units, const char *unit, units_job_done_t done, void *userdata, struct units_call **ret);
 /* No answer wanted. */
 void units_reset_failed(struct units *units, const char *unit);
 /* The state of a unit; an unknown one is inactive with load state not-found. */

@@ -177,6 +177,42 @@ void worker_link_answer_device(struct worker_link *link, enum failure failure, c
                 worker_link_drop(link, "it cannot be answered");
 }
 
+static int method_get_unit_job(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        struct worker_link *link = userdata;
+        int r;
+
+        r = require_greeting(link, error);
+        if (r < 0)
+                return r;
+        if (link->job_question)
+                return peer_bus_error_set(error, FAILURE_BUSY, "The job of %s is being asked for", link->name);
+
+        link->job_question = sd_bus_message_ref(message);
+        r = worker_link_ops(link)->ask_job(link, error);
+        if (r < 0) {
+                link->job_question = sd_bus_message_unref(link->job_question);
+                return r;
+        }
+        return 1;
+}
+
+void worker_link_answer_job(struct worker_link *link, const char *type) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *question = TAKE_PTR(link->job_question);
+
+        if (question && sd_bus_reply_method_return(question, "s", type) < 0)
+                worker_link_drop(link, "it cannot be answered");
+}
+
+static int method_get_device(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        struct worker_link *link = userdata;
+        int r;
+
+        r = require_greeting(link, error);
+        if (r < 0)
+                return r;
+        return sd_bus_reply_method_return(message, "s", worker_link_ops(link)->get_device(link));
+}
+
 /* One a(susts) of at most IMAGE_PROXIES_MAX; strings point into the message. Returns 0 or a negative errno. */
 static int read_proxies(sd_bus_message *message, struct image_proxy *proxies, size_t *ret_n) {
         size_t n = 0;
@@ -412,6 +448,10 @@ static const sd_bus_vtable supervisor_vtable[] = {
                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("SetDeviceWaiting", SD_BUS_ARGS("b", waiting), SD_BUS_NO_RESULT,
                 method_set_device_waiting, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("GetUnitJob", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", type), method_get_unit_job,
+                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS(
+                "GetDevice", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", node), method_get_device, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Update", SD_BUS_ARGS("a{sv}", status), SD_BUS_NO_RESULT, method_update,
                 SD_BUS_VTABLE_UNPRIVILEGED | SD_BUS_VTABLE_METHOD_NO_REPLY),
         SD_BUS_VTABLE_END,

@@ -52,6 +52,7 @@ static void link_free(struct worker_link *link) {
         sd_event_source_disable_unref(link->hello_timer);
         sd_event_source_disable_unref(link->drop_source);
         sd_bus_message_unref(link->pending);
+        sd_bus_message_unref(link->job_question);
         sd_bus_close_unref(link->bus);
         free(link->name);
         free(link);

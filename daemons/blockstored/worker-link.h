@@ -32,8 +32,9 @@ struct worker_link {
         sd_event_source *hello_timer, *drop_source;
         uint64_t window_usec; /* when the present second of counting calls began */
         unsigned n_calls;
-        sd_bus_message *pending; /* the device call that is not answered yet */
-        bool pending_connect;    /* ... is ConnectDevice */
+        sd_bus_message *pending;      /* the device call that is not answered yet */
+        bool pending_connect;         /* ... is ConnectDevice */
+        sd_bus_message *job_question; /* a GetUnitJob that is not answered yet */
         struct image_counters counters;
         void *owner; /* set by hello() */
 };
@@ -51,6 +52,10 @@ struct worker_link_ops {
                 struct worker_link *link, const struct device_parameters *parameters, int socket, sd_bus_error *error);
         int (*disconnect_device)(struct worker_link *link, sd_bus_error *error);
         int (*set_waiting)(struct worker_link *link, bool waiting, sd_bus_error *error);
+        /* worker_link_answer_job() follows. */
+        int (*ask_job)(struct worker_link *link, sd_bus_error *error);
+        /* "" for none; valid until the loop runs again. */
+        const char *(*get_device)(struct worker_link *link);
         int (*update)(struct worker_link *link, const struct image_status *status);
 };
 
@@ -69,6 +74,8 @@ void worker_link_drop(struct worker_link *link, const char *reason);
 
 /* Answers the pending device call: node for a ConnectDevice that succeeded. */
 void worker_link_answer_device(struct worker_link *link, enum failure failure, const char *message, const char *node);
+
+void worker_link_answer_job(struct worker_link *link, const char *type);
 
 /* worker-link-bus.c: the interface that workers call. */
 int worker_link_bus_add(struct worker_link *link);

@@ -37,6 +37,7 @@ struct device_link {
         void *userdata;
         enum device_state state;
         bool was_connected;
+        bool expected;       /* ... by a former worker, perhaps */
         bool lost;           /* while connecting: the kernel's end is closed already */
         bool waits, settled; /* I/O does; and has for a moment */
         enum told told;
@@ -230,6 +231,19 @@ void device_link_connect(struct device_link *device, const struct attachment *at
         device_link_supervisor_up(device);
 }
 
+void device_link_adopt(struct device_link *device, const struct attachment *attachment, const char *node) {
+        device->attachment = *attachment;
+        device->state = DEVICE_CONNECTED;
+        device->was_connected = true;
+        device->events->connected(device->userdata, node);
+        step(device);
+}
+
+void device_link_expect(struct device_link *device) {
+        if (device)
+                device->expected = true;
+}
+
 void device_link_kernel_lost(struct device_link *device) {
         if (device->state == DEVICE_CONNECTING)
                 device->lost = true;
@@ -271,7 +285,7 @@ void device_link_answer_connected(
 }
 
 void device_link_disconnect(struct device_link *device) {
-        if (!device->was_connected && device->state != DEVICE_CONNECTING) {
+        if (!device->was_connected && !device->expected && device->state != DEVICE_CONNECTING) {
                 device->timer = sd_event_source_disable_unref(device->timer);
                 device->state = DEVICE_ABSENT;
                 device->events->disconnected(device->userdata, FAILURE_NONE, "");
@@ -281,7 +295,8 @@ void device_link_disconnect(struct device_link *device) {
         /* The last flush needs the connection: it ends, one way or the other, by what becomes of it here. */
         device_link_set_waiting(device, false, false);
         device->ending = true;
-        if (!supervisor_link_is_up(device->supervisor) || device->state == DEVICE_WANTED)
+        if (!supervisor_link_is_up(device->supervisor) || device->state == DEVICE_WANTED ||
+                device->state == DEVICE_ABSENT)
                 give_back(device);
         else
                 step(device);

@@ -38,6 +38,10 @@ DEFINE_CLEANUP(struct device_link *, device_link_free);
 
 /* The image is attached: get the device. */
 void device_link_connect(struct device_link *device, const struct attachment *attachment);
+/* A former worker's connection to the kernel is being served: connected() follows at once. */
+void device_link_adopt(struct device_link *device, const struct attachment *attachment, const char *node);
+/* The kernel may have one that a former worker has connected: giving it back is not done without asking. */
+void device_link_expect(struct device_link *device);
 /* Give it back; disconnected() follows, at once when there is none. */
 void device_link_disconnect(struct device_link *device);
 /* Whether I/O waits for a proxy, and for long (no proxy can be had). When it has waited for a moment, or will for long, the kernel is told to take its requests back; when it no longer does, the kernel gets a new

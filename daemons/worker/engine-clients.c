@@ -84,10 +84,15 @@ static void frontend_closed(void *userdata, struct frontend *frontend, int error
         engine_stop_step(engine);
 }
 
+static void frontend_left(void *userdata, struct frontend *frontend, struct legacy *legacy) {
+        engine_succession_left(userdata, legacy);
+}
+
 static const struct frontend_ops frontend_ops = {
         .open = frontend_open,
         .submit = frontend_submit,
         .closed = frontend_closed,
+        .left = frontend_left,
 };
 
 static void add_client(struct engine *engine, int fd) {
@@ -100,6 +105,8 @@ static void add_client(struct engine *engine, int fd) {
         TAILQ_INSERT_TAIL(&engine->frontends, frontend, entry);
         engine->n_clients++;
         engine_status_changed(engine);
+        if (engine->handing_over)
+                frontend_quiesce(frontend);
 }
 
 static void accepted(struct ring_op *op, int32_t res, uint32_t flags) {
@@ -107,7 +114,11 @@ static void accepted(struct ring_op *op, int32_t res, uint32_t flags) {
 
         engine->accepting = false;
         if (engine->stopping) {
-                safe_close(res);
+                /* One that came in just then is the successor's. */
+                if (engine->handing_over && res >= 0)
+                        add_client(engine, res);
+                else
+                        safe_close(res);
                 engine_stop_step(engine);
                 return;
         }
@@ -177,6 +188,24 @@ void engine_clients_serve_kernel(struct engine *engine, int fd) {
         engine->kernel = frontend;
 }
 
+void engine_clients_adopt(struct engine *engine, struct legacy *legacy) {
+        struct frontend *frontend;
+
+        if (frontend_new_from(&frontend, engine->ring, legacy, engine->settings.name, engine->requests, &engine->stats,
+                    &frontend_ops, engine) < 0) {
+                if (legacy->kernel)
+                        engine_post_kernel_lost(engine);
+                return;
+        }
+
+        TAILQ_INSERT_TAIL(&engine->frontends, frontend, entry);
+        if (legacy->kernel)
+                engine->kernel = frontend;
+        else
+                engine->n_clients++;
+        engine_status_changed(engine);
+}
+
 /* The kernel's requests are left unanswered: it keeps them for whoever serves the device next. */
 void engine_clients_stop(struct engine *engine) {
         struct frontend *frontend, *next;
@@ -184,6 +213,8 @@ void engine_clients_stop(struct engine *engine) {
         ring_timer_unset(&engine->accept_timer);
         if (engine->accepting)
                 ring_cancel(engine->ring, &engine->accept_op);
+        if (engine->handing_over)
+                return;
         for (frontend = TAILQ_FIRST(&engine->frontends); frontend; frontend = next) {
                 next = TAILQ_NEXT(frontend, entry);
                 frontend_close(frontend);

@@ -3,7 +3,7 @@
 
 /* What the files of the engine share: engine.c (threads, start and stop), engine-clients.c (who is served, and who may write), engine-events.c (what the main thread is
  * told), engine-calls.c (store operations),
- * engine-directed.c (operations of one proxy), engine-survey.c (which proxies would have us). */
+ * engine-succession.c (from one worker to the next), engine-directed.c (operations of one proxy), engine-survey.c (which proxies would have us). */
 
 #include <pthread.h>
 
@@ -54,17 +54,26 @@ struct engine {
         bool stopping, stop_detach, pool_stopping, pool_stopped, finished;
         uint64_t stop_timeout_usec;
         int stop_error;
+        bool handing_over, released;
+        struct legacies *legacies; /* gathered for the successor */
 };
 
 #define ENGINE_OF(ptr, member) CONTAINER_OF(ptr, struct engine, member)
 
 /* engine.c */
+void engine_stop_begin(struct engine *engine);
 void engine_stop_step(struct engine *engine);
+
+/* engine-succession.c, on the I/O thread */
+bool engine_succession_step(struct engine *engine); /* true: no frontend is left */
+void engine_succession_left(struct engine *engine, struct legacy *legacy);
+void engine_succession_post(struct engine *engine);
 
 /* engine-clients.c, on the I/O thread */
 void engine_clients_init(struct engine *engine);
 void engine_clients_listen(struct engine *engine);
 void engine_clients_serve_kernel(struct engine *engine, int fd);
+void engine_clients_adopt(struct engine *engine, struct legacy *legacy);
 void engine_clients_stop(struct engine *engine);
 
 /* engine-events.c, on the I/O thread */

@@ -25,7 +25,9 @@ static bool timers_are_idle(const struct engine *engine) {
 }
 
 void engine_stop_step(struct engine *engine) {
-        if (!engine->stopping || engine->finished || !TAILQ_EMPTY(&engine->frontends) || engine->accepting)
+        if (!engine->stopping || engine->finished || engine->accepting)
+                return;
+        if (engine->handing_over ? !engine_succession_step(engine) : !TAILQ_EMPTY(&engine->frontends))
                 return;
 
         if (!engine->pool_stopping) {
@@ -39,6 +41,14 @@ void engine_stop_step(struct engine *engine) {
         }
 }
 
+void engine_stop_begin(struct engine *engine) {
+        ring_timer_unset(&engine->status_timer);
+        ring_timer_unset(&engine->alive_timer);
+        engine_calls_stop(engine);
+        engine_clients_stop(engine);
+        engine_stop_step(engine);
+}
+
 static void stop(struct engine *engine, bool detach, uint64_t timeout_usec) {
         if (engine->stopping)
                 return;
@@ -46,11 +56,7 @@ static void stop(struct engine *engine, bool detach, uint64_t timeout_usec) {
         engine->stopping = true;
         engine->stop_detach = detach;
         engine->stop_timeout_usec = timeout_usec;
-        ring_timer_unset(&engine->status_timer);
-        ring_timer_unset(&engine->alive_timer);
-        engine_calls_stop(engine);
-        engine_clients_stop(engine);
-        engine_stop_step(engine);
+        engine_stop_begin(engine);
 }
 
 static void pool_attached(void *userdata) {
@@ -170,6 +176,8 @@ static void *thread_main(void *userdata) {
                         engine_post_stopped(engine, r);
                         return NULL;
                 }
+                if (engine->handing_over)
+                        engine_succession_post(engine);
                 engine_post_stopped(engine, engine->stop_error);
         }
 
@@ -227,6 +235,7 @@ struct engine *engine_free(struct engine *engine) {
                 pthread_join(engine->thread, NULL);
         mailbox_free(engine->to_io);
         mailbox_free(engine->to_main);
+        legacies_free(engine->legacies);
         safe_close(engine->started_fds[0]);
         safe_close(engine->started_fds[1]);
         free(engine);

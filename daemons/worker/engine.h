@@ -6,6 +6,7 @@
 #include <systemd/sd-event.h>
 
 #include "io-stats.h"
+#include "legacy.h"
 #include "pool.h"
 
 struct engine;
@@ -49,7 +50,9 @@ struct engine_events {
         void (*failed)(void *userdata, enum failure failure, const char *message);
         /* The kernel's end of the device was closed by the kernel. */
         void (*kernel_lost)(void *userdata);
-        /* After engine_stop(): error 0, or why the last flush failed. */
+        /* After engine_hand_over(), before stopped(): takes legacies. May be NULL if that is never called. */
+        void (*left)(void *userdata, struct legacies *legacies);
+        /* After engine_stop() or engine_hand_over(): error 0, or why the last flush failed. */
         void (*stopped)(void *userdata, int error);
         /* The I/O thread is alive: feeds the watchdog. */
         void (*alive)(void *userdata);
@@ -81,6 +84,12 @@ uint16_t engine_nbd_flags(const struct attachment *attachment);
 
 /* Closes the frontends (the kernel's without answering what is under way: the kernel keeps it), stops the pool. stopped() follows within timeout_usec and a little. */
 int engine_stop(struct engine *engine, bool detach, uint64_t timeout_usec);
+
+/* For a worker that has a successor: takes nothing new, finishes and flushes within timeout_usec, and lets go of the frontends' connections without closing them; what is not answered by then is left to the
+ * successor with them. left() follows, then stopped() with what has become of the flush. The lease is kept. */
+int engine_hand_over(struct engine *engine, uint64_t timeout_usec);
+/* After attached(): continues what engine_hand_over() left. Takes legacies, also on failure. */
+int engine_adopt(struct engine *engine, struct legacies *legacies);
 
 /* A store operation on the next ready session: see session_call(). reply comes on the main thread: error -ENOTCONN with message when no session could be had within timeout_usec,
  * -ETIMEDOUT when it did not answer. n: at most 512. */

@@ -36,7 +36,7 @@ static void close_when_answered(struct frontend *f) {
 
 static void answer_sent(struct frontend *f) {
         close_when_answered(f);
-        if (f->crowded && f->stream.n_out <= ANSWERS_MAX / 2) {
+        if (f->crowded && !f->quiet && f->stream.n_out <= ANSWERS_MAX / 2) {
                 f->crowded = false;
                 stream_resume(&f->stream);
         }
@@ -141,6 +141,11 @@ static void request_done(struct request *request, int error) {
                 return;
         }
 
+        if (f->quiet && error == -ESHUTDOWN) {
+                request->kept = true; /* for the successor */
+                return;
+        }
+
         /* IVBS has no TRIM that is durable when acknowledged; a TRIM and a FLUSH behind it are one. */
         if (error == 0 && request->op == REQUEST_TRIM && request->fua) {
                 request->op = REQUEST_FLUSH;
@@ -183,7 +188,10 @@ static void submit(struct frontend *f, struct request *request) {
         TAILQ_INSERT_TAIL(&f->in_flight, request, owner_entry);
         f->n_in_flight++;
         f->stats->in_flight++;
-        f->ops->submit(f->userdata, request);
+        if (f->quiet)
+                request->kept = true;
+        else
+                f->ops->submit(f->userdata, request);
 }
 
 static enum request_op op_of(uint16_t type) {
@@ -290,18 +298,27 @@ static int stream_payload(struct stream *stream) {
         return 0;
 }
 
-static void stream_closing(struct stream *stream, int error) {
-        struct frontend *f = stream->owner;
+/* What is under way is nobody's any more; what was kept is not under way. */
+static void disown_requests(struct frontend *f) {
         struct request *request;
 
-        ring_timer_unset(&f->handshake_timer);
-        requests_unwait(f->requests, &f->waiter);
         while ((request = TAILQ_FIRST(&f->in_flight))) {
                 TAILQ_REMOVE(&f->in_flight, request, owner_entry);
                 request->owner = NULL;
                 f->stats->in_flight--;
+                if (request->kept)
+                        requests_put(request);
         }
         f->n_in_flight = 0;
+}
+
+static void stream_closing(struct stream *stream, int error) {
+        struct frontend *f = stream->owner;
+
+        ring_timer_unset(&f->handshake_timer);
+        requests_unwait(f->requests, &f->waiter);
+        if (!stream->releasing || error < 0)
+                disown_requests(f);
 }
 
 /* The end, once nothing of it is in the kernel any more. */
@@ -316,6 +333,7 @@ static void settle(struct frontend *f) {
 static void stream_closed(struct stream *stream, int error) {
         struct frontend *f = stream->owner;
 
+        disown_requests(f);
         if (f->receiving)
                 requests_put(TAKE_PTR(f->receiving));
         f->error = error;
@@ -336,14 +354,19 @@ static const struct stream_ops stream_ops = {
         .payload = stream_payload,
         .closing = stream_closing,
         .closed = stream_closed,
+        .released = frontend_stream_released,
 };
 
 static void wake(struct request_waiter *waiter) {
-        stream_resume(&FRONTEND_OF(waiter, waiter)->stream);
+        struct frontend *f = FRONTEND_OF(waiter, waiter);
+
+        if (!f->quiet)
+                stream_resume(&f->stream);
 }
 
-int frontend_new(struct frontend **ret, struct ring *ring, int fd, const struct nbd_export *export, const char *name,
-        struct requests *requests, struct io_stats *stats, const struct frontend_ops *ops, void *userdata) {
+int frontend_make(struct frontend **ret, struct ring *ring, int fd, const uint8_t *input, size_t n_input,
+        const char *name, struct requests *requests, struct io_stats *stats, const struct frontend_ops *ops,
+        void *userdata) {
         struct frontend *f;
         int r;
 
@@ -353,12 +376,6 @@ int frontend_new(struct frontend **ret, struct ring *ring, int fd, const struct 
                 return -ENOMEM;
         }
 
-        f->kernel = export;
-        f->phase = export ? FRONTEND_TRANSMISSION : FRONTEND_FLAGS;
-        if (export) {
-                f->export = *export;
-                f->writes = !(export->flags & NBD_FLAG_READ_ONLY);
-        }
         f->name = name;
         f->requests = requests;
         f->stats = stats;
@@ -369,10 +386,30 @@ int frontend_new(struct frontend **ret, struct ring *ring, int fd, const struct 
         f->handshake_timer.stopped = handshake_timer_stopped;
         TAILQ_INIT(&f->in_flight);
 
-        r = stream_init(&f->stream, ring, fd, &stream_ops, f);
+        r = stream_init_from(&f->stream, ring, fd, input, n_input, &stream_ops, f);
         if (r < 0) {
                 free(f);
                 return r;
+        }
+
+        *ret = f;
+        return 0;
+}
+
+int frontend_new(struct frontend **ret, struct ring *ring, int fd, const struct nbd_export *export, const char *name,
+        struct requests *requests, struct io_stats *stats, const struct frontend_ops *ops, void *userdata) {
+        struct frontend *f;
+        int r;
+
+        r = frontend_make(&f, ring, fd, NULL, 0, name, requests, stats, ops, userdata);
+        if (r < 0)
+                return r;
+
+        f->kernel = export;
+        f->phase = export ? FRONTEND_TRANSMISSION : FRONTEND_FLAGS;
+        if (export) {
+                f->export = *export;
+                f->writes = !(export->flags & NBD_FLAG_READ_ONLY);
         }
         if (!export) {
                 ring_timer_set(&f->handshake_timer, FRONTEND_HANDSHAKE_USEC);

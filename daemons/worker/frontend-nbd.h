@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 
 #include "io-stats.h"
+#include "legacy.h"
 #include "nbd.h"
 #include "request.h"
 #include "stream.h"
@@ -23,6 +24,8 @@ struct frontend_ops {
         void (*submit)(void *userdata, struct request *request);
         /* The last call; the frontend is freed after it. error as of struct stream_ops. */
         void (*closed)(void *userdata, struct frontend *frontend, int error);
+        /* The answer to frontend_release(), before closed(). The receiver takes what it wants out of the legacy. */
+        void (*left)(void *userdata, struct frontend *frontend, struct legacy *legacy);
 };
 
 enum frontend_phase {
@@ -57,6 +60,7 @@ struct frontend {
         struct request_waiter waiter;
         unsigned n_options;                /* asked so far */
         struct ring_timer handshake_timer; /* a client's, until transmission */
+        bool quiet;                        /* about to be released: nothing more goes to the pool */
         bool stream_is_closed;
         int error; /* then, for closed() */
 };
@@ -71,7 +75,19 @@ int frontend_new(struct frontend **ret, struct ring *ring, int fd, const struct 
 /* closed() follows. What is under way is finished in the pool, and its answer dropped. */
 void frontend_close(struct frontend *frontend);
 
+/* frontend-legacy.c: the end of a worker that has a successor. quiesce: nothing more is taken; what is under way is answered, but for what is done with -ESHUTDOWN, which is kept. release, after everything submitted
+ * was done: left() follows, unless the connection breaks meanwhile, then closed(). */
+void frontend_quiesce(struct frontend *frontend);
+void frontend_release(struct frontend *frontend);
+/* Continues. Takes the descriptor, also on failure; the rest of the legacy stays the caller's. 0 or -ENOMEM. */
+int frontend_new_from(struct frontend **ret, struct ring *ring, struct legacy *legacy, const char *name,
+        struct requests *requests, struct io_stats *stats, const struct frontend_ops *ops, void *userdata);
+
 /* Between the files of this room. */
+int frontend_make(struct frontend **ret, struct ring *ring, int fd, const uint8_t *input, size_t n_input,
+        const char *name, struct requests *requests, struct io_stats *stats, const struct frontend_ops *ops,
+        void *userdata);
+void frontend_stream_released(struct stream *stream, struct stream_rest *rest);       /* frontend-legacy.c */
 ssize_t frontend_handshake(struct frontend *frontend, const uint8_t *data, size_t n); /* frontend-handshake.c */
 int frontend_send_greeting(struct frontend *frontend);
 int frontend_send(struct frontend *frontend, const uint8_t *bytes, size_t n); /* copies the bytes */

@@ -313,6 +313,9 @@ int pool_new(struct pool **ret, struct ring *ring, struct buffers *buffers, stru
         pool->ops = ops;
         pool->userdata = userdata;
         pool->first = true;
+        /* What a former worker had attached is attached, for those above. */
+        if (attachment && attachment->inherited)
+                pool_set_state(pool, POOL_RECONNECTING);
         TAILQ_INIT(&pool->queue);
         TAILQ_INIT(&pool->delayed);
         TAILQ_INIT(&pool->crowded);

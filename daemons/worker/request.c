@@ -61,7 +61,7 @@ static struct request *fill(struct requests *requests, struct request *request, 
         /* Not the whole struct: the header bytes are written before they are read. */
         request->order = requests->next_order++;
         request->op = op;
-        request->fua = request->no_hole = false;
+        request->fua = request->no_hole = request->kept = false;
         request->length = length;
         request->data = NULL;
         request->done = NULL;

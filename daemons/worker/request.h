@@ -45,6 +45,7 @@ struct request {
         void *owner; /* NULL: the acceptor is gone, and nobody is to be told */
         TAILQ_ENTRY(request) owner_entry;
         uint64_t cookie;
+        bool kept; /* by its acceptor, undone, for the next worker */
         struct stream_out reply;
         uint8_t reply_header[64];
 

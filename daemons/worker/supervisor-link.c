@@ -253,6 +253,48 @@ int supervisor_link_set_device_waiting(struct supervisor_link *link, bool waitin
         return r < 0 ? r : 0;
 }
 
+static int on_unit_job(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        struct supervisor_link *link = userdata;
+        const char *type = "";
+
+        if (sd_bus_message_is_method_error(m, NULL) || sd_bus_message_read(m, "s", &type) < 0)
+                type = "";
+        link->events->unit_job(link->userdata, type);
+        return 0;
+}
+
+static int on_device_known(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        struct supervisor_link *link = userdata;
+        const char *node;
+
+        if (!sd_bus_message_is_method_error(m, NULL) && sd_bus_message_read(m, "s", &node) >= 0)
+                link->events->device_known(link->userdata, node);
+        return 0;
+}
+
+static int ask(struct supervisor_link *link, const char *method, sd_bus_message_handler_t answered) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        int r;
+
+        if (!link->up)
+                return -ENOTCONN;
+        if (link->version < SUPERVISOR_LINK_VERSION_QUESTIONS)
+                return -EOPNOTSUPP;
+
+        r = sd_bus_message_new_method_call(link->bus, &m, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, method);
+        if (r >= 0)
+                r = sd_bus_call_async(link->bus, NULL, m, answered, link, CALL_TIMEOUT_USEC);
+        return r < 0 ? r : 0;
+}
+
+int supervisor_link_ask_job(struct supervisor_link *link) {
+        return ask(link, "GetUnitJob", on_unit_job);
+}
+
+int supervisor_link_ask_device(struct supervisor_link *link) {
+        return ask(link, "GetDevice", on_device_known);
+}
+
 static int open_list(sd_bus_message *m, const char *key, const char *element) {
         char type[16];
         int r;

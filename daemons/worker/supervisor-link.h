@@ -21,6 +21,10 @@ struct supervisor_link_events {
         void (*device_connected)(void *userdata, enum failure failure, const char *message, const char *node);
         void (*device_disconnected)(void *userdata, enum failure failure, const char *message);
         void (*device_told)(void *userdata, enum failure failure, const char *message);
+        /* The type of the job that systemd has for our unit; "" for none, or when it could not be told. */
+        void (*unit_job)(void *userdata, const char *type);
+        /* The kernel's device of this image, "" for none. Does not come when it could not be told. */
+        void (*device_known)(void *userdata, const char *node);
 };
 
 /* Connects, and connects again for as long as it lives. */
@@ -39,6 +43,10 @@ int supervisor_link_connect_device(
 int supervisor_link_disconnect_device(struct supervisor_link *link);
 /* Whether I/O waits for a proxy: device_told() follows. One device call at a time. */
 int supervisor_link_set_device_waiting(struct supervisor_link *link, bool waiting);
+
+/* unit_job() and device_known() follow. -ENOTCONN when the link is down, -EOPNOTSUPP with a supervisor that is too old for the question. */
+int supervisor_link_ask_job(struct supervisor_link *link);
+int supervisor_link_ask_device(struct supervisor_link *link);
 
 /* Dropped silently while the link is down: up() is the time to show everything. attachment may be NULL. failure: FAILURE_NONE unless the worker is about to give up. state, since_usec (CLOCK_REALTIME)
  * and reason are the worker's, which knows more than the I/O thread's in status. */

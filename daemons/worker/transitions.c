@@ -59,11 +59,16 @@ static bool say_state(const struct transitions *t, const char *state, const char
         const struct engine_status *status, uint64_t now_usec, struct transition *ret) {
         const char *space = *reason ? " " : "";
 
-        if (strcmp(state, "attached") == 0 && t->waiting_usec > 0)
+        if (strcmp(state, "attached") == 0 && t->waiting_usec > 0 && t->proxy[0])
                 say_moved(t, status, now_usec > t->waiting_usec ? now_usec - t->waiting_usec : 0, ret);
         else if (strcmp(state, "attached") == 0)
                 say(ret, LOG_INFO, status->active_proxy, "attached%s%s %s.", status->active_proxy[0] ? " to " : "",
                         status->active_proxy, detail);
+        else if (strcmp(state, "reconnecting") == 0 && (!*t->state || strcmp(t->state, "attaching") == 0))
+                say(ret, LOG_INFO, "", "started again; I/O waits for a proxy.%s%s", space, reason);
+        else if (strcmp(state, "reconnecting") == 0 &&
+                 (status->state == POOL_ATTACHED || status->state == POOL_STOPPING))
+                say(ret, LOG_INFO, t->proxy, "I/O waits for the next worker.%s%s", space, reason);
         else if (strcmp(state, "reconnecting") == 0)
                 say(ret, LOG_WARNING, t->proxy, "The connection to %s was lost; I/O waits for another one.%s%s",
                         t->proxy[0] ? t->proxy : "the proxy", space, reason);

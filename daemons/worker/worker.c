@@ -3,7 +3,7 @@
 /* The main thread: nothing here touches a byte of I/O. It starts the engine, asks the supervisor for the device once the image is attached, and is ready when the device is; it tells
  * systemd and the supervisor the same state in the same words; and it stops from the outside in: the device, then the engine.
  *
- * Whatever ends the worker ends it in one place, give_up() or finish(), with the exit status that error-table.h has for it and a sentence in STATUS=. */
+ * Whatever ends the worker ends it in one place, give_up() or worker_finish(), with the exit status that error-table.h has for it and a sentence in STATUS=. */
 
 #include <errno.h>
 #include <inttypes.h>
@@ -16,59 +16,37 @@
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 
-#include "device-link.h"
-#include "engine.h"
+#include "fd-store.h"
 #include "log.h"
 #include "mark.h"
 #include "refuse.h"
-#include "supervisor-link.h"
-#include "transitions.h"
+#include "worker-internal.h"
 #include "worker.h"
 
 #define STOP_TIMEOUT_USEC (10U * 1000U * 1000U)
 #define EXTEND_EVERY_USEC (10U * 1000U * 1000U)
 #define REFUSE_TIMEOUT_MS 500
-#define SENTENCE_MAX      1024U
-
-struct worker {
-        const char *name;
-        sd_event *event;
-        struct host_config *config;
-        struct credentials *credentials;
-        struct engine *engine;
-        struct supervisor_link *supervisor;
-        struct device_link *device;
-        int listen_fd;
-
-        struct attachment attachment; /* the engine's until attached; then this is the main thread's copy */
-        struct attachment known;
-        struct engine_status status;
-        bool attached, ready, stopping;
-        enum failure failure;
-        char sentence[SENTENCE_MAX]; /* why it failed */
-        char node[64];
-        struct transitions transitions;
-        uint64_t started_usec;
-        bool waits, io_fails; /* I/O, for a proxy; it has waited as long as it may */
-        bool told_badly;
-        bool device_gone; /* given back, or never there */
-        sd_event_source *extend_timer, *io_deadline;
-};
 
 static const char *state_of(const struct worker *w) {
         if (w->failure != FAILURE_NONE)
                 return "failed";
+        if (w->handing_over)
+                return "reconnecting";
         if (w->stopping)
                 return "detaching";
-        /* Attached at the proxy is not yet usable: the device must be there. */
-        if (w->status.state == POOL_ATTACHED && !w->ready)
+        /* Attached at the proxy is not yet usable: the device must be there. What was usable once, and still is to those above, is not attached again. */
+        if (!w->ready && !worker_continues(w) && w->status.state != POOL_FAILED)
                 return "attaching";
+        if (!w->ready && w->status.state == POOL_ATTACHED)
+                return "reconnecting";
         return pool_state_to_string(w->status.state);
 }
 
 static const char *reason_of(const struct worker *w) {
         if (w->failure != FAILURE_NONE)
                 return w->sentence;
+        if (w->handing_over)
+                return "The worker is being restarted.";
         if (w->status.reason[0])
                 return w->status.reason;
         if (w->attached && !w->ready && !supervisor_link_is_up(w->supervisor) && w->config->device == DEVICE_NBD)
@@ -131,7 +109,7 @@ static void note_waiting(struct worker *w) {
 }
 
 /* Tells the journal, systemd and the supervisor how things are. */
-static void show(struct worker *w) {
+void worker_show(struct worker *w) {
         const char *state = state_of(w), *reason = reason_of(w);
 
         note(w);
@@ -149,8 +127,8 @@ static void show(struct worker *w) {
                         w->transitions.since_usec, reason, w->failure);
 }
 
-static void finish(struct worker *w) {
-        show(w);
+void worker_finish(struct worker *w) {
+        worker_show(w);
         if (w->supervisor)
                 supervisor_link_flush(w->supervisor);
         (void) sd_event_exit(w->event, (int) w->failure);
@@ -158,7 +136,7 @@ static void finish(struct worker *w) {
 
 static void stop_engine(struct worker *w, bool detach) {
         if (!w->engine || engine_stop(w->engine, detach, STOP_TIMEOUT_USEC) < 0)
-                finish(w);
+                worker_finish(w);
 }
 
 static void fail(struct worker *w, enum failure failure, const char *format, ...) _printf_(3, 4);
@@ -180,24 +158,26 @@ static void fail(struct worker *w, enum failure failure, const char *format, ...
  * An image that somebody else has attached since is not ours to continue, ever: the proof of our attachment must go, or the next start would only hear the same. But while the kernel's device is there, with pages of
  * the image as it was, the next start must not serve it under a new lease; so the device goes first, and if it is held, both stay. */
 static void give_up(struct worker *w) {
-        show(w);
+        worker_show(w);
         if (w->stopping)
                 return;
 
         w->stopping = true;
+        if (worker_must_go_on(w))
+                device_link_expect(w->device);
         if (w->failure == FAILURE_HELD && w->device)
                 device_link_disconnect(w->device);
         else
                 stop_engine(w, false);
 }
 
-static void become_ready(struct worker *w) {
+void worker_become_ready(struct worker *w) {
         if (!w->ready) {
                 w->ready = true;
                 w->extend_timer = sd_event_source_disable_unref(w->extend_timer);
                 (void) sd_notify(false, "READY=1");
         }
-        show(w);
+        worker_show(w);
 }
 
 static void on_attached(void *userdata, const struct attachment *attachment) {
@@ -211,17 +191,19 @@ static void on_attached(void *userdata, const struct attachment *attachment) {
                 return;
         }
 
+        if (worker_adopt(w))
+                return;
         if (w->config->device == DEVICE_NBD)
                 device_link_connect(w->device, &w->known);
         else
-                become_ready(w);
+                worker_become_ready(w);
 }
 
 static void on_status(void *userdata, const struct engine_status *status) {
         struct worker *w = userdata;
 
         w->status = *status;
-        show(w);
+        worker_show(w);
 }
 
 static void on_engine_failed(void *userdata, enum failure failure, const char *message) {
@@ -238,9 +220,17 @@ static void on_kernel_lost(void *userdata) {
                 device_link_kernel_lost(w->device);
 }
 
+static void on_left(void *userdata, struct legacies *legacies) {
+        worker_left(userdata, legacies);
+}
+
 static void on_stopped(void *userdata, int error) {
         struct worker *w = userdata;
 
+        if (w->handing_over && w->failure == FAILURE_NONE) {
+                worker_hand_over(w, error);
+                return;
+        }
         if (w->device_gone && w->failure == FAILURE_HELD) {
                 (void) attachment_remove(&w->attachment);
                 (void) mark_remove(w->attachment.directory);
@@ -249,7 +239,7 @@ static void on_stopped(void *userdata, int error) {
                 fail(w, FAILURE_IO,
                         "The last flush did not succeed: %s. What was written since the flush before it may be lost.",
                         strerror(-error));
-        finish(w);
+        worker_finish(w);
 }
 
 static void on_alive(void *userdata) {
@@ -261,6 +251,7 @@ static const struct engine_events engine_events = {
         .status = on_status,
         .failed = on_engine_failed,
         .kernel_lost = on_kernel_lost,
+        .left = on_left,
         .stopped = on_stopped,
         .alive = on_alive,
 };
@@ -269,7 +260,7 @@ static void on_device_connected(void *userdata, const char *node) {
         struct worker *w = userdata;
 
         snprintf(w->node, sizeof(w->node), "%s", node);
-        become_ready(w);
+        worker_become_ready(w);
 }
 
 static void on_device_failed(void *userdata, enum failure failure, const char *message) {
@@ -298,7 +289,8 @@ static const struct device_link_events device_events = {
 static void on_supervisor_up(void *userdata) {
         struct worker *w = userdata;
 
-        show(w);
+        worker_show(w);
+        worker_ask_device(w);
         if (w->device && !w->stopping)
                 device_link_supervisor_up(w->device);
 }
@@ -325,24 +317,42 @@ static void on_answer_disconnected(void *userdata, enum failure failure, const c
         device_link_answer_disconnected(w->device, failure, message);
 }
 
+static void on_unit_job(void *userdata, const char *type) {
+        worker_job_told(userdata, type);
+}
+
+static void on_device_known(void *userdata, const char *node) {
+        worker_device_told(userdata, node);
+}
+
 static const struct supervisor_link_events supervisor_events = {
         .up = on_supervisor_up,
         .device_connected = on_answer_connected,
         .device_disconnected = on_answer_disconnected,
         .device_told = on_answer_told,
+        .unit_job = on_unit_job,
+        .device_known = on_device_known,
 };
 
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
         struct worker *w = userdata;
 
+        worker_end(w);
+        return 0;
+}
+
+void worker_stop(struct worker *w) {
         if (w->stopping)
-                return 0;
+                return;
 
         w->stopping = true;
         (void) sd_notify(false, "STOPPING=1");
-        show(w);
-        device_link_disconnect(w->device);
-        return 0;
+        worker_show(w);
+        /* The device of a former worker, which we never came to serve, could not be flushed: it is left as that one left it. */
+        if (!w->ready && worker_must_go_on(w))
+                stop_engine(w, false);
+        else
+                device_link_disconnect(w->device);
 }
 
 static uint64_t now_usec(struct worker *w) {
@@ -360,7 +370,7 @@ static int on_extend(sd_event_source *source, uint64_t usec, void *userdata) {
         if (w->ready || w->stopping)
                 return 0;
 
-        if (elapsed >= w->config->attach_timeout_usec) {
+        if (elapsed >= w->config->attach_timeout_usec && !worker_must_go_on(w)) {
                 const char *reason = reason_of(w);
 
                 fail(w, w->attached ? FAILURE_SYSTEM : FAILURE_NO_PROXY, "%s within %" PRIu64 " s. %s",
@@ -374,7 +384,7 @@ static int on_extend(sd_event_source *source, uint64_t usec, void *userdata) {
         }
 
         (void) sd_notifyf(false, "EXTEND_TIMEOUT_USEC=%" PRIu64, (uint64_t) 3 * EXTEND_EVERY_USEC);
-        usec = w->config->attach_timeout_usec - elapsed;
+        usec = w->config->attach_timeout_usec > elapsed ? w->config->attach_timeout_usec - elapsed : EXTEND_EVERY_USEC;
         (void) sd_event_source_set_time_relative(source, usec < EXTEND_EVERY_USEC ? usec : EXTEND_EVERY_USEC);
         return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
@@ -438,6 +448,9 @@ static int start(struct worker *w) {
         if (r < 0)
                 log_event(LOG_WARNING, LOG_FIELDS({ "IMAGE", w->name }, { "STATE", "attaching" }),
                         "Image %s: The former attachment cannot be read (%s); attaching anew.", w->name, strerror(-r));
+        w->continues = r > 0;
+        if (w->continues)
+                w->status.state = POOL_RECONNECTING; /* until the I/O thread says more */
 
         r = engine_new(&w->engine, w->event, &settings, &engine_events, w);
         if (r == -ENOSYS || r == -EPERM || r == -EACCES) {
@@ -463,6 +476,7 @@ static int start(struct worker *w) {
 }
 
 static void clean_up(struct worker *w) {
+        worker_succession_done(w);
         device_link_free(w->device);
         supervisor_link_free(w->supervisor);
         engine_free(w->engine);
@@ -476,6 +490,7 @@ static void clean_up(struct worker *w) {
 
 int worker_run(const char *name) {
         struct worker w = { .name = name, .listen_fd = -EBADF };
+        bool found = false;
         sigset_t signals;
         int r;
 
@@ -486,8 +501,13 @@ int worker_run(const char *name) {
         sigaddset(&signals, SIGPIPE);
         (void) sigprocmask(SIG_BLOCK, &signals, NULL);
 
-        if (sd_listen_fds(true) >= 1 && sd_is_socket_unix(SD_LISTEN_FDS_START, SOCK_STREAM, 1, NULL, 0) > 0)
-                w.listen_fd = SD_LISTEN_FDS_START;
+        r = fd_store_receive(&w.listen_fd, &w.found, &found);
+        if (r < 0)
+                log_event(LOG_WARNING, LOG_FIELDS({ "IMAGE", name }),
+                        "Image %s: What the former worker has left is of no use (%s); its connections are made anew.",
+                        name, strerror(-r));
+        if (found && !w.found)
+                (void) fd_store_clear();
 
         r = sd_event_new(&w.event);
         if (r >= 0)
@@ -503,7 +523,7 @@ int worker_run(const char *name) {
         if (r >= 0)
                 r = start(&w);
         if (r < 0 && !w.engine)
-                show(&w);
+                worker_show(&w);
         else {
                 if (r < 0)
                         give_up(&w);

@@ -89,6 +89,15 @@ static int update(struct worker_link *link, const struct image_status *status) {
         return 0;
 }
 
+static int ask_job(struct worker_link *link, sd_bus_error *error) {
+        worker_link_answer_job(link, "restart");
+        return 0;
+}
+
+static const char *get_device(struct worker_link *link) {
+        return "/dev/nbd3";
+}
+
 static const struct worker_link_ops ops = {
         .identify = identify,
         .hello = hello,
@@ -96,6 +105,8 @@ static const struct worker_link_ops ops = {
         .connect_device = connect_device,
         .disconnect_device = disconnect_device,
         .set_waiting = set_waiting,
+        .ask_job = ask_job,
+        .get_device = get_device,
         .update = update,
 };
 
@@ -180,6 +191,15 @@ static void ask_device(
                 on_answer, answer, "htuus", fd, size, block_size, (uint32_t) 1, uuid));
 }
 
+static struct answer ask(sd_bus *bus, const char *method) {
+        struct answer answer = {};
+
+        ASSERT_OK(sd_bus_call_method_async(
+                bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, method, on_answer, &answer, NULL));
+        turn_until(&answer.there);
+        return answer;
+}
+
 static void good_worker(void) {
         struct answer answer;
         bool hung_up = false;
@@ -189,9 +209,17 @@ static void good_worker(void) {
 
         begin();
         bus = worker();
+        /* One that is newer than we are, then one of each age: the smaller version is spoken. */
         answer = say_hello(bus, 9);
-        ASSERT_STREQ(answer.text, "1 vm1");
+        ASSERT_STREQ(answer.text, "2 vm1");
+        ASSERT_STREQ(say_hello(bus, 2).text, "2 vm1");
+        ASSERT_STREQ(say_hello(bus, 1).text, "1 vm1");
         ASSERT_EQ(rig.n_hello, 1U);
+
+        answer = ask(bus, "GetUnitJob");
+        ASSERT_STREQ(answer.text, "restart");
+        answer = ask(bus, "GetDevice");
+        ASSERT_STREQ(answer.text, "/dev/nbd3");
         ASSERT_EQ(worker_links_count(rig.links), 1U);
         (void) say_hello(bus, 1);
         ASSERT_EQ(rig.n_hello, 1U);
