@@ -10,12 +10,18 @@ _blockstorectl_names() {
 
 _blockstorectl() {
     local -A options=(
-        [attach]='--read-only -r --device --steal --proxy'
+        [attach]='--read-only -r --as --device --steal --proxy'
         [detach]=''
         [list]='--local -l'
         [status]=''
-        [create]=''
-        [remove]='--yes -y'
+        [create]='--preallocate'
+        [remove]='--yes -y --snapshots'
+        [rename]=''
+        ['snapshot create']='--no-wait'
+        ['snapshot list']=''
+        ['snapshot remove']='--yes -y'
+        ['snapshot rollback']='--yes -y --no-wait'
+        [clone]='--no-wait'
         [proxies]=''
         ['proxy drain']='--undo'
         [monitor]=''
@@ -27,9 +33,10 @@ _blockstorectl() {
         [help]=''
         [version]=''
     )
-    local verbs='attach detach list status create remove proxies proxy monitor doctor user help version'
+    local verbs='attach detach list status create remove rename snapshot clone proxies proxy monitor doctor user help version'
     local user_verbs='add passwd remove list'
     local proxy_verbs='drain'
+    local snapshot_verbs='create list remove rollback'
     local globals='--json --no-legend --no-ask-password --help -h --version'
     local word=${COMP_WORDS[COMP_CWORD]} option='' verb='' arguments=0 i w words
 
@@ -61,7 +68,7 @@ _blockstorectl() {
         mapfile -t COMPREPLY < <(compgen -A hostname -- "$word")
         return
         ;;
-    --read | --write | --check)
+    --as | --read | --write | --check)
         return
         ;;
     esac
@@ -69,7 +76,7 @@ _blockstorectl() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         w=${COMP_WORDS[i]}
         case $w in
-        --json | --device | --file | --proxy | --read | --write | --check)
+        --json | --as | --device | --file | --proxy | --read | --write | --check)
             # its value is no argument
             [ "${COMP_WORDS[i + 1]}" = '=' ] && i=$((i + 1))
             i=$((i + 1))
@@ -78,7 +85,7 @@ _blockstorectl() {
         *)
             if [ -z "$verb" ]; then
                 verb=$w
-            elif [ "$verb" = user ] || [ "$verb" = proxy ]; then
+            elif [ "$verb" = user ] || [ "$verb" = proxy ] || [ "$verb" = snapshot ]; then
                 verb="$verb $w"
             else
                 arguments=$((arguments + 1))
@@ -94,7 +101,8 @@ _blockstorectl() {
         '' | help) words=$verbs ;;
         user | 'help user') words=$user_verbs ;;
         proxy | 'help proxy') words=$proxy_verbs ;;
-        attach | detach | status | remove | proxies)
+        snapshot | 'help snapshot') words=$snapshot_verbs ;;
+        attach | detach | status | remove | rename | proxies | 'snapshot create' | 'snapshot list')
             [ "$arguments" -eq 0 ] && words=$(_blockstorectl_names)
             ;;
         doctor) words=$(_blockstorectl_names) ;;

@@ -17,6 +17,7 @@
 #include "config.h"
 #include "host-config.h"
 #include "image.h"
+#include "ivbs-lifecycle.h"
 #include "output.h"
 #include "polkit-agent.h"
 #include "report.h"
@@ -28,11 +29,12 @@
 #define ATTACH_TIMEOUT_USEC (90 * UINT64_C(1000000))
 
 static bool arg_read_only, arg_steal;
-static const char *arg_device;
+static const char *arg_device, *arg_as;
 static struct string_list arg_proxies;
 
 const struct option_entry attach_options[] = {
         { "read-only", 'r', NULL, "Attach read-only", OPTION_FLAG, &arg_read_only },
+        { "as", 0, "NAME", "What it is called on this host, if not as in the store", OPTION_STRING, &arg_as },
         { "device", 0, "KIND", "nbd: a kernel device; none: only the NBD socket", OPTION_STRING, &arg_device },
         { "steal", 0, NULL, "Take the image over from the host that has it attached", OPTION_FLAG, &arg_steal },
         { "proxy", 0, "ADDRESS", "Use this proxy instead of the configured ones (repeat for more)", OPTION_LIST,
@@ -43,7 +45,8 @@ const struct option_entry attach_options[] = {
 /* One attach that is waited for. */
 struct attach {
         const struct cli *cli;
-        const char *name;
+        const char *name;  /* on this host */
+        const char *image; /* in the store; NULL: not said */
         char *path;
         sd_bus *bus;
         sd_event *event;
@@ -242,12 +245,17 @@ static int append_proxies(sd_bus_message *m) {
 }
 
 /* Only what was said on the command line: the configuration is the daemon's to read. */
-static int append_options(sd_bus_message *m) {
+static int append_options(sd_bus_message *m, const char *image) {
         int r;
 
         r = sd_bus_message_open_container(m, SD_BUS_TYPE_ARRAY, "{sv}");
         if (r < 0)
                 return r;
+        if (image) {
+                r = sd_bus_message_append(m, "{sv}", "image", "s", image);
+                if (r < 0)
+                        return r;
+        }
         if (arg_read_only) {
                 r = sd_bus_message_append(m, "{sv}", "read-only", "b", true);
                 if (r < 0)
@@ -324,7 +332,7 @@ static int attach_start(struct attach *attach) {
         r = sd_bus_message_append(message, "s", attach->name);
         if (r < 0)
                 return r;
-        r = append_options(message);
+        r = append_options(message, attach->image);
         if (r != 0)
                 return r;
 
@@ -343,10 +351,30 @@ static int attach_start(struct attach *attach) {
         return 0;
 }
 
+/* A snapshot is read only, and its name is none that this host could have: '@' stands between template and instance in the name of a unit. So vm1@monday is vm1:monday here. */
+static void choose_names(struct attach *attach, char *argument, char local[static IVBS_IMAGE_NAME_SIZE]) {
+        attach->name = arg_as ? arg_as : argument;
+        attach->image = arg_as ? argument : NULL;
+        if (!strchr(argument, IVBS_SNAPSHOT_SEPARATOR))
+                return;
+
+        arg_read_only = true;
+        attach->image = argument;
+        if (arg_as)
+                return;
+        (void) snprintf(local, IVBS_IMAGE_NAME_SIZE, "%s", argument);
+        for (char *c = local; *c; c++)
+                if (*c == IVBS_SNAPSHOT_SEPARATOR)
+                        *c = ':';
+        attach->name = local;
+}
+
 int verb_attach(const struct cli *cli, char *arguments[], unsigned n_arguments) {
-        _cleanup_(attach_done) struct attach attach = { .cli = cli, .name = arguments[0] };
+        _cleanup_(attach_done) struct attach attach = { .cli = cli };
+        char local[IVBS_IMAGE_NAME_SIZE];
         int r;
 
+        choose_names(&attach, arguments[0], local);
         r = image_check_name(attach.name);
         if (r != 0)
                 return r;

@@ -12,6 +12,14 @@
 #define SECTOR_SIZE          512U
 #define STORE_NAME_MAX_BYTES 255U
 
+static bool arg_preallocate;
+
+const struct option_entry create_options[] = {
+        { "preallocate", 0, NULL, "Take all its storage at once, so that it cannot run out later", OPTION_FLAG,
+                &arg_preallocate },
+        { NULL },
+};
+
 static int size_argument(const char *text, uint64_t *ret) {
         uint64_t size;
         int r;
@@ -68,7 +76,10 @@ int verb_create(const struct cli *cli, char *arguments[], unsigned n_arguments) 
         r = bus_new_change(cli, bus, "CreateImage", &message);
         if (r < 0)
                 return r;
-        r = sd_bus_message_append(message, "sta{sv}", name, size, 0);
+        if (arg_preallocate)
+                r = sd_bus_message_append(message, "sta{sv}", name, size, 1, "preallocate", "b", true);
+        else
+                r = sd_bus_message_append(message, "sta{sv}", name, size, 0);
         if (r == -EINVAL)
                 return report(FAILURE_USAGE, "create", "the name of the image is not UTF-8");
         if (r < 0)

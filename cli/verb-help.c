@@ -15,7 +15,7 @@
 static void entry_print(unsigned indent, const char *left, const char *right) {
         int pad = HELP_COLUMN - (int) indent - (int) strlen(left);
 
-        printf("%*s%s%*s%s\n", (int) indent, "", left, pad > 1 ? pad : 1, "", right);
+        printf("%*s%s%*s%s\n", (int) indent, "", left, pad > 2 ? pad : 2, "", right);
 }
 
 static void options_print(unsigned indent, const struct option_entry *options) {

@@ -12,10 +12,11 @@
 #include "report.h"
 #include "verbs.h"
 
-static bool arg_yes;
+static bool arg_yes, arg_snapshots;
 
 const struct option_entry remove_options[] = {
         { "yes", 'y', NULL, "Do not ask; required where there is no terminal", OPTION_FLAG, &arg_yes },
+        { "snapshots", 0, NULL, "Remove its snapshots, too", OPTION_FLAG, &arg_snapshots },
         { NULL },
 };
 
@@ -46,9 +47,9 @@ static int ask(struct json_object *image) {
 
         fputs("Remove ", stderr);
         output_text(stderr, json_string(image, "name"));
-        fprintf(stderr, " (%s, %s used, UUID %s) and all its data? [y/N] ",
+        fprintf(stderr, " (%s, %s used, UUID %s) and all its data%s? [y/N] ",
                 format_size(size, json_number(image, "size")), format_size(used, json_number(image, "used")),
-                json_string(image, "uuid"));
+                json_string(image, "uuid"), arg_snapshots ? ", with all its snapshots" : "");
         fflush(stderr);
 
         if (fgets(answer, sizeof answer, stdin) && (strcmp(answer, "y\n") == 0 || strcmp(answer, "yes\n") == 0))
@@ -91,10 +92,15 @@ int verb_remove(const struct cli *cli, char *arguments[], unsigned n_arguments) 
         r = bus_new_change(cli, bus, "RemoveImage", &message);
         if (r < 0)
                 return r;
-        if (image)
-                r = sd_bus_message_append(message, "sa{sv}", name, 1, "uuid", "s", json_string(image, "uuid"));
-        else
-                r = sd_bus_message_append(message, "sa{sv}", name, 0);
+        r = sd_bus_message_append(message, "s", name);
+        if (r >= 0)
+                r = sd_bus_message_open_container(message, 'a', "{sv}");
+        if (r >= 0 && image)
+                r = sd_bus_message_append(message, "{sv}", "uuid", "s", json_string(image, "uuid"));
+        if (r >= 0 && arg_snapshots)
+                r = sd_bus_message_append(message, "{sv}", "snapshots", "b", true);
+        if (r >= 0)
+                r = sd_bus_message_close_container(message);
         if (r == -EINVAL)
                 return report(FAILURE_USAGE, "remove", "the name of the image is not UTF-8");
         if (r < 0)

@@ -6,16 +6,19 @@
 
 /* In the order in which --help shows them: what is used most comes first. */
 const struct verb verbs[] = {
-        { "attach", "NAME", "Attach an image: start image@NAME and wait until its device is usable", 1, 1,
+        { "attach", "NAME[@SNAP]", "Attach an image: start image@NAME and wait until its device is usable", 1, 1,
                 attach_options, verb_attach, NULL },
         { "detach", "NAME", "Flush and disconnect an image's device and stop image@NAME", 1, 1, NULL, verb_detach,
                 NULL },
         { "list", "", "Show the images that are attached, configured or in the store", 0, 0, list_options, verb_list,
                 NULL },
         { "status", "[NAME]", "Show all facts of an image, or a summary", 0, 1, NULL, verb_status, NULL },
-        { "create", "NAME SIZE", "Create an image in the store (4096, 64M, 1.5G: powers of 1024)", 2, 2, NULL,
-                verb_create, NULL },
+        { "create", "NAME SIZE", "Create an image in the store (4096, 64M, 1.5G: powers of 1024)", 2, 2,
+                create_options, verb_create, NULL },
         { "remove", "NAME", "Remove an image and its data from the store", 1, 1, remove_options, verb_remove, NULL },
+        { "rename", "NAME NEW-NAME", "Give an image in the store another name", 2, 2, NULL, verb_rename, NULL },
+        { "snapshot", "VERB", "Make, show, remove and use snapshots of an image", 0, 0, NULL, NULL, snapshot_verbs },
+        { "clone", "NAME@SNAP NEW-NAME", "Make an image of a snapshot", 2, 2, wait_options, verb_clone, NULL },
         { "proxies", "[NAME]", "Show the proxies that this host knows, or those of an image", 0, 1, NULL, verb_proxies,
                 NULL },
         { "proxy", "VERB", "Manage one proxy", 0, 0, NULL, NULL, proxy_verbs },

@@ -6,6 +6,7 @@
 extern const struct verb verbs[];
 
 int verb_attach(const struct cli *cli, char *arguments[], unsigned n_arguments);
+int verb_clone(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_create(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_detach(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_doctor(const struct cli *cli, char *arguments[], unsigned n_arguments);
@@ -14,14 +15,18 @@ int verb_list(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_monitor(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_proxies(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_remove(const struct cli *cli, char *arguments[], unsigned n_arguments);
+int verb_rename(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_status(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_version(const struct cli *cli, char *arguments[], unsigned n_arguments);
 
 extern const struct option_entry attach_options[];
+extern const struct option_entry create_options[];
 extern const struct option_entry doctor_options[];
 extern const struct option_entry list_options[];
 extern const struct option_entry remove_options[];
+extern const struct option_entry wait_options[]; /* of what may take its time in the store */
 extern const struct verb proxy_verbs[];
+extern const struct verb snapshot_verbs[];
 extern const struct verb user_verbs[];
 
 /* NULL when the table has no such verb. */

@@ -148,8 +148,6 @@ static int create_checked(sd_bus_message *message, void *userdata, sd_bus_error 
                 r = peer_bus_error_set(error, FAILURE_USAGE,
                         "The size must be a multiple of %u bytes, at least one and below 2^63", SECTOR_SIZE);
         if (r >= 0)
-                r = detach_options_read(message, error);
-        if (r >= 0)
                 r = bouncer_check(manager->bouncer, message, create_checked, manager, error);
         if (r <= 0)
                 return r < 0 ? r : 1;
@@ -184,6 +182,43 @@ static int remove_checked(sd_bus_message *message, void *userdata, sd_bus_error 
 
         r = check_not_attached(manager, name, error);
         return r < 0 ? r : forward(message, manager, "RemoveImage", error);
+}
+
+/* Renames, snapshots and what is made of them: the proxy knows who may, and which names are good. What this host has attached itself is known here, by its local name. */
+static int lifecycle_checked(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        const char *member = sd_bus_message_get_member(message), *name;
+        struct manager *manager = userdata;
+        int r;
+
+        r = sd_bus_message_read(message, "s", &name);
+        if (r >= 0)
+                r = check_store_name(name, error);
+        if (r >= 0)
+                r = bouncer_check(manager->bouncer, message, lifecycle_checked, manager, error);
+        if (r <= 0)
+                return r < 0 ? r : 1;
+
+        if (strcmp(member, "RenameImage") == 0 || strcmp(member, "RollBackImage") == 0)
+                r = check_not_attached(manager, name, error);
+        return r < 0 ? r : forward(message, manager, member, error);
+}
+
+static int method_list_snapshots(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        return forward(message, userdata, "ListSnapshots", error);
+}
+
+static int method_get_store_job(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        return forward(message, userdata, "GetStoreJob", error);
+}
+
+static int cancel_job_checked(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        struct manager *manager = userdata;
+        int r;
+
+        r = bouncer_check(manager->bouncer, message, cancel_job_checked, manager, error);
+        if (r <= 0)
+                return r < 0 ? r : 1;
+        return forward(message, manager, "CancelStoreJob", error);
 }
 
 static int method_list_store_images(sd_bus_message *message, void *userdata, sd_bus_error *error) {
@@ -243,6 +278,23 @@ static const sd_bus_vtable manager_vtable[] = {
                 SD_BUS_RESULT("s", uuid), create_checked, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("RemoveImage", SD_BUS_ARGS("s", name, "a{sv}", options), SD_BUS_NO_RESULT,
                 remove_checked, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("RenameImage", SD_BUS_ARGS("s", name, "s", new_name, "a{sv}", options),
+                SD_BUS_NO_RESULT, lifecycle_checked, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("CreateSnapshot", SD_BUS_ARGS("s", name, "s", snapshot, "a{sv}", options),
+                SD_BUS_RESULT("s", job), lifecycle_checked, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ListSnapshots", SD_BUS_ARGS("s", name), SD_BUS_RESULT("a(stttsb)", snapshots),
+                method_list_snapshots, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("RemoveSnapshot", SD_BUS_ARGS("s", name, "s", snapshot, "a{sv}", options),
+                SD_BUS_NO_RESULT, lifecycle_checked, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("CloneImage", SD_BUS_ARGS("s", name, "s", snapshot, "s", new_name, "a{sv}", options),
+                SD_BUS_RESULT("s", job), lifecycle_checked, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("RollBackImage", SD_BUS_ARGS("s", name, "s", snapshot, "a{sv}", options),
+                SD_BUS_RESULT("s", job), lifecycle_checked, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("GetStoreJob", SD_BUS_ARGS("s", job),
+                SD_BUS_RESULT("s", state, "t", done, "t", total, "t", elapsed, "s", failure, "s", message),
+                method_get_store_job, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("CancelStoreJob", SD_BUS_ARGS("s", job), SD_BUS_NO_RESULT, cancel_job_checked,
+                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ListProxies", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(susts)", proxies), method_list_proxies,
                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ProbeProxies", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sustsus)", proxies),

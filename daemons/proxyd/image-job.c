@@ -19,6 +19,8 @@
 #define RUNNING_MAX 16U
 #define KEPT_MAX    64U /* of those that are over */
 
+#define PATIENCE_USEC 1000000U /* then whoever asked for it is told that it takes its time */
+
 TAILQ_HEAD(image_job_list, image_job);
 
 struct image_jobs {
@@ -28,6 +30,7 @@ struct image_jobs {
         struct jobs *store_jobs, *copies;
         struct image_job_list jobs; /* the oldest first */
         unsigned n_running, n_kept;
+        struct ring_timer patience;
 };
 
 struct image_job {
@@ -91,6 +94,22 @@ static void tell(struct image_job *job) {
 
         if (waiter)
                 waiter->told(waiter, job);
+}
+
+static void patience_over(struct ring_timer *timer) {
+        struct image_jobs *jobs = CONTAINER_OF(timer, struct image_jobs, patience);
+        uint64_t now = ring_now_usec(jobs->ring);
+        struct image_job *job, *next;
+        bool more = false;
+
+        for (job = TAILQ_FIRST(&jobs->jobs); job; job = next) {
+                next = TAILQ_NEXT(job, entry);
+                if (job->waiter && now - job->began_usec >= PATIENCE_USEC)
+                        tell(job);
+                more = more || job->waiter;
+        }
+        if (more)
+                ring_timer_set(timer, PATIENCE_USEC / 2);
 }
 
 static void run_on(struct image_job *job, struct jobs *thread, enum image_job_state state, void (*run)(struct job *),
@@ -416,6 +435,8 @@ int image_job_start(
                 .new_name = job->new_name };
         TAILQ_INSERT_TAIL(&jobs->jobs, job, entry);
         jobs->n_running++;
+        if (!jobs->patience.armed)
+                ring_timer_set(&jobs->patience, PATIENCE_USEC);
 
         if (job->image)
                 run_on(job, jobs->store_jobs, IMAGE_JOB_OPENING, run_open, opened);
@@ -473,6 +494,7 @@ int image_jobs_new(struct image_jobs **ret, struct images *images, struct store 
                 .images = images, .store = store, .ring = ring, .store_jobs = store_jobs, .copies = copies
         };
         TAILQ_INIT(&jobs->jobs);
+        ring_timer_init(&jobs->patience, ring, patience_over);
         *ret = jobs;
         return 0;
 }

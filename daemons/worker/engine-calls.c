@@ -9,7 +9,7 @@
 
 #include "engine-internal.h"
 
-#define CALL_PAYLOAD_MAX 512U
+#define CALL_PAYLOAD_MAX SESSION_CALL_MAX
 #define RETRY_USEC       (10U * 1000U)
 
 struct engine_call {

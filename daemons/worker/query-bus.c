@@ -12,31 +12,19 @@
 #include "config.h"
 #include "query-internal.h"
 
-#define CALL_TIMEOUT_USEC (15U * 1000U * 1000U)
-#define LIST_MAX          65536U
-
-/* One method call under way. */
-struct operation {
-        struct query *query;
-        sd_bus_message *call;
-        sd_bus_message *reply;
-        char name[IVBS_IMAGE_NAME_SIZE]; /* what it is about, for messages */
-        unsigned listed;
-};
-
-static void operation_free(struct operation *operation) {
+static void query_operation_free(struct query_operation *operation) {
         sd_bus_message_unref(operation->call);
         sd_bus_message_unref(operation->reply);
         free(operation);
 }
 
-static void operationp(struct operation **operation) {
+void query_operationp(struct query_operation **operation) {
         if (*operation)
-                operation_free(*operation);
+                query_operation_free(*operation);
 }
 
-static int operation_new(struct query *q, sd_bus_message *m, struct operation **ret, sd_bus_error *error) {
-        struct operation *operation;
+int query_operation_new(struct query *q, sd_bus_message *m, struct query_operation **ret, sd_bus_error *error) {
+        struct query_operation *operation;
 
         if (!q->engine || q->refused) {
                 (void) peer_bus_error_set(error, q->refused, "%s", q->engine ? q->status.reason : q->sentence);
@@ -52,7 +40,7 @@ static int operation_new(struct query *q, sd_bus_message *m, struct operation **
         return 0;
 }
 
-static void reply_error(struct operation *operation, enum failure failure, const char *message) {
+void query_reply_error(struct query_operation *operation, enum failure failure, const char *message) {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
 
         (void) peer_bus_error_set(&error, failure, "%s", message);
@@ -60,17 +48,17 @@ static void reply_error(struct operation *operation, enum failure failure, const
 }
 
 /* Whether the proxy said yes; answers the call when not. */
-static bool succeeded(struct operation *operation, int error, uint32_t status, const char *message) {
+bool query_succeeded(struct query_operation *operation, int error, uint32_t status, const char *message) {
         struct query *q = operation->query;
         char text[512];
 
         if (error < 0) {
                 if (q->refused)
-                        reply_error(operation, q->refused, message);
+                        query_reply_error(operation, q->refused, message);
                 else {
                         snprintf(text, sizeof(text), "No proxy could be asked: %s",
                                 message[0] ? message : "none answers.");
-                        reply_error(operation, error == -EOPNOTSUPP ? FAILURE_SYSTEM : FAILURE_NO_PROXY, text);
+                        query_reply_error(operation, error == -EOPNOTSUPP ? FAILURE_SYSTEM : FAILURE_NO_PROXY, text);
                 }
                 return false;
         }
@@ -80,31 +68,37 @@ static bool succeeded(struct operation *operation, int error, uint32_t status, c
                 return true;
         case IVBS_STATUS_NOT_FOUND:
                 snprintf(text, sizeof(text), "The store has no image \"%s\".", operation->name);
-                reply_error(operation, FAILURE_NO_SUCH_IMAGE, text);
+                query_reply_error(operation, FAILURE_NO_SUCH_IMAGE, text);
                 return false;
         case IVBS_STATUS_ALREADY_EXISTS:
                 snprintf(text, sizeof(text), "The store has an image \"%s\" already.", operation->name);
-                reply_error(operation, FAILURE_ALREADY_EXISTS, text);
+                query_reply_error(operation, FAILURE_ALREADY_EXISTS, text);
                 return false;
         case IVBS_STATUS_PERMISSION_DENIED:
                 snprintf(text, sizeof(text), "User \"%s\" may not do this at the store.", q->credentials->user);
-                reply_error(operation, FAILURE_ACCESS_DENIED, text);
+                query_reply_error(operation, FAILURE_ACCESS_DENIED, text);
                 return false;
         case IVBS_STATUS_IN_USE:
         case IVBS_STATUS_HELD:
                 snprintf(text, sizeof(text), "Image \"%s\" is attached by a host. Detach it first.", operation->name);
-                reply_error(operation, FAILURE_BUSY, text);
+                query_reply_error(operation, FAILURE_BUSY, text);
+                return false;
+        case IVBS_STATUS_HAS_SNAPSHOTS:
+                snprintf(text, sizeof(text), "Image \"%s\" has snapshots: remove them first, or with it.",
+                        operation->name);
+                query_reply_error(operation, FAILURE_BUSY, text);
                 return false;
         case IVBS_STATUS_NO_SPACE:
-                reply_error(operation, FAILURE_IO, "The store has no space left.");
+                query_reply_error(operation, FAILURE_IO, "The store has no space left.");
                 return false;
         case IVBS_STATUS_INVALID_REQUEST:
-                reply_error(operation, FAILURE_USAGE,
-                        "The proxy does not accept the request: is the size a multiple of 512 bytes?");
+                query_reply_error(operation, FAILURE_USAGE,
+                        "The proxy does not accept the request: is the size a multiple of 512 bytes, and the name "
+                        "without '@'?");
                 return false;
         default:
                 snprintf(text, sizeof(text), "The store failed: %s.", ivbs_status_to_string(status));
-                reply_error(operation, FAILURE_IO, text);
+                query_reply_error(operation, FAILURE_IO, text);
                 return false;
         }
 }
@@ -119,18 +113,18 @@ static const char *uuid_to_string(
 
 static void on_list(void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message);
 
-static int ask_list(struct operation *operation, const char *after) {
+static int ask_list(struct query_operation *operation, const char *after) {
         uint8_t payload[IVBS_LIST_IMAGES_SIZE];
         int r;
 
         r = ivbs_list_images_encode(after, IVBS_IMAGES_PER_LIST, payload);
         if (r < 0)
                 return r;
-        return engine_call(operation->query->engine, IVBS_OP_LIST_IMAGES, payload, sizeof(payload), CALL_TIMEOUT_USEC,
+        return engine_call(operation->query->engine, IVBS_OP_LIST_IMAGES, payload, sizeof(payload), QUERY_CALL_USEC,
                 on_list, operation);
 }
 
-static int append_images(struct operation *operation, const uint8_t *payload, size_t n, bool *ret_more,
+static int append_images(struct query_operation *operation, const uint8_t *payload, size_t n, bool *ret_more,
         struct ivbs_listed_image *image) {
         char uuid[SD_ID128_UUID_STRING_MAX];
         size_t offset = 8;
@@ -154,12 +148,12 @@ static int append_images(struct operation *operation, const uint8_t *payload, si
 
 static void on_list(
         void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message) {
-        _cleanup_(operationp) struct operation *operation = userdata;
+        _cleanup_(query_operationp) struct query_operation *operation = userdata;
         struct ivbs_listed_image image;
         bool more = false;
         int r = 0;
 
-        if (!succeeded(operation, error, status, message))
+        if (!query_succeeded(operation, error, status, message))
                 return;
 
         if (!operation->reply) {
@@ -169,7 +163,7 @@ static void on_list(
         }
         if (r >= 0)
                 r = append_images(operation, payload, n, &more, &image);
-        if (r >= 0 && more && operation->listed < LIST_MAX) {
+        if (r >= 0 && more && operation->listed < QUERY_LIST_MAX) {
                 r = ask_list(operation, image.name);
                 if (r >= 0) {
                         TAKE_PTR(operation); /* goes on with the next answer */
@@ -181,14 +175,14 @@ static void on_list(
         if (r >= 0)
                 r = sd_bus_send(NULL, operation->reply, NULL);
         if (r < 0)
-                reply_error(operation, FAILURE_PROTOCOL, "The proxy's list of images makes no sense.");
+                query_reply_error(operation, FAILURE_PROTOCOL, "The proxy's list of images makes no sense.");
 }
 
 static int method_list_images(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        _cleanup_(operationp) struct operation *operation = NULL;
+        _cleanup_(query_operationp) struct query_operation *operation = NULL;
         int r;
 
-        r = operation_new(userdata, m, &operation, error);
+        r = query_operation_new(userdata, m, &operation, error);
         if (r < 0)
                 return r;
         r = ask_list(operation, NULL);
@@ -200,18 +194,18 @@ static int method_list_images(sd_bus_message *m, void *userdata, sd_bus_error *e
 
 static void on_created(
         void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message) {
-        _cleanup_(operationp) struct operation *operation = userdata;
+        _cleanup_(query_operationp) struct query_operation *operation = userdata;
         char uuid[SD_ID128_UUID_STRING_MAX];
 
-        if (!succeeded(operation, error, status, message))
+        if (!query_succeeded(operation, error, status, message))
                 return;
         if (n < IVBS_UUID_SIZE)
-                reply_error(operation, FAILURE_PROTOCOL, "The proxy's answer makes no sense.");
+                query_reply_error(operation, FAILURE_PROTOCOL, "The proxy's answer makes no sense.");
         else
                 (void) sd_bus_reply_method_return(operation->call, "s", uuid_to_string(payload, uuid));
 }
 
-static int check_name(const char *name, sd_bus_error *error) {
+int query_check_name(const char *name, sd_bus_error *error) {
         if (image_store_name_is_valid(name))
                 return 0;
         return peer_bus_error_set(error, FAILURE_USAGE,
@@ -219,8 +213,36 @@ static int check_name(const char *name, sd_bus_error *error) {
                 "beginning with '.'.");
 }
 
+int query_check_size(uint64_t size, sd_bus_error *error) {
+        if (size > 0 && size <= IVBS_IMAGE_SIZE_MAX && size % 512 == 0)
+                return 0;
+        return peer_bus_error_set(
+                error, FAILURE_USAGE, "An image's size is a multiple of 512 bytes, and not %" PRIu64 ".", size);
+}
+
+/* The options of CreateImage: preallocate b. */
+static int read_create_options(sd_bus_message *m, struct ivbs_create_image *create, sd_bus_error *error) {
+        const char *key;
+        int r, preallocate;
+
+        r = sd_bus_message_enter_container(m, 'a', "{sv}");
+        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+                r = sd_bus_message_read(m, "s", &key);
+                if (r < 0)
+                        return r;
+                if (strcmp(key, "preallocate") != 0)
+                        return peer_bus_error_set(error, FAILURE_USAGE, "CreateImage knows no option \"%s\".", key);
+                r = sd_bus_message_read(m, "v", "b", &preallocate);
+                if (r < 0)
+                        return r;
+                create->flags = preallocate ? IVBS_CREATE_PREALLOCATE : 0;
+                r = sd_bus_message_exit_container(m);
+        }
+        return r < 0 ? r : 0;
+}
+
 static int method_create_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        _cleanup_(operationp) struct operation *operation = NULL;
+        _cleanup_(query_operationp) struct query_operation *operation = NULL;
         struct ivbs_create_image create = {};
         uint8_t payload[IVBS_CREATE_IMAGE_SIZE];
         const char *name;
@@ -229,22 +251,24 @@ static int method_create_image(sd_bus_message *m, void *userdata, sd_bus_error *
         r = sd_bus_message_read(m, "st", &name, &create.size);
         if (r < 0)
                 return r;
-        r = check_name(name, error);
+        r = query_check_name(name, error);
         if (r < 0)
                 return r;
-        if (create.size == 0 || create.size > IVBS_IMAGE_SIZE_MAX || create.size % 512 != 0)
-                return peer_bus_error_set(error, FAILURE_USAGE,
-                        "An image's size is a multiple of 512 bytes, and not %" PRIu64 ".", create.size);
+        r = query_check_size(create.size, error);
+        if (r >= 0)
+                r = read_create_options(m, &create, error);
+        if (r < 0)
+                return r;
         strcpy(create.name, name);
 
-        r = operation_new(userdata, m, &operation, error);
+        r = query_operation_new(userdata, m, &operation, error);
         if (r < 0)
                 return r;
         strcpy(operation->name, name);
         r = ivbs_create_image_encode(&create, payload);
         if (r >= 0)
                 r = engine_call(operation->query->engine, IVBS_OP_CREATE_IMAGE, payload, sizeof(payload),
-                        CALL_TIMEOUT_USEC, on_created, operation);
+                        QUERY_CALL_USEC, on_created, operation);
         if (r < 0)
                 return r;
         TAKE_PTR(operation);
@@ -253,23 +277,31 @@ static int method_create_image(sd_bus_message *m, void *userdata, sd_bus_error *
 
 static void on_removed(
         void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message) {
-        _cleanup_(operationp) struct operation *operation = userdata;
+        _cleanup_(query_operationp) struct query_operation *operation = userdata;
 
-        if (succeeded(operation, error, status, message))
+        if (query_succeeded(operation, error, status, message))
                 (void) sd_bus_reply_method_return(operation->call, NULL);
 }
 
-/* The options of RemoveImage: uuid s. */
+/* The options of RemoveImage: uuid s; snapshots b. */
 static int read_remove_options(sd_bus_message *m, struct ivbs_remove_image *remove, sd_bus_error *error) {
         const char *key, *value;
+        int r, snapshots;
         sd_id128_t id;
-        int r;
 
         r = sd_bus_message_enter_container(m, 'a', "{sv}");
         while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
                 r = sd_bus_message_read(m, "s", &key);
                 if (r < 0)
                         return r;
+                if (strcmp(key, "snapshots") == 0) {
+                        r = sd_bus_message_read(m, "v", "b", &snapshots);
+                        if (r < 0)
+                                return r;
+                        remove->flags = snapshots ? IVBS_REMOVE_SNAPSHOTS_TOO : 0;
+                        r = sd_bus_message_exit_container(m);
+                        continue;
+                }
                 if (strcmp(key, "uuid") != 0)
                         return peer_bus_error_set(error, FAILURE_USAGE, "RemoveImage knows no option \"%s\".", key);
                 r = sd_bus_message_read(m, "v", "s", &value);
@@ -284,7 +316,7 @@ static int read_remove_options(sd_bus_message *m, struct ivbs_remove_image *remo
 }
 
 static int method_remove_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        _cleanup_(operationp) struct operation *operation = NULL;
+        _cleanup_(query_operationp) struct query_operation *operation = NULL;
         struct ivbs_remove_image remove = {};
         uint8_t payload[IVBS_REMOVE_IMAGE_SIZE];
         const char *name;
@@ -292,21 +324,21 @@ static int method_remove_image(sd_bus_message *m, void *userdata, sd_bus_error *
 
         r = sd_bus_message_read(m, "s", &name);
         if (r >= 0)
-                r = check_name(name, error);
+                r = query_check_name(name, error);
         if (r >= 0)
                 r = read_remove_options(m, &remove, error);
         if (r < 0)
                 return r;
         strcpy(remove.name, name);
 
-        r = operation_new(userdata, m, &operation, error);
+        r = query_operation_new(userdata, m, &operation, error);
         if (r < 0)
                 return r;
         strcpy(operation->name, name);
         r = ivbs_remove_image_encode(&remove, payload);
         if (r >= 0)
                 r = engine_call(operation->query->engine, IVBS_OP_REMOVE_IMAGE, payload, sizeof(payload),
-                        CALL_TIMEOUT_USEC, on_removed, operation);
+                        QUERY_CALL_USEC, on_removed, operation);
         if (r < 0)
                 return r;
         TAKE_PTR(operation);
@@ -314,7 +346,7 @@ static int method_remove_image(sd_bus_message *m, void *userdata, sd_bus_error *
 }
 
 static void on_surveyed(void *userdata, const struct engine_status *status) {
-        _cleanup_(operationp) struct operation *operation = userdata;
+        _cleanup_(query_operationp) struct query_operation *operation = userdata;
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         bool probe = strcmp(sd_bus_message_get_member(operation->call), "ProbeProxies") == 0;
         const char *record = probe ? "sustsus" : "susts";
@@ -345,10 +377,10 @@ static void on_surveyed(void *userdata, const struct engine_status *status) {
 }
 
 static int method_list_proxies(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        _cleanup_(operationp) struct operation *operation = NULL;
+        _cleanup_(query_operationp) struct query_operation *operation = NULL;
         int r;
 
-        r = operation_new(userdata, m, &operation, error);
+        r = query_operation_new(userdata, m, &operation, error);
         if (r < 0)
                 return r;
         r = engine_survey(operation->query->engine, on_surveyed, operation);
@@ -360,7 +392,7 @@ static int method_list_proxies(sd_bus_message *m, void *userdata, sd_bus_error *
 
 static void on_drained(
         void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message) {
-        _cleanup_(operationp) struct operation *operation = userdata;
+        _cleanup_(query_operationp) struct query_operation *operation = userdata;
         enum failure failure = FAILURE_NO_PROXY;
         char text[640];
 
@@ -389,11 +421,11 @@ static void on_drained(
         else
                 snprintf(text, sizeof(text), "Proxy %s did not do it: %s.", operation->name,
                         ivbs_status_to_string(status));
-        reply_error(operation, failure, text);
+        query_reply_error(operation, failure, text);
 }
 
 static int method_drain_proxy(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        _cleanup_(operationp) struct operation *operation = NULL;
+        _cleanup_(query_operationp) struct query_operation *operation = NULL;
         _cleanup_free_ char *address = NULL;
         uint8_t payload[IVBS_DRAIN_SIZE];
         const char *text;
@@ -409,13 +441,13 @@ static int method_drain_proxy(sd_bus_message *m, void *userdata, sd_bus_error *e
         if (r < 0)
                 return r;
 
-        r = operation_new(userdata, m, &operation, error);
+        r = query_operation_new(userdata, m, &operation, error);
         if (r < 0)
                 return r;
         snprintf(operation->name, sizeof(operation->name), "%s", address);
         ivbs_drain_encode(undo ? IVBS_DRAIN_UNDO : 0, payload);
         r = engine_call_proxy(operation->query->engine, address, IVBS_OP_DRAIN, payload, sizeof(payload),
-                CALL_TIMEOUT_USEC, on_drained, operation);
+                QUERY_CALL_USEC, on_drained, operation);
         if (r < 0)
                 return r;
         TAKE_PTR(operation);
@@ -430,6 +462,23 @@ const sd_bus_vtable query_vtable[] = {
                 SD_BUS_RESULT("s", uuid), method_create_image, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("RemoveImage", SD_BUS_ARGS("s", name, "a{sv}", options), SD_BUS_NO_RESULT,
                 method_remove_image, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("RenameImage", SD_BUS_ARGS("s", name, "s", new_name, "a{sv}", options),
+                SD_BUS_NO_RESULT, query_rename_image, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("CreateSnapshot", SD_BUS_ARGS("s", name, "s", snapshot, "a{sv}", options),
+                SD_BUS_RESULT("s", job), query_create_snapshot, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ListSnapshots", SD_BUS_ARGS("s", name), SD_BUS_RESULT("a(stttsb)", snapshots),
+                query_list_snapshots, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("RemoveSnapshot", SD_BUS_ARGS("s", name, "s", snapshot, "a{sv}", options),
+                SD_BUS_NO_RESULT, query_remove_snapshot, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("CloneImage", SD_BUS_ARGS("s", name, "s", snapshot, "s", new_name, "a{sv}", options),
+                SD_BUS_RESULT("s", job), query_clone_image, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("RollBackImage", SD_BUS_ARGS("s", name, "s", snapshot, "a{sv}", options),
+                SD_BUS_RESULT("s", job), query_roll_back_image, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("GetStoreJob", SD_BUS_ARGS("s", job),
+                SD_BUS_RESULT("s", state, "t", done, "t", total, "t", elapsed, "s", failure, "s", message),
+                query_get_job, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("CancelStoreJob", SD_BUS_ARGS("s", job), SD_BUS_NO_RESULT, query_cancel_job,
+                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ListProxies", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(susts)", proxies), method_list_proxies,
                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ProbeProxies", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sustsus)", proxies),

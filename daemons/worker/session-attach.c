@@ -120,8 +120,11 @@ static void attach_failed(struct session *s, const struct ivbs_header *header, c
         case IVBS_STATUS_NOT_FOUND:
                 session_close(s, SESSION_REFUSED, FAILURE_NO_SUCH_IMAGE, "the store has no image \"%s\"", name);
                 break;
-        case IVBS_STATUS_PERMISSION_DENIED:
         case IVBS_STATUS_READ_ONLY:
+                session_close(s, SESSION_REFUSED, FAILURE_ACCESS_DENIED,
+                        "\"%s\" is never written, as a snapshot is not: attach it read-only", name);
+                break;
+        case IVBS_STATUS_PERMISSION_DENIED:
                 session_close(s, SESSION_REFUSED, FAILURE_ACCESS_DENIED, "user \"%s\" may not %s image \"%s\"",
                         s->credentials->user, s->attachment->read_only ? "read" : "write to", name);
                 break;

@@ -21,7 +21,7 @@
 #include "stream.h"
 
 #define SESSION_IN_FLIGHT_MAX 256U
-#define SESSION_CALL_MAX      512U  /* bytes of payload */
+#define SESSION_CALL_MAX      1024U /* bytes of payload */
 #define SESSION_SEQUENCES     1024U /* a power of two, well above what is in flight */
 
 enum session_state {

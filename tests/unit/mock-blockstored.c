@@ -378,6 +378,64 @@ static int drain_proxy(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         return sd_bus_reply_method_return(m, NULL);
 }
 
+/* --- an image's life --- */
+
+static unsigned n_looks;
+static bool job_cancelled;
+
+/* RenameImage, CreateSnapshot ...: the names are the arguments before the options. Of the image "slow" it takes a job. */
+static int change_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *member = sd_bus_message_get_member(m), *name, *other, *third;
+        bool job = strcmp(member, "RenameImage") != 0 && strcmp(member, "RemoveSnapshot") != 0;
+        char more[300];
+        int r;
+
+        ASSERT_OK(sd_bus_message_read(m, "ss", &name, &other));
+        snprintf(more, sizeof more, " %s", other);
+        if (strcmp(member, "CloneImage") == 0) {
+                ASSERT_OK(sd_bus_message_read(m, "s", &third));
+                snprintf(more, sizeof more, " %s %s", other, third);
+        }
+        print_call(m, name, more);
+        r = refuse(m, error);
+        if (r < 0)
+                return r;
+        if (!job)
+                return sd_bus_reply_method_return(m, NULL);
+        n_looks = 0;
+        job_cancelled = false;
+        return sd_bus_reply_method_return(m, "s", strcmp(name, "slow") == 0 ? "0a6f3c1e8f2b4f6e9a592f4c7d1b8e03" : "");
+}
+
+static int list_snapshots(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *name;
+
+        ASSERT_OK(sd_bus_message_read(m, "s", &name));
+        if (strcmp(name, "vm1") != 0)
+                return sd_bus_error_setf(
+                        error, "org.blockstore.Error.NoSuchImage", "The store has no image \"%s\".", name);
+        return sd_bus_reply_method_return(m, "a(stttsb)", 1, "monday", UINT64_C(1) << 30, UINT64_C(1) << 20,
+                UINT64_C(1700000000000000), "1d0a4f0e-0000-4000-8000-000000000003", 1);
+}
+
+static int get_store_job(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *id, *state;
+
+        ASSERT_OK(sd_bus_message_read(m, "s", &id));
+        state = job_cancelled ? "cancelled" : ++n_looks < 3 ? "running" : "done";
+        return sd_bus_reply_method_return(m, "stttss", state, UINT64_C(1048576) * n_looks, UINT64_C(3145728),
+                UINT64_C(1000000) * n_looks, "", "");
+}
+
+static int cancel_store_job(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *id;
+
+        ASSERT_OK(sd_bus_message_read(m, "s", &id));
+        say("call", "CancelStoreJob");
+        job_cancelled = true;
+        return sd_bus_reply_method_return(m, NULL);
+}
+
 static int list_proxies(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         sd_bus_message *reply;
         int r;
@@ -467,6 +525,14 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_METHOD("ListStoreImages", NULL, "a(sttsb)", list_store_images, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("CreateImage", "sta{sv}", "s", create_image, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("RemoveImage", "sa{sv}", NULL, remove_image, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("RenameImage", "ssa{sv}", NULL, change_image, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("CreateSnapshot", "ssa{sv}", "s", change_image, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("RemoveSnapshot", "ssa{sv}", NULL, change_image, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("CloneImage", "sssa{sv}", "s", change_image, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("RollBackImage", "ssa{sv}", "s", change_image, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("ListSnapshots", "s", "a(stttsb)", list_snapshots, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("GetStoreJob", "s", "stttss", get_store_job, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("CancelStoreJob", "s", NULL, cancel_store_job, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("ListProxies", NULL, "a(susts)", list_proxies, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("ProbeProxies", NULL, "a(sustsus)", probe_proxies, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("DrainProxy", "sb", NULL, drain_proxy, SD_BUS_VTABLE_UNPRIVILEGED),

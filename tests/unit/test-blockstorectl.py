@@ -459,6 +459,67 @@ class ChangeTest(Base):
         image = json.loads(run('create', 'new', '4096', '--json=short').stdout)
         self.assertEqual(image, {'name': 'new', 'size': 4096, 'uuid': '0a6f3c1e-8f2b-4f6e-9a59-2f4c7d1b8e03'})
 
+    def test_create_preallocated(self):
+        self.check(run('create', '--preallocate', 'new', '512'), 0)
+        self.assertEqual(self.mock.changes(), ['CreateImage new 512 interactive preallocate=true'])
+
+    def test_rename(self):
+        self.check(run('rename', 'old', 'new'), 0, 'old is called new now.\n')
+        self.assertEqual(self.mock.changes(), ['RenameImage old new interactive'])
+
+    def test_snapshots(self):
+        self.check(run('snapshot', 'create', 'vm1@monday'), 0, 'vm1@monday is made.\n')
+        self.check(run('clone', 'vm1@monday', 'copy'), 0, 'copy is made.\n')
+        for verb in (('create',), ('remove', '--yes'), ('rollback', '--yes')):
+            for wrong in ('vm1', 'vm1@', '@monday', '', 'vm1@a/b'):
+                self.check(run('snapshot', *verb, '--', wrong), 64, '', 'expected NAME@SNAP')
+        for verb in ('remove', 'rollback'):
+            self.check(run('snapshot', verb, 'vm1@monday'), 64, '', 'say --yes')
+        self.check(run('snapshot', 'rollback', '--yes', 'vm1@monday'), 0, 'vm1 is rolled back.\n')
+        self.check(run('snapshot', 'remove', '-y', 'vm1@monday'), 0, 'vm1@monday is removed.\n')
+        self.assertEqual(self.mock.changes(), [
+            'CreateSnapshot vm1 monday interactive', 'CloneImage vm1 monday copy interactive',
+            'RollBackImage vm1 monday interactive', 'RemoveSnapshot vm1 monday interactive'])
+
+    def test_list_snapshots(self):
+        output = run('snapshot', 'list', 'vm1').stdout
+        self.assertRegex(output, r'SNAPSHOT +SIZE +USED +MADE +IN USE\nmonday +1G +1M +2023-11-1\d \d\d:\d\d:\d\d +yes\n')
+        found = json.loads(run('snapshot', 'list', 'vm1', '--json=short').stdout)
+        self.assertEqual(found[0]['created_usec'], 1700000000000000)
+        self.check(run('snapshot', 'list', 'other'), 66, '', 'cannot list the snapshots of "other"')
+
+    def test_roll_back_asks(self):
+        for answer, code, calls in (('n', 130, []), ('y', 0, ['RollBackImage vm1 monday interactive'])):
+            terminal = Terminal('snapshot', 'rollback', 'vm1@monday')
+            self.assertIn(b'vm1@monday?', terminal.lines.until(b'[y/N] '))
+            terminal.type(answer + '\n')
+            self.assertEqual(terminal.end()[0], code)
+            self.assertEqual(self.mock.changes(), calls)
+
+    def test_job(self):
+        self.check(run('snapshot', 'create', 'slow@s'), 0, 'slow@s is made.\n')
+        lines = [json.loads(line) for line in run('clone', 'slow@s', 'copy', '--json=short').stdout.splitlines()]
+        self.assertEqual([line['state'] for line in lines], ['running', 'running', 'done'])
+        self.assertEqual(lines[1]['done'], 2 << 20)
+        self.assertEqual(lines[1]['total'], 3 << 20)
+        self.check(run('snapshot', 'create', '--no-wait', 'slow@s'), 0, '', 'goes on as job 0a6f3c1e')
+        terminal = Terminal('snapshot', 'create', 'slow@s')
+        self.assertIn(b'1M of 3M', terminal.lines.until(b'1s left'))
+        terminal.process.send_signal(signal.SIGINT)
+        code, output = terminal.end()
+        self.assertEqual(code, 130)
+        self.assertIn(b'nothing was made', output)
+        self.assertIn('CancelStoreJob', self.mock.changes())
+
+    def test_attach_a_snapshot(self):
+        self.mock.tell('fail AttachImage org.blockstore.Error.Busy no')
+        run('attach', 'vm1@monday')
+        run('attach', 'vm1@monday', '--as', 'old')
+        run('attach', 'vm1', '--as', 'new')
+        self.assertEqual(self.mock.changes(), [
+            'AttachImage vm1:monday interactive image=vm1@monday read-only=true',
+            'AttachImage old interactive image=vm1@monday read-only=true', 'AttachImage new interactive image=vm1'])
+
     def test_create_wrong_words(self):
         for size in ('', '0', '100', '1.5', '10X', '-1', '99999999999G'):
             self.check(run('create', '--', 'new', size), 64, '')
