@@ -79,6 +79,14 @@ static const struct transition {
         { IVBS_OP_CREATE_IMAGE, STATE(READY), on_call_reply },
         { IVBS_OP_REMOVE_IMAGE, STATE(READY), on_call_reply },
         { IVBS_OP_DRAIN, STATE(READY), on_call_reply },
+        { IVBS_OP_RENAME_IMAGE, STATE(READY), on_call_reply },
+        { IVBS_OP_SNAPSHOT, STATE(READY), on_call_reply },
+        { IVBS_OP_LIST_SNAPSHOTS, STATE(READY), on_call_reply },
+        { IVBS_OP_REMOVE_SNAPSHOT, STATE(READY), on_call_reply },
+        { IVBS_OP_CLONE_IMAGE, STATE(READY), on_call_reply },
+        { IVBS_OP_ROLL_BACK, STATE(READY), on_call_reply },
+        { IVBS_OP_JOB_STATUS, STATE(READY), on_call_reply },
+        { IVBS_OP_JOB_CANCEL, STATE(READY), on_call_reply },
 };
 
 static const struct transition *find(uint32_t op, enum session_state state) {
