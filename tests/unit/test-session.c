@@ -378,7 +378,7 @@ static void mishaps(void) {
                 { true, AT_ATTACH, STATUS, IVBS_STATUS_PERMISSION_DENIED, SESSION_REFUSED, FAILURE_ACCESS_DENIED,
                         "user \"alice\" may not write to image \"vm1\"" },
                 { true, AT_ATTACH, STATUS, IVBS_STATUS_READ_ONLY, SESSION_REFUSED, FAILURE_ACCESS_DENIED,
-                        "user \"alice\" may not write to image \"vm1\"" },
+                        "\"vm1\" is never written, as a snapshot is not: attach it read-only" },
                 { true, AT_ATTACH, STATUS, IVBS_STATUS_HELD, SESSION_REFUSED, FAILURE_HELD,
                         "image \"vm1\" is attached by another host; --steal takes it over" },
                 { true, AT_ATTACH, HOLDER, 0, SESSION_REFUSED, FAILURE_HELD,
