@@ -26,6 +26,7 @@ _blockstorectl() {
         ['proxy drain']='--undo'
         [monitor]=''
         [doctor]='--check -c'
+        [upgrade]='--cancel'
         ['user add']='--file --read --write --admin'
         ['user passwd']='--file'
         ['user remove']='--file'
@@ -33,7 +34,7 @@ _blockstorectl() {
         [help]=''
         [version]=''
     )
-    local verbs='attach detach list status create remove rename snapshot clone proxies proxy monitor doctor user help version'
+    local verbs='attach detach list status create remove rename snapshot clone proxies proxy monitor doctor upgrade user help version'
     local user_verbs='add passwd remove list'
     local proxy_verbs='drain'
     local snapshot_verbs='create list remove rollback'

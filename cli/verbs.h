@@ -9,6 +9,7 @@ int verb_attach(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_clone(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_create(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_detach(const struct cli *cli, char *arguments[], unsigned n_arguments);
+int verb_upgrade(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_doctor(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_help(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_list(const struct cli *cli, char *arguments[], unsigned n_arguments);
@@ -22,6 +23,7 @@ int verb_version(const struct cli *cli, char *arguments[], unsigned n_arguments)
 extern const struct option_entry attach_options[];
 extern const struct option_entry create_options[];
 extern const struct option_entry doctor_options[];
+extern const struct option_entry upgrade_options[];
 extern const struct option_entry list_options[];
 extern const struct option_entry remove_options[];
 extern const struct option_entry wait_options[]; /* of what may take its time in the store */

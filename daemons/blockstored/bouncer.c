@@ -33,6 +33,8 @@ static const struct {
         { "CloneImage", "org.blockstore.create-image" },
         { "CancelStoreJob", "org.blockstore.manage-snapshots" },
         { "DrainProxy", "org.blockstore.drain-proxy" },
+        { "Upgrade", "org.blockstore.upgrade" },
+        { "Cancel", "org.blockstore.cancel-job" },
         { "GetImage", NULL },
         { "ListImages", NULL },
         { "ListStoreImages", NULL },

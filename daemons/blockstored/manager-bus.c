@@ -13,6 +13,7 @@
 #include "ivbs.h"
 #include "manager.h"
 #include "peer-bus.h"
+#include "upgrade.h"
 
 #define SYSTEM_BUS_ADDRESS "unix:path=/run/dbus/system_bus_socket"
 #define RETRY_USEC         (1000U * 1000U)
@@ -261,6 +262,28 @@ static int get_version(sd_bus *bus, const char *path, const char *interface, con
         return sd_bus_message_append(reply, "s", BLOCKSTORE_VERSION);
 }
 
+static int upgrade_checked(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        struct manager *manager = userdata;
+        char path[JOB_PATH_SIZE];
+        struct job *job;
+        int r;
+
+        r = detach_options_read(message, error); /* none are known, here either */
+        if (r >= 0)
+                r = bouncer_check(manager->bouncer, message, upgrade_checked, manager, error);
+        if (r <= 0)
+                return r < 0 ? r : 1;
+
+        r = upgrade_start(manager, &job);
+        if (r == -EBUSY)
+                return peer_bus_error_set(error, FAILURE_BUSY, "An upgrade is under way already");
+        if (r < 0)
+                return peer_bus_error_set(error, FAILURE_INTERNAL, "The upgrade cannot be begun: %s", strerror(-r));
+
+        job_bus_path(job, path);
+        return sd_bus_reply_method_return(message, "o", path);
+}
+
 /* Everybody may call everything as far as sd-bus is concerned: the bouncer decides. */
 static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_VTABLE_START(0),
@@ -300,6 +323,8 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("ProbeProxies", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sustsus)", proxies),
                 method_probe_proxies, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("DrainProxy", SD_BUS_ARGS("s", address, "b", undo), SD_BUS_NO_RESULT, drain_checked,
+                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Upgrade", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", job), upgrade_checked,
                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_VTABLE_END,
@@ -427,6 +452,8 @@ int manager_bus_connect(struct manager *manager) {
                 r = sd_bus_add_object_manager(manager->bus, NULL, MANAGER_PATH);
         if (r >= 0)
                 r = image_bus_add(manager);
+        if (r >= 0)
+                r = job_bus_add(manager);
         if (r >= 0)
                 r = sd_bus_match_signal(manager->bus, NULL, "org.freedesktop.DBus.Local", NULL,
                         "org.freedesktop.DBus.Local", "Connected", on_connected, manager);

@@ -18,6 +18,7 @@
 #include "host-config.h"
 #include "image-log.h"
 #include "manager.h"
+#include "upgrade.h"
 #include "peer-bus.h"
 #include "peer-unit.h"
 
@@ -39,7 +40,8 @@ static int on_announce(sd_event_source *source, void *userdata) {
 static bool is_idle(const struct manager *manager) {
         struct managed *managed, *next;
 
-        if (worker_links_count(manager->links) > 0 || manager->n_operations > 0 || bouncer_count(manager->bouncer) > 0)
+        if (worker_links_count(manager->links) > 0 || manager->n_operations > 0 ||
+                bouncer_count(manager->bouncer) > 0 || jobs_are_running(manager->jobs, NULL))
                 return false;
 
         /* A device without a worker waits for one, or for its end. */
@@ -215,6 +217,8 @@ int manager_new(struct manager **ret) {
         if (r >= 0)
                 r = bouncer_new(&manager->bouncer);
         if (r >= 0)
+                r = jobs_new(manager->event, &job_bus_ops, manager, &manager->jobs);
+        if (r >= 0)
                 r = units_new(manager->event, &manager->units);
         if (r < 0)
                 return r;
@@ -234,9 +238,11 @@ struct manager *manager_free(struct manager *manager) {
         manager->links = worker_links_free(manager->links);
         HASH_ITER(hh, manager->images, managed, next)
                 managed_free(managed);
+        upgrade_forget(manager);
         units_call_free(manager->list_call);
         units_free(manager->units);
         config_watch_free(manager->config_watch);
+        jobs_free(manager->jobs);
         bouncer_free(manager->bouncer);
         sd_event_source_disable_unref(manager->bus_retry);
         sd_event_source_disable_unref(manager->announce_source);

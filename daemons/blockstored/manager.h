@@ -11,6 +11,7 @@
 #include "bouncer.h"
 #include "cleanup.h"
 #include "config-watch.h"
+#include "job.h"
 #include "managed.h"
 #include "query.h"
 #include "query-sources.h"
@@ -22,6 +23,9 @@
 #define MANAGER_INTERFACE "org.blockstore.Manager"
 #define IMAGE_PATH        "/org/blockstore/image"
 #define IMAGE_INTERFACE   "org.blockstore.Image"
+#define JOB_PATH          "/org/blockstore/job"
+#define JOB_PATH_SIZE     (sizeof(JOB_PATH) + 12U)
+#define JOB_INTERFACE     "org.blockstore.Job"
 #define IMAGES_MAX        4096U
 
 struct manager {
@@ -39,6 +43,8 @@ struct manager {
         struct bouncer *bouncer;
         struct config_watch *config_watch;
         struct managed *images; /* hash by name */
+        struct jobs *jobs;
+        struct upgrade *upgrade; /* under way, or NULL */
         unsigned n_operations;
         LIST_HEAD(query_list, query) queries;
         struct query_sources query_sources; /* what the query worker has read, if there is one */
@@ -70,3 +76,8 @@ int image_bus_add(struct manager *manager);
 void image_bus_announce(struct managed *managed); /* PropertiesChanged of what has changed */
 void image_bus_announce_added(struct managed *managed);
 void image_bus_announce_removed(struct managed *managed);
+
+/* job-bus.c */
+extern const struct jobs_ops job_bus_ops;
+int job_bus_add(struct manager *manager);
+void job_bus_path(const struct job *job, char ret[static JOB_PATH_SIZE]);

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What takes long, as callers see it: how far it is, how fast, how it ended, and that it can be cancelled. Knows neither D-Bus nor what is being done. */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include <systemd/sd-event.h>
+
+#include "cleanup.h"
+#include "error-table.h"
+
+#define JOBS_MAX        256U
+#define JOB_KEPT_USEC   (60U * 1000U * 1000U) /* after its end */
+#define JOB_MESSAGE_MAX 1024U
+
+enum job_state {
+        JOB_RUNNING,
+        JOB_CANCELLING, /* asked to end early; it may still be done */
+        JOB_DONE,
+        JOB_FAILED,
+        JOB_CANCELLED,
+        _JOB_STATE_MAX,
+};
+
+/* Bits for what has changed. */
+enum job_property {
+        JOB_STATE = 1U << 0,
+        JOB_PROGRESS = 1U << 1, /* and Rate with it */
+        JOB_TOTAL = 1U << 2,
+        JOB_SUBJECT = 1U << 3,
+        JOB_ERROR = 1U << 4,
+};
+
+struct jobs;
+
+struct job {
+        LIST_ENTRY(job) entry;
+        struct jobs *jobs;
+        uint32_t id;
+        const char *kind, *unit; /* static: "upgrade"; "images", "bytes" */
+        enum job_state state;
+        uint64_t progress, total;                        /* in the unit; total 0: not known */
+        uint64_t begun_usec, ended_usec, announced_usec; /* CLOCK_MONOTONIC */
+        char subject[256]; /* what it is at: an image's name; "" for nothing in particular */
+        enum failure failure;
+        char message[JOB_MESSAGE_MAX];                   /* why it failed: a sentence; or what else there is to say */
+        void (*cancel)(struct job *job, void *userdata); /* NULL once it has ended */
+        void *userdata;
+        sd_event_source *forget;
+};
+
+/* added(), changed() and removed() (before it is freed) may be NULL. */
+struct jobs_ops {
+        void (*added)(struct job *job, void *userdata);
+        void (*changed)(struct job *job, uint32_t mask, void *userdata);
+        void (*removed)(struct job *job, void *userdata);
+};
+
+const char *job_state_to_string(enum job_state state);
+
+int jobs_new(sd_event *event, const struct jobs_ops *ops, void *userdata, struct jobs **ret);
+/* With all that there are; none of their callbacks is called. */
+struct jobs *jobs_free(struct jobs *jobs);
+DEFINE_CLEANUP(struct jobs *, jobs_free);
+void *jobs_userdata(const struct jobs *jobs);
+struct job *jobs_find(const struct jobs *jobs, uint32_t id);
+struct job *jobs_first(const struct jobs *jobs);
+/* Whether one of that kind (NULL: any) has not ended. */
+bool jobs_are_running(const struct jobs *jobs, const char *kind);
+
+/* cancel: what is being done should come to an end soon, and then job_end() be called; NULL: it cannot be cancelled. The job is the registry's, which frees it JOB_KEPT_USEC after its end. Returns 0, -ENOMEM, or -E2BIG at
+ * JOBS_MAX. */
+int job_new(struct jobs *jobs, const char *kind, const char *unit, uint64_t total,
+        void (*cancel)(struct job *job, void *userdata), void *userdata, struct job **ret);
+
+/* Announced at once when the subject changes, else ten times a second at most; the end carries the last. */
+void job_set_progress(struct job *job, uint64_t progress, const char *subject);
+void job_set_total(struct job *job, uint64_t total);
+/* failure FAILURE_NONE: it is done, or, when it was cancelled and stopped before its end, cancelled. message may be NULL. The owner must not touch it any more. */
+void job_end(struct job *job, enum failure failure, const char *message);
+/* Returns 0, -EALREADY when it has ended, or -EOPNOTSUPP. */
+int job_cancel(struct job *job);
+/* Units a second since it began, until its end. */
+uint64_t job_rate(const struct job *job);
