@@ -14,8 +14,8 @@ from chart import svg
 from child import Failed
 from works import BY_NAME, WORKS
 
-# Seconds a run and rounds: thorough, and what is done in three minutes.
-FULL, QUICK = (3.0, 5), (0.5, 3)
+# Seconds a run and rounds: thorough, which takes about 12 minutes, and what is done in three.
+FULL, QUICK = (2.5, 5), (0.5, 3)
 TRACED_WORKS = ("randread-4k-qd1", "randread-4k-qd32", "randwrite-4k-qd32", "read-1m")
 
 
@@ -78,19 +78,29 @@ def show(result):
     print(table.everything(result))
 
 
-def write_document(path, result, marker="figures"):
-    """Puts the tables between the two marks in a document, and the chart beside it."""
+def write_between(path, marker, text):
+    """Replaces what stands between the two marks in a document."""
     begin, end = f"<!-- bench: {marker} -->\n", "<!-- bench: end -->\n"
     with open(path, encoding="utf-8") as file:
         before, found, rest = file.read().partition(begin)
     if not found or end not in rest:
         raise Failed(f"{path}: no lines '{begin.strip()}' and '{end.strip()}'")
-    picture = os.path.splitext(path)[0] + ".svg"
-    text = table.head(result) + f"\n![IOPS of all contestants]({os.path.basename(picture)})\n\n" + table.everything(result)
     with open(path, "w", encoding="utf-8") as file:
         file.write(before + begin + text + end + rest.partition(end)[2])
+
+
+def write_document(path, result):
+    """The tables into a document, and the chart beside it."""
+    picture = os.path.splitext(path)[0] + ".svg"
+    write_between(path, "figures", table.head(result) + f"\n![IOPS of all contestants]({os.path.basename(picture)})\n\n" + table.everything(result))
     with open(picture, "w", encoding="utf-8") as file:
         file.write(svg(result))
+
+
+def where():
+    """Date and machine, for what stands in a document."""
+    return (f"{datetime.now(timezone.utc).strftime('%Y-%m-%d %H:%M UTC')}, {len(os.sched_getaffinity(0))} processors ({processor()}), "
+            f"load average {os.getloadavg()[0]:.2f}")  # fmt: skip
 
 
 def read(path):

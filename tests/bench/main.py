@@ -22,6 +22,8 @@ tools/bench vm                     the kernel device in a virtual machine, besid
 tools/bench profile                where the time of our two processes goes
 tools/bench render FILE            shows, or writes into a document, what an earlier comparison has saved
 
+--document FILE puts the tables of compare, scale, soak and vm between their marks in a Markdown file, such as docs/performance.md.
+
 Needs root, and two processors without other work for figures that mean anything. Everything runs in namespaces of its own
 and ends with it; nothing is left behind."""
 
@@ -38,7 +40,7 @@ def parse(arguments):
     parser.add_argument("file", nargs="?", help="of render")
     parser.add_argument("--quick", action="store_true", help="short runs and few rounds: under 3 minutes")
     parser.add_argument("--json", metavar="FILE", help="all figures, and every sample")
-    parser.add_argument("--document", metavar="FILE", help="write the tables and the chart into this Markdown file")
+    parser.add_argument("--document", metavar="FILE", help="write the tables (and the chart) into this Markdown file")
     parser.add_argument("--works", metavar="NAME,...", help="only these")
     parser.add_argument("--contestants", metavar="NAME,...", help="only these")
     parser.add_argument("--rounds", type=int)
@@ -63,6 +65,9 @@ def deliver(options, result):
         scale.save(options.json, result)
     if options.document and "contestants" in result:
         compare.write_document(options.document, result)
+    elif options.document and "text" in result:
+        about = f"`{result['command']}`, commit {result['commit']}, {result['where']}:\n\n"
+        compare.write_between(options.document, options.verb, about + result["text"])
 
 
 def main(arguments):
@@ -77,18 +82,19 @@ def main(arguments):
             raise Failed(f"{path}: /run is covered while a benchmark runs; choose another directory")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    where = compare.where()
     directory = enclosure.enter(options.limit, "6g" if options.verb == "vm" else f"{options.size + 1024}m")
     try:
         result = {"compare": compare.run, "scale": scale.run, "soak": soak.run, "vm": vm.run, "profile": hotspots.run}[options.verb](options, directory, say)
     except Failed as failure:
         if len(failure.args) > 1:  # measured, and not good enough
-            deliver(options, failure.args[1])
+            deliver(options, {**failure.args[1], "where": where})
         raise
     finally:
         end_all()
     if options.verb == "compare":
         compare.show(compare.conclude(result))
-    deliver(options, result)
+    deliver(options, {"where": where, **result})
     return 0
 
 

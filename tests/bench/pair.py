@@ -64,6 +64,10 @@ class Pair:
                 if reply.status != "OK":
                     raise Failed(f"the proxy says {reply.status} to the creation of {name}")
 
+    def touch_users(self):
+        """The proxy reads its users anew at the next login, and has forgotten what it knew."""
+        os.utime(os.path.join(self.directory, "users.json"))
+
     def data(self, name):
         return os.path.join(self.directory, "store/images", name, "data")
 

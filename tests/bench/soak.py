@@ -9,7 +9,7 @@ import time
 
 import load
 import procfs
-from child import Failed
+from child import Failed, hear_all
 from pair import Pair
 from table import table
 from works import Work
@@ -24,7 +24,7 @@ BIG = Work("soak-1m", "1M mixed 70/30, depth 8", "randrw", 1 << 20, 8, None, Non
 
 
 def look(pair, worker, began):
-    time.sleep(SETTLE)
+    hear_all(SETTLE)
     return {
         "minute": round((time.monotonic() - began) / 60, 1),
         **{role: {"rss_kib": procfs.rss_kib(child.pid), "descriptors": procfs.descriptors(child.pid)}
@@ -58,11 +58,12 @@ def run(options, directory, say):
         say(f"minute {looks[-1]['minute']}: {requests:,} requests, " + ", ".join(
             f"{role} {looks[-1][role]['rss_kib']} KiB, {looks[-1][role]['descriptors']} descriptors" for role in ("worker", "proxy")))  # fmt: skip
     pair.stop()
-    print(table(["", "worker RSS KiB", "worker descriptors", "proxy RSS KiB", "proxy descriptors"], [
+    text = table(["", "worker RSS KiB", "worker descriptors", "proxy RSS KiB", "proxy descriptors"], [
         [f"minute {one['minute']}"] + [one[role][key] for role in ("worker", "proxy") for key in ("rss_kib", "descriptors")]
-        for one in (looks[0], looks[-1])]))  # fmt: skip
-    print(f"{requests:,} requests of {n} clients")
-    result = {"command": f"tools/bench soak --minutes {options.minutes:g}", "commit": options.commit, "requests": requests, "soak": looks}
+        for one in (looks[0], looks[-1])])  # fmt: skip
+    text += f"\n{requests:,} requests of {n} clients.\n"
+    print(text)
+    result = {"command": f"tools/bench soak --minutes {options.minutes:g}", "commit": options.commit, "requests": requests, "soak": looks, "text": text}
     grown = [role for role in ("worker", "proxy") if looks[-1][role]["rss_kib"] > looks[0][role]["rss_kib"] + GROWTH_KIB or
              looks[-1][role]["descriptors"] > looks[0][role]["descriptors"]]  # fmt: skip
     if grown:
