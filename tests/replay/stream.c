@@ -40,7 +40,8 @@ static struct pipe *find(const struct stream *stream) {
         REPLAY_FAIL("a stream that is over is used");
 }
 
-int stream_init(struct stream *s, struct ring *ring, int fd, const struct stream_ops *ops, void *owner) {
+int stream_init_from(struct stream *s, struct ring *ring, int fd, const void *input, size_t n,
+        const struct stream_ops *ops, void *owner) {
         struct pipe *p = calloc(1, sizeof(*p));
 
         if (!p)
@@ -51,8 +52,18 @@ int stream_init(struct stream *s, struct ring *ring, int fd, const struct stream
         p->peer = peer_of(fd);
         STAILQ_INIT(&p->out);
         LIST_INSERT_HEAD(&pipes, p, entry);
+        if (n > 0)
+                peer_send(s, input, n);
         p->peer->opened(s);
         return 0;
+}
+
+int stream_init(struct stream *s, struct ring *ring, int fd, const struct stream_ops *ops, void *owner) {
+        return stream_init_from(s, ring, fd, NULL, 0, ops, owner);
+}
+
+void stream_release(struct stream *s) {
+        REPLAY_FAIL("nobody succeeds here");
 }
 
 void stream_receive_into(struct stream *s, void *buffer, size_t len) {
@@ -73,6 +84,7 @@ void stream_send(struct stream *s, struct stream_out *out) {
                 return;
         }
         STAILQ_INSERT_TAIL(&p->out, out, entry);
+        s->n_out++;
 }
 
 void stream_pause(struct stream *s) {
@@ -157,6 +169,7 @@ static void end(struct pipe *p) {
 
         while ((out = STAILQ_FIRST(&p->out))) {
                 STAILQ_REMOVE_HEAD(&p->out, entry);
+                p->stream->n_out--;
                 if (out->done)
                         out->done(out, p->error < 0 ? p->error : -ECONNRESET);
         }
@@ -183,6 +196,7 @@ static void flush(struct pipe *p) {
 
         while (!p->closing && (out = STAILQ_FIRST(&p->out))) {
                 STAILQ_REMOVE_HEAD(&p->out, entry);
+                p->stream->n_out--;
                 for (unsigned i = 0; i < out->n_iov; i++)
                         p->peer->took(p->stream, out->iov[i].iov_base, out->iov[i].iov_len);
                 p->stream->last_output_usec = ring_now_usec(p->stream->ring);
