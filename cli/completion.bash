@@ -15,6 +15,7 @@ _blockstorectl() {
         [list]='--local -l'
         [status]=''
         [create]='--preallocate'
+        [resize]='--force-shrink'
         [remove]='--yes -y --snapshots'
         [rename]=''
         ['snapshot create']='--no-wait'
@@ -34,7 +35,7 @@ _blockstorectl() {
         [help]=''
         [version]=''
     )
-    local verbs='attach detach list status create remove rename snapshot clone proxies proxy monitor doctor upgrade user help version'
+    local verbs='attach detach list status create resize remove rename snapshot clone proxies proxy monitor doctor upgrade user help version'
     local user_verbs='add passwd remove list'
     local proxy_verbs='drain'
     local snapshot_verbs='create list remove rollback'
@@ -103,7 +104,7 @@ _blockstorectl() {
         user | 'help user') words=$user_verbs ;;
         proxy | 'help proxy') words=$proxy_verbs ;;
         snapshot | 'help snapshot') words=$snapshot_verbs ;;
-        attach | detach | status | remove | rename | proxies | 'snapshot create' | 'snapshot list')
+        attach | detach | status | resize | remove | rename | proxies | 'snapshot create' | 'snapshot list')
             [ "$arguments" -eq 0 ] && words=$(_blockstorectl_names)
             ;;
         doctor) words=$(_blockstorectl_names) ;;

@@ -15,6 +15,8 @@ const struct verb verbs[] = {
         { "status", "[NAME]", "Show all facts of an image, or a summary", 0, 1, NULL, verb_status, NULL },
         { "create", "NAME SIZE", "Create an image in the store (4096, 64M, 1.5G: powers of 1024)", 2, 2,
                 create_options, verb_create, NULL },
+        { "resize", "NAME SIZE", "Give an image another size (10G, or +10G), attached or not", 2, 2, resize_options,
+                verb_resize, NULL },
         { "remove", "NAME", "Remove an image and its data from the store", 1, 1, remove_options, verb_remove, NULL },
         { "rename", "NAME NEW-NAME", "Give an image in the store another name", 2, 2, NULL, verb_rename, NULL },
         { "snapshot", "VERB", "Make, show, remove and use snapshots of an image", 0, 0, NULL, NULL, snapshot_verbs },

@@ -17,6 +17,7 @@ int verb_monitor(const struct cli *cli, char *arguments[], unsigned n_arguments)
 int verb_proxies(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_remove(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_rename(const struct cli *cli, char *arguments[], unsigned n_arguments);
+int verb_resize(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_status(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_version(const struct cli *cli, char *arguments[], unsigned n_arguments);
 
@@ -27,6 +28,7 @@ extern const struct option_entry upgrade_options[];
 extern const struct option_entry list_options[];
 extern const struct option_entry remove_options[];
 extern const struct option_entry wait_options[]; /* of what may take its time in the store */
+extern const struct option_entry resize_options[];
 extern const struct verb proxy_verbs[];
 extern const struct verb snapshot_verbs[];
 extern const struct verb user_verbs[];

@@ -159,7 +159,7 @@ void ivbs_lease_reply_encode(const struct ivbs_lease_reply *reply, uint8_t ret[s
         put_uuid(ret + 16, reply->uuid);
         put_uuid(ret + 32, reply->token);
         put_be64(ret + 48, reply->generation);
-        put_be64(ret + 56, 0);
+        put_be64(ret + 56, reply->size_epoch);
         ivbs_identity_encode(&reply->identity, ret + 64);
 }
 
@@ -182,6 +182,7 @@ int ivbs_lease_reply_decode(const uint8_t *data, size_t n, struct ivbs_lease_rep
         get_uuid(data + 16, ret->uuid);
         get_uuid(data + 32, ret->token);
         ret->generation = get_be64(data + 48);
+        ret->size_epoch = get_be64(data + 56);
         return ivbs_identity_decode(data + 64, n - 64, &ret->identity);
 }
 
@@ -325,6 +326,45 @@ int ivbs_remove_image_decode(const uint8_t *data, size_t n, struct ivbs_remove_i
         return 0;
 }
 
+int ivbs_resize_image_encode(const struct ivbs_resize_image *resize, uint8_t ret[static IVBS_RESIZE_IMAGE_SIZE]) {
+        put_be64(ret, resize->size);
+        put_be32(ret + 8, resize->flags);
+        put_be32(ret + 12, 0);
+        put_uuid(ret + 16, resize->uuid);
+        return ivbs_image_name_encode(resize->name, ret + 32);
+}
+
+int ivbs_resize_image_decode(const uint8_t *data, size_t n, struct ivbs_resize_image *ret) {
+        char name[IVBS_IMAGE_NAME_SIZE];
+
+        if (n < IVBS_RESIZE_IMAGE_SIZE || ivbs_image_name_decode(data + 32, name) < 0)
+                return -EBADMSG;
+        if (!image_size_is_valid(get_be64(data)))
+                return -ERANGE;
+
+        ret->size = get_be64(data);
+        ret->flags = get_be32(data + 8);
+        get_uuid(data + 16, ret->uuid);
+        memcpy(ret->name, name, sizeof(name));
+        return 0;
+}
+
+void ivbs_resize_reply_encode(const struct ivbs_resize_reply *reply, uint8_t ret[static IVBS_RESIZE_REPLY_SIZE]) {
+        put_be64(ret, reply->size);
+        put_be64(ret + 8, reply->size_epoch);
+}
+
+int ivbs_resize_reply_decode(const uint8_t *data, size_t n, struct ivbs_resize_reply *ret) {
+        if (n < IVBS_RESIZE_REPLY_SIZE)
+                return -EBADMSG;
+        if (!image_size_is_valid(get_be64(data)))
+                return -ERANGE;
+
+        ret->size = get_be64(data);
+        ret->size_epoch = get_be64(data + 8);
+        return 0;
+}
+
 void ivbs_zeroes_encode(const struct ivbs_zeroes *zeroes, uint8_t ret[static IVBS_ZEROES_SIZE]) {
         ivbs_range_encode(zeroes->offset, zeroes->length, ret);
         put_be32(ret + 16, zeroes->flags);
@@ -389,12 +429,18 @@ void ivbs_notice_encode(const struct ivbs_notice *notice, uint8_t ret[static IVB
         put_be64(ret + 8, notice->value);
 }
 
+void ivbs_notice_size_encode(const struct ivbs_notice *notice, uint8_t ret[static IVBS_NOTICE_SIZE_LENGTH]) {
+        ivbs_notice_encode(notice, ret);
+        put_be64(ret + IVBS_NOTICE_LENGTH, notice->size_epoch);
+}
+
 int ivbs_notice_decode(const uint8_t *data, size_t n, struct ivbs_notice *ret) {
         if (n < IVBS_NOTICE_LENGTH)
                 return -EBADMSG;
 
         ret->kind = get_be32(data);
         ret->value = get_be64(data + 8);
+        ret->size_epoch = n >= IVBS_NOTICE_SIZE_LENGTH ? get_be64(data + IVBS_NOTICE_LENGTH) : 0;
         return 0;
 }
 

@@ -13,31 +13,34 @@
 
 #include "ivbs.h"
 
-#define IVBS_UUID_SIZE         16U
-#define IVBS_CAPS_MAGIC        "IVBSCAP1"
-#define IVBS_PROXIES_MAGIC     "IVBSPRX1"
-#define IVBS_GREETING_SIZE     64U
-#define IVBS_HELLO_SIZE        80U
-#define IVBS_HELLO_REPLY_SIZE  16U
-#define IVBS_HOST_SIZE         32U /* a host's name, zero padded, cut */
-#define IVBS_NOTICE_LENGTH     16U
-#define IVBS_IDENTITY_SIZE     48U
-#define IVBS_LEASE_SIZE        264U
-#define IVBS_RESUME_SIZE       296U
-#define IVBS_LEASE_REPLY_SIZE  112U
-#define IVBS_FENCE_SIZE        24U
-#define IVBS_FENCE_REPLY_SIZE  8U
-#define IVBS_HOLDER_SIZE       72U
-#define IVBS_LIST_IMAGES_SIZE  264U
-#define IVBS_CREATE_IMAGE_SIZE 272U
-#define IVBS_REMOVE_IMAGE_SIZE 280U
-#define IVBS_ZEROES_SIZE       24U
-#define IVBS_DRAIN_SIZE        8U
-#define IVBS_TICKET_MAX        256U /* bytes of a ticket, at least 1 */
-#define IVBS_PROXIES_MAX       64U  /* entries of a list that are looked at */
-#define IVBS_PROXY_ADDRESS_MAX 255U
-#define IVBS_PROXIES_SIZE_MAX  (16U + IVBS_PROXIES_MAX * (8U + IVBS_PROXY_ADDRESS_MAX))
-#define IVBS_IMAGES_PER_LIST   256U
+#define IVBS_UUID_SIZE          16U
+#define IVBS_CAPS_MAGIC         "IVBSCAP1"
+#define IVBS_PROXIES_MAGIC      "IVBSPRX1"
+#define IVBS_GREETING_SIZE      64U
+#define IVBS_HELLO_SIZE         80U
+#define IVBS_HELLO_REPLY_SIZE   16U
+#define IVBS_HOST_SIZE          32U /* a host's name, zero padded, cut */
+#define IVBS_NOTICE_LENGTH      16U
+#define IVBS_NOTICE_SIZE_LENGTH 24U /* of a NOTICE SIZE to whom RESIZE was granted */
+#define IVBS_IDENTITY_SIZE      48U
+#define IVBS_LEASE_SIZE         264U
+#define IVBS_RESUME_SIZE        296U
+#define IVBS_LEASE_REPLY_SIZE   112U
+#define IVBS_FENCE_SIZE         24U
+#define IVBS_FENCE_REPLY_SIZE   8U
+#define IVBS_HOLDER_SIZE        72U
+#define IVBS_LIST_IMAGES_SIZE   264U
+#define IVBS_CREATE_IMAGE_SIZE  272U
+#define IVBS_REMOVE_IMAGE_SIZE  280U
+#define IVBS_RESIZE_IMAGE_SIZE  288U
+#define IVBS_RESIZE_REPLY_SIZE  16U
+#define IVBS_ZEROES_SIZE        24U
+#define IVBS_DRAIN_SIZE         8U
+#define IVBS_TICKET_MAX         256U /* bytes of a ticket, at least 1 */
+#define IVBS_PROXIES_MAX        64U  /* entries of a list that are looked at */
+#define IVBS_PROXY_ADDRESS_MAX  255U
+#define IVBS_PROXIES_SIZE_MAX   (16U + IVBS_PROXIES_MAX * (8U + IVBS_PROXY_ADDRESS_MAX))
+#define IVBS_IMAGES_PER_LIST    256U
 
 /* Capability bits. */
 #define IVBS_CAP_FLUSH        (UINT64_C(1) << 0) /* FLUSH */
@@ -52,6 +55,7 @@
 #define IVBS_CAP_NOTICE (UINT64_C(1) << 8)  /* NOTICE */
 #define IVBS_CAP_TICKET (UINT64_C(1) << 9)  /* LOGIN_TICKET; the OK reply to it and to LOGIN carries a fresh ticket */
 #define IVBS_CAP_DRAIN  (UINT64_C(1) << 10) /* DRAIN */
+#define IVBS_CAP_RESIZE (UINT64_C(1) << 11) /* RESIZE_IMAGE, size epochs, status RESIZED */
 #define IVBS_CAP_SNAPSHOTS \
         (UINT64_C(1)       \
                 << 12) /* RENAME_IMAGE, snapshots, clones, jobs, see ivbs-lifecycle.h; the flags of CREATE_IMAGE and REMOVE_IMAGE */
@@ -104,7 +108,7 @@ struct ivbs_resume {
 #define IVBS_IMAGE_READ_ONLY    (UINT32_C(1) << 0)
 #define IVBS_IMAGE_DURABLE_ACKS (UINT32_C(1) << 1) /* an acknowledged write is durable */
 
-/* The reply to both: 0 size u64, 8 flags u32, 12 block_size u32, 16 uuid[16], 32 token[16], 48 generation u64, 56 reserved u64,
+/* The reply to both: 0 size u64, 8 flags u32, 12 block_size u32, 16 uuid[16], 32 token[16], 48 generation u64, 56 size epoch u64,
  * 64 identity[48]. */
 struct ivbs_lease_reply {
         uint64_t size;
@@ -113,6 +117,8 @@ struct ivbs_lease_reply {
         uint8_t uuid[IVBS_UUID_SIZE];
         uint8_t token[IVBS_UUID_SIZE];
         uint64_t generation;
+        uint64_t
+                size_epoch; /* one higher with each change of the size; 0 where RESIZE was not granted, and before the first */
         struct ivbs_identity identity;
 };
 
@@ -157,6 +163,22 @@ struct ivbs_remove_image {
         char name[IVBS_IMAGE_NAME_SIZE];
 };
 
+#define IVBS_RESIZE_SHRINK (UINT32_C(1) << 0) /* a smaller size is meant */
+
+/* RESIZE_IMAGE: 0 size u64, 8 flags u32, 12 reserved u32, 16 uuid[16] (all zero: whichever has the name), 32 name[256]. Reply: 0 size u64,
+ * 8 size epoch u64. */
+struct ivbs_resize_image {
+        uint64_t size;
+        uint32_t flags;
+        uint8_t uuid[IVBS_UUID_SIZE];
+        char name[IVBS_IMAGE_NAME_SIZE];
+};
+
+struct ivbs_resize_reply {
+        uint64_t size; /* bytes */
+        uint64_t size_epoch;
+};
+
 #define IVBS_ZEROES_FUA     (UINT32_C(1) << 0)
 #define IVBS_ZEROES_NO_HOLE (UINT32_C(1) << 1)
 
@@ -169,7 +191,8 @@ struct ivbs_zeroes {
 /* DRAIN: 0 flags u32, 4 reserved u32. No payload in the reply. */
 #define IVBS_DRAIN_UNDO (UINT32_C(1) << 0)
 
-/* NOTICE, server to client, sequence 0: 0 kind u32, 4 reserved u32, 8 value u64. Unknown kinds are ignored. */
+/* NOTICE, server to client, sequence 0: 0 kind u32, 4 reserved u32, 8 value u64, and for SIZE, where RESIZE was granted, 16 size epoch u64. Unknown
+ * kinds are ignored. */
 enum ivbs_notice_kind {
         IVBS_NOTICE_DRAIN = 1, /* go elsewhere; value: milliseconds until the server closes, 0: it does not */
         IVBS_NOTICE_SIZE = 2,  /* value: the image's new size, bytes */
@@ -178,6 +201,7 @@ enum ivbs_notice_kind {
 struct ivbs_notice {
         uint32_t kind;
         uint64_t value;
+        uint64_t size_epoch; /* of SIZE; 0: not told */
 };
 
 /* LIST_PROXIES: 0 magic[8], 8 count u32, 12 reserved u32, then per proxy: 0 address length u16 (1-255), 2 priority u16 (lower is
@@ -229,6 +253,12 @@ int ivbs_create_image_decode(const uint8_t *data, size_t n, struct ivbs_create_i
 int ivbs_remove_image_encode(const struct ivbs_remove_image *remove, uint8_t ret[static IVBS_REMOVE_IMAGE_SIZE]);
 int ivbs_remove_image_decode(const uint8_t *data, size_t n, struct ivbs_remove_image *ret);
 
+/* Both decoders: -ERANGE for an impossible size. */
+int ivbs_resize_image_encode(const struct ivbs_resize_image *resize, uint8_t ret[static IVBS_RESIZE_IMAGE_SIZE]);
+int ivbs_resize_image_decode(const uint8_t *data, size_t n, struct ivbs_resize_image *ret);
+void ivbs_resize_reply_encode(const struct ivbs_resize_reply *reply, uint8_t ret[static IVBS_RESIZE_REPLY_SIZE]);
+int ivbs_resize_reply_decode(const uint8_t *data, size_t n, struct ivbs_resize_reply *ret);
+
 void ivbs_zeroes_encode(const struct ivbs_zeroes *zeroes, uint8_t ret[static IVBS_ZEROES_SIZE]);
 int ivbs_zeroes_decode(const uint8_t *data, size_t n, struct ivbs_zeroes *ret);
 
@@ -245,6 +275,8 @@ void ivbs_drain_encode(uint32_t flags, uint8_t ret[static IVBS_DRAIN_SIZE]);
 int ivbs_drain_decode(const uint8_t *data, size_t n, uint32_t *ret_flags);
 
 void ivbs_notice_encode(const struct ivbs_notice *notice, uint8_t ret[static IVBS_NOTICE_LENGTH]);
+/* The same with the size epoch. */
+void ivbs_notice_size_encode(const struct ivbs_notice *notice, uint8_t ret[static IVBS_NOTICE_SIZE_LENGTH]);
 int ivbs_notice_decode(const uint8_t *data, size_t n, struct ivbs_notice *ret);
 
 /* Returns the bytes written to ret, which has room for IVBS_PROXIES_SIZE_MAX; entries beyond IVBS_PROXIES_MAX are left out. */

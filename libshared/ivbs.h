@@ -44,6 +44,7 @@ enum ivbs_op {
         IVBS_OP_LIST_IMAGES = 1210,
         IVBS_OP_CREATE_IMAGE = 1211,
         IVBS_OP_REMOVE_IMAGE = 1212,
+        IVBS_OP_RESIZE_IMAGE = 1213,
         IVBS_OP_DRAIN = 1220,
         IVBS_OP_RENAME_IMAGE = 1240,
         IVBS_OP_SNAPSHOT = 1241,
@@ -76,8 +77,9 @@ enum ivbs_status {
         /* Ours: sent only to clients that said HELLO. */
         IVBS_STATUS_HELD = 100,     /* another host has the image attached read-write */
         IVBS_STATUS_NO_SPACE = 101, /* the store is full; the image is unchanged where the request did not reach */
-        IVBS_STATUS_IN_USE = 102,   /* the image is attached and cannot be removed */
+        IVBS_STATUS_IN_USE = 102,   /* the image is attached and cannot be removed, or made smaller */
         IVBS_STATUS_HAS_SNAPSHOTS = 103, /* the image has snapshots and cannot be removed without them */
+        IVBS_STATUS_RESIZED = 104,       /* not executed: beyond the image's end as it is now, or has been since */
 };
 
 struct ivbs_header {

@@ -32,6 +32,8 @@ static const struct {
         { "RollBackImage", "org.blockstore.manage-snapshots" },
         { "CloneImage", "org.blockstore.create-image" },
         { "CancelStoreJob", "org.blockstore.manage-snapshots" },
+        { "ResizeImage", "org.blockstore.resize-image" },
+        { "Resize", "org.blockstore.resize-image" },
         { "DrainProxy", "org.blockstore.drain-proxy" },
         { "Upgrade", "org.blockstore.upgrade" },
         { "Cancel", "org.blockstore.cancel-job" },

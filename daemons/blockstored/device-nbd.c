@@ -87,6 +87,16 @@ size_t device_nbd_build_timeout(
         return header->nlmsg_len;
 }
 
+size_t device_nbd_build_resize(
+        void *buffer, uint16_t family, uint32_t sequence, uint32_t index, const char *identity, uint64_t size) {
+        struct nlmsghdr *header = build_header(buffer, family, sequence, NBD_CMD_RECONFIGURE, NBD_GENL_VERSION);
+
+        mnl_attr_put_u32(header, NBD_ATTR_INDEX, index);
+        mnl_attr_put_u64(header, NBD_ATTR_SIZE_BYTES, size);
+        mnl_attr_put_strz(header, NBD_ATTR_BACKEND_IDENTIFIER, identity);
+        return header->nlmsg_len;
+}
+
 size_t device_nbd_build_disconnect(void *buffer, uint16_t family, uint32_t sequence, uint32_t index) {
         struct nlmsghdr *header = build_header(buffer, family, sequence, NBD_CMD_DISCONNECT, NBD_GENL_VERSION);
 
@@ -258,6 +268,22 @@ int device_nbd_set_timeout(uint32_t index, const char *identity, uint64_t timeou
                 return r;
 
         n = device_nbd_build_timeout(message, family, sequence, index, identity, timeout_sec);
+        return exchange(socket, message, n, sequence, NULL, NULL);
+}
+
+int device_nbd_resize(uint32_t index, const char *identity, uint64_t size) {
+        _cleanup_(mnl_socket_closep) struct mnl_socket *socket = NULL;
+        char message[DEVICE_NBD_MESSAGE_MAX];
+        uint32_t sequence;
+        uint16_t family;
+        size_t n;
+        int r;
+
+        r = prepare(&socket, &family, &sequence);
+        if (r < 0)
+                return r;
+
+        n = device_nbd_build_resize(message, family, sequence, index, identity, size);
         return exchange(socket, message, n, sequence, NULL, NULL);
 }
 

@@ -30,6 +30,9 @@ size_t device_nbd_build_reconfigure(
  * io_timeout to the same, or to 30 s for 0. */
 size_t device_nbd_build_timeout(
         void *buffer, uint16_t family, uint32_t sequence, uint32_t index, const char *identity, uint64_t timeout_sec);
+/* On the connection that there is. size: bytes. */
+size_t device_nbd_build_resize(
+        void *buffer, uint16_t family, uint32_t sequence, uint32_t index, const char *identity, uint64_t size);
 size_t device_nbd_build_disconnect(void *buffer, uint16_t family, uint32_t sequence, uint32_t index);
 size_t device_nbd_build_status(void *buffer, uint16_t family, uint32_t sequence, uint32_t index);
 
@@ -37,5 +40,6 @@ size_t device_nbd_build_status(void *buffer, uint16_t family, uint32_t sequence,
 int device_nbd_connect(const struct device_nbd_setup *setup, uint32_t *ret_index);
 int device_nbd_reconfigure(uint32_t index, const struct device_nbd_setup *setup);
 int device_nbd_set_timeout(uint32_t index, const char *identity, uint64_t timeout_sec);
+int device_nbd_resize(uint32_t index, const char *identity, uint64_t size);
 int device_nbd_disconnect(uint32_t index);
 int device_nbd_status(uint32_t index, bool *ret_connected);

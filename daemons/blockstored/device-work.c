@@ -112,6 +112,53 @@ void device_work_reconfigure(const void *argument, struct device_result *result)
                 fail(result, r, "the kernel refused the new connection");
 }
 
+static int flush_device(uint32_t index) {
+        _cleanup_close_ int fd = -EBADF;
+        char node[32];
+
+        (void) snprintf(node, sizeof(node), "/dev/nbd%u", index);
+        fd = open(node, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        return fsync(fd) < 0 ? -errno : 0;
+}
+
+void device_work_resize(const void *argument, struct device_result *result) {
+        const struct device_work *work = argument;
+        uint64_t size = 0;
+        bool shrinks;
+        int r;
+
+        result->index = work->index;
+        r = check_identity(work);
+        if (r >= 0)
+                r = device_sysfs_size(SYSFS, work->index, &size);
+        if (r < 0) {
+                fail(result, r, "the device's size cannot be read");
+                return;
+        }
+        if (size == work->setup.size)
+                return;
+        shrinks = work->setup.size < size;
+
+        r = shrinks ? flush_device(work->index) : 0;
+        if (r < 0) {
+                fail(result, r, "flushing the device failed");
+                return;
+        }
+        r = device_nbd_resize(work->index, work->setup.identity, work->setup.size);
+        if (r < 0) {
+                fail(result, r, "the kernel refused the new size");
+                return;
+        }
+        if (shrinks)
+                (void) flush_device(work->index);
+
+        r = device_sysfs_size(SYSFS, work->index, &size);
+        if (r < 0 || size != work->setup.size)
+                fail(result, r < 0 ? r : -EIO, "the kernel has not taken the new size");
+}
+
 /* Opens exclusively, and only if nobody else has it open. Returns the descriptor, or -EBUSY with result->text. */
 static int open_unheld(const struct device_work *work, struct device_result *result) {
         static const struct holders_roots roots = { .proc = "/proc", .sys = SYSFS };

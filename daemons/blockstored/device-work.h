@@ -12,7 +12,7 @@ struct device_work {
         const char *name; /* image's local name */
         uint32_t index;   /* all but connect */
         sd_id128_t trigger;
-        struct device_nbd_setup setup; /* identity always; the rest for connect and reconfigure */
+        struct device_nbd_setup setup; /* identity always; the rest for connect and reconfigure, size for resize */
         bool waiting, was_waiting;     /* set_waiting: what it is to be, and was told to be before */
         bool flush;                    /* disconnect: what is cached goes out first; needs a living worker */
 };
@@ -27,5 +27,8 @@ void device_work_disconnect(const void *argument, struct device_result *result);
 void device_work_set_waiting(const void *argument, struct device_result *result);
 /* After its end: the driver has left the queue's timer at 30 s. Since Linux 6.12 this waits until no request is under way, which may be never if the connection is lost meanwhile: nothing may wait for it. */
 void device_work_set_timer(const void *argument, struct device_result *result);
+/* Gives the device, on the connection that it has, another size, setup.size, which the kernel announces by itself (RESIZE=1). One that becomes smaller is flushed before, while all of it can still be written, and
+ * after, for what was written in between. -EIO: the kernel has not taken the size. */
+void device_work_resize(const void *argument, struct device_result *result);
 /* Only looks whether somebody uses the device. */
 void device_work_check(const void *argument, struct device_result *result);

@@ -8,6 +8,7 @@
  *      disconnect:  [present] disconnecting -> unsettling -> absent
  *      check:       [present] checking -> present
  *      waiting:     [present] timing -> present
+ *      resize:      [present] resizing -> present
  *
  * A device is "another's" when it goes by this image's name but differs in UUID, in write protection, or is larger than the image: such a one is never given the new
  * connection, for its cached pages are not those of this image. It is disconnected first, if nobody holds it.
@@ -31,6 +32,7 @@
 #define CONNECT_TIMEOUT_USEC    (10U * 1000U * 1000U)
 #define DISCONNECT_TIMEOUT_USEC (60U * 1000U * 1000U) /* includes the flush of all that is cached */
 #define CHECK_TIMEOUT_USEC      (5U * 1000U * 1000U)
+#define RESIZE_TIMEOUT_USEC     (20U * 1000U * 1000U) /* a smaller one is flushed */
 #define TIMER_TIMEOUT_USEC      (60U * 1000U * 1000U)
 #define SETTLE_TIMEOUT_USEC     (15U * 1000U * 1000U)
 
@@ -47,6 +49,7 @@ enum phase {
         PHASE_UNDOING,
         PHASE_CHECKING,
         PHASE_TIMING,
+        PHASE_RESIZING,
         _PHASE_MAX,
 };
 
@@ -63,6 +66,7 @@ static const char *const phase_names[_PHASE_MAX] = {
         [PHASE_UNDOING] = "undoing",
         [PHASE_CHECKING] = "checking",
         [PHASE_TIMING] = "timing",
+        [PHASE_RESIZING] = "resizing",
 };
 
 struct device {
@@ -449,6 +453,7 @@ static void on_child(const struct device_result *result, void *userdata) {
                 break;
 
         case PHASE_RECONFIGURING:
+        case PHASE_RESIZING:
                 break;
 
         case PHASE_TIMING:
@@ -579,6 +584,28 @@ int device_check_unheld(struct device *device, device_done_t done, void *userdat
                 return -ENODEV;
 
         r = run(device, PHASE_CHECKING, device_work_check, false, SD_ID128_NULL, CHECK_TIMEOUT_USEC);
+        if (r < 0)
+                return r;
+
+        device->done = done;
+        device->userdata = userdata;
+        return 0;
+}
+
+int device_resize(struct device *device, uint64_t size, device_done_t done, void *userdata) {
+        int r;
+
+        if (device_is_busy(device))
+                return -EBUSY;
+
+        r = device_discover(device);
+        if (r < 0)
+                return r;
+        if (r == 0)
+                return -ENODEV;
+
+        device->wanted.size = size;
+        r = run(device, PHASE_RESIZING, device_work_resize, false, SD_ID128_NULL, RESIZE_TIMEOUT_USEC);
         if (r < 0)
                 return r;
 

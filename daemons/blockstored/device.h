@@ -49,5 +49,8 @@ int device_disconnect(struct device *device, bool flush, device_done_t done, voi
 /* I/O waits, or goes on, over the connection that is there now; see device-work.h. Errors as device_disconnect(). */
 int device_set_waiting(struct device *device, bool waiting, device_done_t done, void *userdata);
 
+/* Gives the device another size, bytes, on the connection that it has. Errors as device_disconnect(). */
+int device_resize(struct device *device, uint64_t size, device_done_t done, void *userdata);
+
 /* FAILURE_BUSY with the holders, or FAILURE_NONE. Errors as device_disconnect(). */
 int device_check_unheld(struct device *device, device_done_t done, void *userdata);

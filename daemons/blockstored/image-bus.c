@@ -151,6 +151,28 @@ static int detach_checked(sd_bus_message *message, void *userdata, sd_bus_error 
         return r < 0 ? r : 1;
 }
 
+static int resize_checked(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        struct manager *manager = userdata;
+        struct managed *managed = NULL;
+        struct resize_wish wish = {};
+        int r;
+
+        r = resize_wish_read(message, &wish, error);
+        if (r >= 0)
+                r = bouncer_check(manager->bouncer, message, resize_checked, manager, error);
+        if (r <= 0)
+                return r < 0 ? r : 1;
+
+        r = find_called(manager, message, &managed, error);
+        if (r >= 0)
+                r = resize_start(manager, managed->image->image_name, &wish, message, error);
+        return r < 0 ? r : 1;
+}
+
+static int method_resize(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        return resize_checked(message, ((struct managed *) userdata)->manager, error);
+}
+
 static int method_attach(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         return attach_checked(message, ((struct managed *) userdata)->manager, error);
 }
@@ -165,6 +187,8 @@ static const sd_bus_vtable image_vtable[] = {
                 "Attach", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_attach, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS(
                 "Detach", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_detach, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Resize", SD_BUS_ARGS("t", size, "a{sv}", options), SD_BUS_NO_RESULT, method_resize,
+                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Name", "s", get_name, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("ImageName", "s", get_image_name, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("UUID", "s", get_uuid, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),

@@ -94,6 +94,15 @@ static int begin_waiting(struct managed *managed, struct worker_link *link, bool
         return r;
 }
 
+static int begin_resize(struct managed *managed, struct worker_link *link, uint64_t size) {
+        int r;
+
+        r = device_resize(managed->device, size, on_device_timed, managed);
+        if (r >= 0)
+                managed->device_caller = link;
+        return r;
+}
+
 void managed_device_free_again(struct managed *managed) {
         enum managed_device_call queued = managed->device_queued;
         struct worker_link *link = managed->link;
@@ -120,6 +129,9 @@ void managed_device_free_again(struct managed *managed) {
         case MANAGED_DEVICE_WAIT:
         case MANAGED_DEVICE_GO_ON:
                 r = begin_waiting(managed, link, queued == MANAGED_DEVICE_WAIT);
+                break;
+        case MANAGED_DEVICE_RESIZE:
+                r = begin_resize(managed, link, managed->device_wanted.size);
                 break;
         }
         if (r < 0)
@@ -266,6 +278,27 @@ static const char *worker_get_device(struct worker_link *link) {
         return device_exists(managed->device) ? managed->image->device : "";
 }
 
+static int worker_resize_device(struct worker_link *link, uint64_t size, sd_bus_error *error) {
+        struct managed *managed = link->owner;
+        int r;
+
+        /* It does not know yet what is being done here. */
+        if (resize_is_below(managed->resize, size))
+                return peer_bus_error_set(error, FAILURE_BUSY, "The device of %s is being made smaller", link->name);
+        if (device_is_busy(managed->device)) {
+                queue(managed, MANAGED_DEVICE_RESIZE, &(const struct device_parameters){ .size = size }, -EBADF);
+                return 0;
+        }
+
+        r = begin_resize(managed, link, size);
+        if (r == -ENODEV)
+                return peer_bus_error_set(error, FAILURE_NOT_ATTACHED, "Image %s has no device", link->name);
+        if (r < 0)
+                return peer_bus_error_set(
+                        error, FAILURE_INTERNAL, "The device of %s cannot be resized: %s", link->name, strerror(-r));
+        return 0;
+}
+
 static int worker_update(struct worker_link *link, const struct image_status *status) {
         struct managed *managed = link->owner;
         enum image_state before = managed->image->state;
@@ -293,5 +326,6 @@ const struct worker_link_ops managed_worker_ops = {
         .set_waiting = worker_set_waiting,
         .ask_job = worker_ask_job,
         .get_device = worker_get_device,
+        .resize_device = worker_resize_device,
         .update = worker_update,
 };

@@ -35,6 +35,8 @@ static void on_image_changed(struct image *image, uint32_t mask) {
                         "%s: %s%s%s", image->name, image_state_to_string(image->state),
                         *image->state_reason ? ": " : "", image->state_reason);
 
+        if (mask & IMAGE_SIZE)
+                resize_size_changed(managed->manager, image);
         managed->announce |= mask;
         (void) sd_event_source_set_enabled(managed->manager->announce_source, SD_EVENT_ONESHOT);
 }

@@ -29,6 +29,7 @@ enum managed_device_call {
         MANAGED_DEVICE_DISCONNECT,
         MANAGED_DEVICE_WAIT, /* I/O waits */
         MANAGED_DEVICE_GO_ON,
+        MANAGED_DEVICE_RESIZE,
 };
 
 struct managed {
@@ -49,7 +50,7 @@ struct managed {
         struct device *device;
         struct worker_link *device_caller;      /* whose call the device's operation answers */
         enum managed_device_call device_queued; /* a call that waits for the device to be free */
-        struct device_parameters device_wanted;
+        struct device_parameters device_wanted; /* of ResizeDevice only the size */
         int device_socket;
         sd_event_source *gone_timer; /* when to look again whether a device without a worker is let go */
 
@@ -59,6 +60,7 @@ struct managed {
         bool socket_was_active;
         struct attach_options options;
         struct operation_list operations;
+        struct resize *resize; /* which is making the device smaller, before the store is told */
 };
 
 /* Adds an image to the manager. Returns 0; -E2BIG when there are too many; or a negative errno. */

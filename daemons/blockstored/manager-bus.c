@@ -185,6 +185,26 @@ static int remove_checked(sd_bus_message *message, void *userdata, sd_bus_error 
         return r < 0 ? r : forward(message, manager, "RemoveImage", error);
 }
 
+static int resize_checked(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        struct manager *manager = userdata;
+        struct resize_wish wish = {};
+        const char *name;
+        int r;
+
+        r = sd_bus_message_read(message, "s", &name);
+        if (r >= 0)
+                r = check_store_name(name, error);
+        if (r >= 0)
+                r = resize_wish_read(message, &wish, error);
+        if (r >= 0)
+                r = bouncer_check(manager->bouncer, message, resize_checked, manager, error);
+        if (r <= 0)
+                return r < 0 ? r : 1;
+
+        r = resize_start(manager, name, &wish, message, error);
+        return r < 0 ? r : 1;
+}
+
 /* Renames, snapshots and what is made of them: the proxy knows who may, and which names are good. What this host has attached itself is known here, by its local name. */
 static int lifecycle_checked(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         const char *member = sd_bus_message_get_member(message), *name;
@@ -301,6 +321,8 @@ static const sd_bus_vtable manager_vtable[] = {
                 SD_BUS_RESULT("s", uuid), create_checked, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("RemoveImage", SD_BUS_ARGS("s", name, "a{sv}", options), SD_BUS_NO_RESULT,
                 remove_checked, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ResizeImage", SD_BUS_ARGS("s", name, "t", size, "a{sv}", options), SD_BUS_NO_RESULT,
+                resize_checked, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("RenameImage", SD_BUS_ARGS("s", name, "s", new_name, "a{sv}", options),
                 SD_BUS_NO_RESULT, lifecycle_checked, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("CreateSnapshot", SD_BUS_ARGS("s", name, "s", snapshot, "a{sv}", options),
@@ -381,8 +403,8 @@ void manager_bus_close(struct manager *manager) {
         bouncer_clear(manager->bouncer);
         HASH_ITER(hh, manager->images, managed, next)
                 operations_forget(&managed->operations);
-        while (!LIST_EMPTY(&manager->queries))
-                query_free(LIST_FIRST(&manager->queries));
+        queries_forget(manager);
+        resizes_forget(manager);
         (void) units_set_system_bus(manager->units, NULL);
         manager->bus = sd_bus_flush_close_unref(manager->bus);
 }

@@ -194,6 +194,7 @@ int manager_new(struct manager **ret) {
                 return -ENOMEM;
         manager->idle_usec = access(NBD_MODULE, F_OK) < 0 ? IDLE_WITHOUT_NBD_USEC : IDLE_USEC;
         LIST_INIT(&manager->queries);
+        LIST_INIT(&manager->resizes);
 
         r = sd_event_new(&manager->event);
         if (r >= 0)
@@ -235,6 +236,7 @@ struct manager *manager_free(struct manager *manager) {
 
         /* Without announcing that every image is gone: the name goes, and that says it. */
         manager_bus_close(manager);
+        resizes_free(manager);
         manager->links = worker_links_free(manager->links);
         HASH_ITER(hh, manager->images, managed, next)
                 managed_free(managed);

@@ -15,6 +15,7 @@
 #include "managed.h"
 #include "query.h"
 #include "query-sources.h"
+#include "resize.h"
 #include "units.h"
 #include "worker-link.h"
 
@@ -47,6 +48,7 @@ struct manager {
         struct upgrade *upgrade; /* under way, or NULL */
         unsigned n_operations;
         LIST_HEAD(query_list, query) queries;
+        LIST_HEAD(resize_list, resize) resizes;
         struct query_sources query_sources; /* what the query worker has read, if there is one */
         bool query_sources_known;
 };

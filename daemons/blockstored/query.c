@@ -22,7 +22,10 @@
 struct query {
         struct manager *manager;
         LIST_ENTRY(query) entry;
-        sd_bus_message *message;
+        sd_bus_message *message; /* the caller's, which is forwarded; or NULL, and these: */
+        query_fill_t fill;
+        query_done_t done;
+        void *userdata;
         const char *method;
         sd_bus *bus;
         sd_bus_slot *slot;
@@ -47,6 +50,18 @@ struct query *query_free(struct query *query) {
         return NULL;
 }
 
+/* Tells how it ended, and frees it. answer: or NULL, with the failure. */
+static void end(struct query *query, sd_bus_message *answer, enum failure failure, const char *message) {
+        query_done_t done = query->done;
+        void *userdata = query->userdata;
+
+        if (!done)
+                (void) sd_bus_reply_method_errorf(query->message, failure_lookup(failure)->bus_name, "%s", message);
+        query_free(query);
+        if (done)
+                done(answer, failure, message, userdata);
+}
+
 static void fail(struct query *query, enum failure failure, const char *format, ...) _printf_(3, 4);
 
 static void fail(struct query *query, enum failure failure, const char *format, ...) {
@@ -57,8 +72,7 @@ static void fail(struct query *query, enum failure failure, const char *format, 
         (void) vsnprintf(text, sizeof(text), format, ap);
         va_end(ap);
 
-        (void) sd_bus_reply_method_errorf(query->message, failure_lookup(failure)->bus_name, "%s", text);
-        query_free(query);
+        end(query, NULL, failure, text);
 }
 
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -91,6 +105,11 @@ static int on_answer(sd_bus_message *answer, void *userdata, sd_bus_error *ret_e
                 r = units_query(query->manager->units, SERVICE_UNIT, on_unit, query, &query->call);
                 if (r < 0)
                         fail(query, FAILURE_SYSTEM, "The store could not be asked: %s", error->message ?: error->name);
+                return 0;
+        }
+        if (query->done) {
+                end(query, error ? NULL : answer, error ? failure_from_bus_name(error->name) : FAILURE_NONE,
+                        error ? (error->message ?: error->name) : "");
                 return 0;
         }
         if (error) {
@@ -130,11 +149,13 @@ static int send_call(struct query *query) {
         if (r < 0)
                 return r;
 
-        r = sd_bus_message_rewind(query->message, true);
-        if (r < 0)
-                return r;
-
-        r = sd_bus_message_copy(call, query->message, true);
+        if (query->fill)
+                r = query->fill(call, query->userdata);
+        else {
+                r = sd_bus_message_rewind(query->message, true);
+                if (r >= 0)
+                        r = sd_bus_message_copy(call, query->message, true);
+        }
         if (r < 0)
                 return r;
 
@@ -200,7 +221,7 @@ static void on_socket_started(const char *result, const char *message, void *use
                         strerror(-r));
 }
 
-int query_forward(struct manager *manager, sd_bus_message *message, const char *method, sd_bus_error *error) {
+static int start(struct manager *manager, const struct query *wanted, struct query **ret, sd_bus_error *error) {
         struct query *query, *other;
         unsigned n = 0;
         int r;
@@ -214,9 +235,10 @@ int query_forward(struct manager *manager, sd_bus_message *message, const char *
         query = calloc(1, sizeof(*query));
         if (!query)
                 return -ENOMEM;
+        *query = *wanted;
         query->manager = manager;
-        query->message = sd_bus_message_ref(message);
-        query->method = method;
+        if (query->message)
+                sd_bus_message_ref(query->message);
         LIST_INSERT_HEAD(&manager->queries, query, entry);
         manager->n_operations++;
 
@@ -230,5 +252,30 @@ int query_forward(struct manager *manager, sd_bus_message *message, const char *
         }
 
         manager_check_idle(manager);
+        *ret = query;
         return 0;
+}
+
+int query_forward(struct manager *manager, sd_bus_message *message, const char *method, sd_bus_error *error) {
+        const struct query wanted = { .message = message, .method = method };
+        struct query *query;
+
+        return start(manager, &wanted, &query, error);
+}
+
+int query_ask(struct manager *manager, const char *method, query_fill_t fill, query_done_t done, void *userdata,
+        struct query **ret, sd_bus_error *error) {
+        const struct query wanted = { .fill = fill, .done = done, .userdata = userdata, .method = method };
+
+        return start(manager, &wanted, ret, error);
+}
+
+void queries_forget(struct manager *manager) {
+        struct query *query, *next;
+
+        for (query = LIST_FIRST(&manager->queries); query; query = next) {
+                next = LIST_NEXT(query, entry);
+                if (query->message)
+                        query_free(query);
+        }
 }

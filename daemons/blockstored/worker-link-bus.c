@@ -160,6 +160,29 @@ static int method_set_device_waiting(sd_bus_message *message, void *userdata, sd
         return 1;
 }
 
+static int method_resize_device(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        struct worker_link *link = userdata;
+        uint64_t size;
+        int r;
+
+        r = require_greeting(link, error);
+        if (r >= 0)
+                r = sd_bus_message_read(message, "t", &size);
+        if (r >= 0 && (size == 0 || size > INT64_MAX || size % 512 != 0))
+                r = peer_bus_error_set(error, FAILURE_USAGE, "No device can have that size");
+        if (r >= 0)
+                r = begin_device_call(link, message, false, error);
+        if (r < 0)
+                return r;
+
+        r = worker_link_ops(link)->resize_device(link, size, error);
+        if (r < 0) {
+                link->pending = sd_bus_message_unref(link->pending);
+                return r;
+        }
+        return 1;
+}
+
 void worker_link_answer_device(struct worker_link *link, enum failure failure, const char *message, const char *node) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *pending = TAKE_PTR(link->pending);
         int r;
@@ -452,6 +475,8 @@ static const sd_bus_vtable supervisor_vtable[] = {
                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS(
                 "GetDevice", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", node), method_get_device, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ResizeDevice", SD_BUS_ARGS("t", size), SD_BUS_NO_RESULT, method_resize_device,
+                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Update", SD_BUS_ARGS("a{sv}", status), SD_BUS_NO_RESULT, method_update,
                 SD_BUS_VTABLE_UNPRIVILEGED | SD_BUS_VTABLE_METHOD_NO_REPLY),
         SD_BUS_VTABLE_END,

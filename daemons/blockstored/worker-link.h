@@ -56,6 +56,7 @@ struct worker_link_ops {
         int (*ask_job)(struct worker_link *link, sd_bus_error *error);
         /* "" for none; valid until the loop runs again. */
         const char *(*get_device)(struct worker_link *link);
+        int (*resize_device)(struct worker_link *link, uint64_t size, sd_bus_error *error);
         int (*update)(struct worker_link *link, const struct image_status *status);
 };
 

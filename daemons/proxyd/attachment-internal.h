@@ -15,6 +15,8 @@ struct images {
         struct jobs *jobs;
         unsigned n;
         struct image_list images;
+        void (*resized)(struct image *image, void *userdata);
+        void *resized_userdata;
 
         struct ring *ring;
         struct hand_over *hand_over; /* NULL: nothing is shared */

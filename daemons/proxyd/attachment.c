@@ -111,7 +111,7 @@ static bool is_settled(const struct image *image) {
         const struct attachment *a;
 
         TAILQ_FOREACH(a, &image->attachments, entry)
-                if ((a->expired || a->ended) && a->n_changes > 0)
+                if ((a->expired || a->ended || image->n_quiescing > 0) && a->n_changes > 0)
                         return false;
         return true;
 }
@@ -131,6 +131,15 @@ static void wake(struct image *image) {
         image_release(image);
 }
 
+void image_quiesce(struct image *image, struct image_waiter *waiter) {
+        image->n_quiescing++;
+        image_settle(image, waiter);
+}
+
+void image_unquiesce(struct image *image) {
+        image->n_quiescing--;
+}
+
 void image_settle(struct image *image, struct image_waiter *waiter) {
         TAILQ_INSERT_TAIL(&image->waiters, waiter, entry);
         wake(image);
@@ -146,6 +155,7 @@ void attachment_start(struct attachment *a, struct image *image) {
         /* Asked for while it came. */
         a->moved = a->writes && image->hold_state == IMAGE_LETTING_GO;
         a->n_ios = a->n_changes = 0;
+        a->limit = image->size.bytes;
         image->n_ref++;
         TAILQ_INSERT_TAIL(&image->attachments, a, entry);
 }
@@ -178,6 +188,10 @@ void attachment_renew(struct attachment *a, uint64_t generation) {
         a->moved = a->image->hold_state == IMAGE_LETTING_GO;
 }
 
+void attachment_take_size(struct attachment *a) {
+        a->limit = a->image->size.bytes;
+}
+
 void attachment_make_read_only(struct attachment *a) {
         if (a->image && !a->ended && a->writes && !a->leased)
                 a->image->n_unleased_writers--;
@@ -204,22 +218,43 @@ void attachment_io_done(struct attachment *a, bool change) {
                 forget(a);
                 return;
         }
-        if (change && a->n_changes == 0 && (a->ended || a->expired))
+        if (change && a->n_changes == 0 && (a->ended || a->expired || image->n_quiescing > 0))
                 wake(image);
         if (image->hold_state == IMAGE_LETTING_GO || (a->held && a->n_ios == 0 && (a->expired || !a->writes)))
                 image_review_hold(image);
 }
 
+static void image_size_is(struct image *image, const struct store_size *size) {
+        bool resized = image->size.bytes > 0 && image->size.epoch != size->epoch;
+        struct attachment *a;
+
+        image->size = *size;
+        TAILQ_FOREACH(a, &image->attachments, entry)
+                if (a->limit > size->bytes)
+                        a->limit = size->bytes;
+        if (resized && image->images->resized)
+                image->images->resized(image, image->images->resized_userdata);
+}
+
 void image_lease_is(struct image *image, const struct lease *lease) {
         struct attachment *a;
 
+        struct store_size size;
+
         image->generation = lease->generation;
         image->lease_live = lease->live;
+        image->images->store->ops->get_size(image->handle, &size);
 
         TAILQ_FOREACH(a, &image->attachments, entry)
                 if (a->writes && (a->generation != lease->generation || (a->leased && !lease->live)))
                         a->expired = true;
+        image_size_is(image, &size);
         image_review_hold(image);
+}
+
+void images_tell_sizes(struct images *images, void (*resized)(struct image *image, void *userdata), void *userdata) {
+        images->resized = resized;
+        images->resized_userdata = userdata;
 }
 
 /* --- changes from elsewhere --- */

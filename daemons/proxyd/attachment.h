@@ -31,6 +31,8 @@ struct attachment {
         bool moved; /* the image was let go to another proxy: nothing more is done for this one here, until it resumes */
         bool held; /* it began as one that writes, under the hold */
         uint64_t generation;
+        uint64_t
+                limit; /* bytes that it may reach: the smallest size that the image has had since the session was told one */
         uint8_t token[LEASE_TOKEN_SIZE];
         unsigned n_ios;     /* in hand at the store */
         unsigned n_changes; /* ... of which change the image, or sync it */
@@ -71,6 +73,8 @@ struct image {
         atomic_uint n_unleased_writers;
         uint64_t generation; /* the last that this proxy knows of */
         bool lease_live;
+        struct store_size size; /* as this proxy knows it; set before anybody is attached */
+        unsigned n_quiescing;   /* by so many no change is to begin: it is about to become smaller */
 
         /* A look at the record that is under way, and whether another one is due. */
         struct job look_job;
@@ -100,6 +104,8 @@ int images_share(struct images *images, struct ring *ring, sd_id128_t instance);
 /* Nobody is attached any more, ring and store's thread have ended. */
 struct images *images_free(struct images *images);
 DEFINE_CLEANUP(struct images *, images_free);
+/* resized: an image to which sessions are attached has another size. */
+void images_tell_sizes(struct images *images, void (*resized)(struct image *image, void *userdata), void *userdata);
 unsigned images_count(const struct images *images);
 
 /* NULL when nobody is attached or about to be. Borrowed. */
@@ -121,6 +127,8 @@ void attachment_start(struct attachment *attachment, struct image *image);
 void attachment_end(struct attachment *attachment);
 /* It has proved that the lease is its own, under that generation: it may go on. Nothing of it may be in hand. */
 void attachment_renew(struct attachment *attachment, uint64_t generation);
+/* Its session is told the size that the image has now, and may reach as far. */
+void attachment_take_size(struct attachment *attachment);
 /* The right to write is gone; what is in hand goes on. */
 void attachment_make_read_only(struct attachment *attachment);
 /* Whether it may be forgotten. */
@@ -132,11 +140,15 @@ static inline bool attachment_is_over(const struct attachment *attachment) {
 void attachment_io_started(struct attachment *attachment, bool change);
 void attachment_io_done(struct attachment *attachment, bool change);
 
-/* What the record says now. Attachments of another generation are expired from here on. */
+/* What the record says now, of the lease and (by the store's get_size()) of the size. Attachments of another generation are expired from here on; none reaches beyond a smaller end. */
 void image_lease_is(struct image *image, const struct lease *lease);
 
 /* The record of an open image may have changed: looks at it, and then does image_lease_is(). */
 void images_record_changed(struct images *images, const struct store_image *handle);
+
+/* No change of anybody is in hand when settled() is called, perhaps at once, and none begins before image_unquiesce(). */
+void image_quiesce(struct image *image, struct image_waiter *waiter);
+void image_unquiesce(struct image *image);
 
 /* Calls settled(), perhaps at once, when no change of an attachment that has ended or expired is in hand any more. */
 void image_settle(struct image *image, struct image_waiter *waiter);

@@ -50,7 +50,7 @@ static uint64_t realtime_usec(void) {
 
 /* --- on the store's thread --- */
 
-static int open_handle(struct client *client) {
+int client_open_image(struct client *client) {
         struct store *store = client->proxy->store;
         struct image *image = client->control.image;
 
@@ -63,7 +63,7 @@ static void work(struct client *client, store_lease_change_t change) {
         struct store *store = client->proxy->store;
         int r;
 
-        r = open_handle(client);
+        r = client_open_image(client);
         if (r >= 0)
                 r = store->ops->change_lease(control->image->handle, change, control, &control->lease);
 
@@ -175,14 +175,17 @@ void client_answer_attached(struct client *client) {
         const struct store_image *handle = a->image->handle;
         uint8_t data[IVBS_ATTACH_REPLY_SIZE];
         struct ivbs_lease_reply reply = {
-                .size = handle->size,
+                .size = a->image->size.bytes,
                 .flags = a->writes ? 0 : IVBS_IMAGE_READ_ONLY,
                 .block_size = handle->block_size,
                 .generation = a->generation,
+                .size_epoch = client->caps & IVBS_CAP_RESIZE ? a->image->size.epoch : 0,
         };
 
+        attachment_take_size(&client->attachment);
+
         if (control->op == IVBS_OP_ATTACH_TO_IMAGE) {
-                ivbs_attach_reply_encode(a->image->name, handle->size, data);
+                ivbs_attach_reply_encode(a->image->name, a->image->size.bytes, data);
                 client_control_end(client, IVBS_STATUS_OK, data, IVBS_ATTACH_REPLY_SIZE);
                 return;
         }

@@ -136,6 +136,11 @@ static void run_rejoin(struct job *job) {
         change(CLIENT_OF_JOB(job), prove);
 }
 
+/* Who only reads comes back for the image's size alone. */
+static void run_look(struct job *job) {
+        change(CLIENT_OF_JOB(job), NULL);
+}
+
 static void rejoin_settled(struct image_waiter *waiter) {
         struct client *client = CONTAINER_OF(waiter, struct client, control.waiter);
         const struct attachment *a = &client->attachment;
@@ -163,18 +168,20 @@ void client_rejoin(struct client *client, const struct ivbs_resume *resume) {
         struct control *control = &client->control;
         const struct attachment *a = &client->attachment;
 
-        if (!a->leased || (resume->flags & IVBS_LEASE_READ_ONLY) || strcmp(resume->name, a->image->name) != 0) {
+        bool writes = !(resume->flags & IVBS_LEASE_READ_ONLY);
+
+        if (a->leased != writes || strcmp(resume->name, a->image->name) != 0) {
                 client_control_end(client, IVBS_STATUS_INVALID_REQUEST, NULL, 0);
                 return;
         }
-        if (!a->writes) {
+        if (writes && !a->writes) {
                 client_control_end(client, IVBS_STATUS_PERMISSION_DENIED, NULL, 0);
                 return;
         }
 
         control->image = image_ref(a->image);
-        control->writes = true;
-        control->prove = control->change = run_rejoin;
+        control->writes = writes;
+        control->prove = control->change = writes ? run_rejoin : run_look;
         control->changed = rejoined;
         control->retried = true; /* what it has attached is the image that it means */
         control->waiter.settled = rejoin_settled;

@@ -37,6 +37,8 @@ bool client_try_anew(struct client *client) {
 static enum ivbs_status status_of_hold(const struct control *control, int error) {
         switch (-error) {
         case EBUSY:
+                if (control->op == IVBS_OP_RESIZE_IMAGE)
+                        return IVBS_STATUS_IN_USE;
                 return control->op == IVBS_OP_ATTACH_TO_IMAGE ? IVBS_STATUS_NOT_READY : IVBS_STATUS_HELD;
         case ESHUTDOWN:
         case ENODEV:

@@ -344,6 +344,13 @@ static bool wait_at_gate(struct request *request, struct image_gate *gate) {
         return leave_out;
 }
 
+/* Who knows that sizes change is told that this one may have; it was refused under the size that the session was told, or a smaller one since. */
+static enum ivbs_status beyond_end(const struct client *client) {
+        return (client->caps & IVBS_CAP_RESIZE) && client->attachment.image->size.epoch > 0
+                       ? IVBS_STATUS_RESIZED
+                       : IVBS_STATUS_INVALID_REQUEST;
+}
+
 static void submit(struct request *request) {
         struct client *client = request->client;
         struct image_gate *gate;
@@ -351,8 +358,13 @@ static void submit(struct request *request) {
 
         status = check_rights(client, request->change);
         /* A reader could keep it from ever being over. */
-        if (status == IVBS_STATUS_OK && is_waited_for(request) && image_is_being_let_go(client->attachment.image))
+        if (status == IVBS_STATUS_OK && is_waited_for(request) &&
+                (image_is_being_let_go(client->attachment.image) || client->attachment.image->n_quiescing > 0))
                 status = IVBS_STATUS_TEMPORARY_ERROR;
+        /* The image may have become smaller while the data came in. */
+        if (status == IVBS_STATUS_OK && request->io.kind != STORE_FLUSH &&
+                request->io.offset + request->io.length > client->attachment.limit)
+                status = beyond_end(client);
         if (status != IVBS_STATUS_OK) {
                 answer(request, status, NULL, 0);
                 return;
@@ -445,8 +457,8 @@ static int decode(const struct ivbs_header *header, const uint8_t *payload, size
 
 static enum ivbs_status check_wish(const struct client *client, const struct wish *wish) {
         if (wish->io.kind != STORE_FLUSH &&
-                !ivbs_range_is_valid(wish->io.offset, wish->io.length, client->attachment.image->handle->size))
-                return IVBS_STATUS_INVALID_REQUEST;
+                !ivbs_range_is_valid(wish->io.offset, wish->io.length, client->attachment.limit))
+                return beyond_end(client);
         if (wish->data_out && wish->io.length > IVBS_DATA_MAX)
                 return IVBS_STATUS_INVALID_REQUEST;
         return check_rights(client, wish->change);

@@ -3,7 +3,8 @@
 
 /* One connection: who it is, what it has attached, what it has in flight. Its parts: client.c (life, states, the table
  * of ops), client-request.c (I/O and answers), client-control.c (one slow operation at a time), client-login.c,
- * client-attach.c, client-hold.c, client-fence.c, client-drain.c, client-images.c, client-lifecycle.c. */
+ * client-attach.c, client-hold.c, client-fence.c, client-drain.c, client-images.c, client-lifecycle.c,
+ * client-resize.c. */
 
 #include <netinet/in.h>
 #include <sys/queue.h>
@@ -61,6 +62,7 @@ struct control {
         uint8_t token[LEASE_TOKEN_SIZE];
         sd_id128_t uuid;
         bool writes;
+        bool quiesced; /* no change of the image begins, on account of this */
         struct users *users, *new_users;
         char password[IVBS_PASSWORD_SIZE];
         uint8_t digest[USERS_DIGEST_SIZE]; /* of what was stored when the password was given to be checked */
@@ -124,6 +126,8 @@ void client_divert(struct client *client);
 void client_check_progress(struct client *client, unsigned patience);
 /* Pushes LIST_PROXIES to an attached client that is keeping up. */
 void client_push_proxies(struct client *client);
+/* The image that it has attached has another size. */
+void client_tell_size(struct client *client);
 /* The users file is another one. */
 void client_rights_changed(struct client *client);
 
@@ -173,6 +177,8 @@ void client_rejoin_idle(struct client *client);
 /* Runs control->change and then control->changed; for what writes (control->writes) the image is held by then, and stays held until the control ends. Else the client
  * is answered here. */
 void client_change(struct client *client);
+/* On the store's thread: control->image is open after it. Returns 0 or a negative errno. */
+int client_open_image(struct client *client);
 /* control->stale: the image is opened anew and everything tried once more; false when that has been done before. */
 bool client_try_anew(struct client *client);
 void client_answer_refused(struct client *client);
@@ -210,6 +216,7 @@ void client_remove_snapshot(struct client *client, const struct ivbs_header *hea
 void client_copy_image(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_job_status(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_job_cancel(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_resize_image(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_order_drain(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_list_proxies(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 

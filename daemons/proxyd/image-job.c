@@ -333,7 +333,7 @@ static void prepared(struct job *j) {
 
         if (!goes_on(job, job->result))
                 return;
-        if (job->image->gate) {
+        if (job->image->gate || job->image->n_quiescing > 0) {
                 end(job, -EAGAIN);
                 return;
         }

@@ -11,6 +11,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 
+#include "client.h"
 #include "log.h"
 #include "reclaim.h"
 #include "server-internal.h"
@@ -38,6 +39,15 @@ static void record_changed(struct store_image *image, void *userdata) {
         struct server *server = userdata;
 
         images_record_changed(server->proxy.images, image);
+}
+
+static void resized(struct image *image, void *userdata) {
+        struct proxy *proxy = userdata;
+        struct client *client;
+
+        TAILQ_FOREACH(client, &proxy->clients, entry)
+                if (client->attachment.image == image)
+                        client_tell_size(client);
 }
 
 static int block_signals(int *ret_fd) {
@@ -171,6 +181,7 @@ static int open_store(struct server *server, enum failure *ret_failure, char **r
                         return r;
                 proxy->caps |= IVBS_CAP_SNAPSHOTS;
         }
+        images_tell_sizes(proxy->images, resized, proxy);
         r = images_share(proxy->images, proxy->ring, proxy->instance_id);
         if (r < 0)
                 (void) refuse(ret_failure, FAILURE_IO, ret_message,

@@ -126,24 +126,20 @@ int store_file_open_image(struct store *s, const char *name, struct store_image 
                 return r;
 
         image->image.uuid = record.uuid;
-        image->image.size = record.size;
         image->image.block_size = 4096;
         store_file_watch(image);
+        store_file_size_is(image, &record);
         *ret = TAKE_PTR(owned);
         return 0;
 }
 
-int store_file_change_lease(
-        struct store_image *i, store_lease_change_t change, void *userdata, struct lease *ret_lease) {
-        struct file_image *image = FILE_IMAGE(i);
-        struct file_store *store = FILE_STORE(i->store);
+int store_file_lock_record(struct file_image *image, int *ret_fd, struct image_record *ret) {
+        struct file_store *store = FILE_STORE(image->image.store);
         _cleanup_close_ int fd = -EBADF;
         _cleanup_free_ char *message = NULL;
-        struct image_record record;
+        struct image_record record = {};
         int r;
 
-        if (change && i->read_only)
-                return -EROFS;
         /* A descriptor of its own, so that the lock ends with it whatever happens. */
         fd = openat(image->directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
@@ -159,6 +155,24 @@ int store_file_change_lease(
                 store->how.complain(image->name, message);
         if (r < 0)
                 return r == -ENOENT ? -EUCLEAN : r;
+
+        store_file_size_is(image, &record);
+        *ret = record;
+        *ret_fd = TAKE_FD(fd);
+        return 0;
+}
+
+int store_file_change_lease(
+        struct store_image *i, store_lease_change_t change, void *userdata, struct lease *ret_lease) {
+        _cleanup_close_ int fd = -EBADF;
+        struct image_record record;
+        int r;
+
+        if (change && i->read_only)
+                return -EROFS;
+        r = store_file_lock_record(FILE_IMAGE(i), &fd, &record);
+        if (r < 0)
+                return r;
 
         if (change) {
                 r = change(&record.lease, userdata);

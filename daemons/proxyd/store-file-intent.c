@@ -30,6 +30,9 @@ static int finish(struct file_store *store, int directory_fd, const char *name, 
                 store->how.complain(name, message);
         if (r < 0)
                 return r == -ENOENT ? -EUCLEAN : r;
+        /* Done once, however often it is tried. */
+        if (record.size != intent->size)
+                record.size_epoch++;
         record.size = intent->size;
         r = image_record_save(directory_fd, &record);
         if (r < 0)

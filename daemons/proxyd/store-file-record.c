@@ -297,6 +297,7 @@ int image_record_load(int directory_fd, const char *shown, struct image_record *
                 { "format", handle_format, 0, true },
                 { "uuid", handle_id, offsetof(struct image_record, uuid), true },
                 { "size", handle_number, offsetof(struct image_record, size), true },
+                { "size-epoch", handle_number, offsetof(struct image_record, size_epoch), false },
                 { "created", handle_number, offsetof(struct image_record, created_usec), true },
                 { "generation", handle_number, offsetof(struct image_record, lease.generation), true },
                 { "lease", handle_lease, offsetof(struct image_record, lease), false },
@@ -428,6 +429,9 @@ int image_record_save(int directory_fd, const struct image_record *record) {
                 r = add_id(object, "uuid", record->uuid);
         if (r >= 0)
                 r = add_number(object, "size", record->size);
+        /* Versions that know no other size than the first can read what was never resized. */
+        if (r >= 0 && record->size_epoch > 0)
+                r = add_number(object, "size-epoch", record->size_epoch);
         if (r >= 0)
                 r = add_number(object, "created", record->created_usec);
         if (r >= 0)

@@ -28,6 +28,7 @@ struct store_record {
 struct image_record {
         sd_id128_t uuid;
         uint64_t size;         /* bytes */
+        uint64_t size_epoch;   /* how often that has changed */
         uint64_t created_usec; /* CLOCK_REALTIME */
         struct lease lease;
 };

@@ -65,6 +65,7 @@ struct file_image {
         char *name; /* IMAGE@SNAPSHOT for a snapshot */
         char *path; /* in the directory of images */
         int directory_fd, data_fd;
+        struct store_size size; /* under the store's mutex */
         int watch;
         bool listed;
         bool holder_damaged; /* which has been told */
@@ -188,7 +189,15 @@ int store_file_watch_start(struct file_store *store);
 void store_file_watch(struct file_image *image);
 void store_file_unwatch(struct file_image *image);
 
+/* store-file-size.c. is: what the record says, on the store's thread. */
+void store_file_size_is(struct file_image *image, const struct image_record *record);
+void store_file_get_size(struct store_image *image, struct store_size *ret);
+int store_file_resize(struct store_image *image, uint64_t size, store_size_check_t check, void *userdata,
+        struct lease *ret_lease);
+
 /* store-file-image.c */
+/* Locks the image's record and loads it; the lock ends with *ret_fd. Errors as store_ops.change_lease(). */
+int store_file_lock_record(struct file_image *image, int *ret_fd, struct image_record *ret);
 int store_file_open_image(struct store *store, const char *name, struct store_image **ret);
 struct store_image *store_file_close_image(struct store_image *image);
 int store_file_change_lease(

@@ -23,7 +23,6 @@ struct store;
 struct store_image {
         struct store *store;
         sd_id128_t uuid;
-        uint64_t size;       /* bytes */
         uint32_t block_size; /* preferred, bytes: a power of two, 512 - 65536 */
         bool read_only;      /* a snapshot: never held, never leased */
 };
@@ -55,6 +54,12 @@ struct store_io {
         STAILQ_ENTRY(store_io) entry;
 };
 STAILQ_HEAD(store_io_list, store_io);
+
+/* How large an image is, and which of its sizes that is. */
+struct store_size {
+        uint64_t bytes;
+        uint64_t epoch; /* one higher with each change; 0: it has the size that it was made with */
+};
 
 struct store_listed {
         char name[IVBS_IMAGE_NAME_SIZE];
@@ -117,6 +122,9 @@ typedef bool (*store_filter_t)(const char *name, void *userdata);
  * negative errno. */
 typedef int (*store_lease_change_t)(struct lease *lease, void *userdata);
 
+/* Whether the image may have another size, by its lease as it is stored now. Returns 0 or a positive outcome, with which it is left alone. */
+typedef int (*store_size_check_t)(const struct lease *lease, uint64_t old_size, uint64_t new_size, void *userdata);
+
 #define STORE_KEY_SIZE 32U
 
 struct store_how {
@@ -159,6 +167,12 @@ struct store_ops {
         int (*change_lease)(
                 struct store_image *image, store_lease_change_t change, void *userdata, struct lease *ret_lease);
 
+        /* Gives it another size, durably, in an order that leaves the old size or the new one whenever it is cut short: the data first when it grows, the record first when it shrinks.
+         * What it grows by reads as zeroes. To shrink it must be held, and no change may be in hand. An image that has that size already is left alone, and 0 is returned. Returns as
+         * check() does, -ENOSPC, -EFBIG, -EROFS or -ESTALE; *ret_lease is set unless the return value is negative. */
+        int (*resize)(struct store_image *image, uint64_t size, store_size_check_t check, void *userdata,
+                struct lease *ret_lease);
+
         /* Takes the image for this process: only its holder changes an image. From then on no write of an earlier holder can land any more, whatever became
          * of it. self: what others are told who find it taken. Returns 0; STORE_HELD_ELSEWHERE with *ret_other, all zero when nothing is known of it;
          * -ESTALE as above; -ENODEV: the store is not where it was opened (which has been complained about); or another negative errno. A store that needs
@@ -197,6 +211,9 @@ struct store_ops {
         void (*let_go)(struct store_image *image);
         /* The directory where the proxies of this store find each other's sockets, as a descriptor that is the store's; NULL together with hold(). */
         int (*meeting_place)(const struct store *store);
+
+        /* As the record said when it was last read. */
+        void (*get_size)(struct store_image *image, struct store_size *ret);
 
         /* No io may be under way. NULL is fine. */
         struct store_image *(*close_image)(struct store_image *image);

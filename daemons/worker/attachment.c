@@ -41,7 +41,7 @@ int attachment_check_modern(const struct attachment *a, uint64_t caps, const str
                 return refuse(ret_reason, n_reason, "this proxy cannot do what the device was promised");
         if (memcmp(a->uuid, reply->uuid, sizeof(a->uuid)) != 0)
                 return refuse(ret_reason, n_reason, "this proxy has another image under the same name");
-        if (a->size != reply->size)
+        if (a->size != reply->size && reply->size_epoch <= a->size_epoch)
                 return refuse(ret_reason, n_reason, "this proxy has the image with another size");
         return 0;
 }
@@ -69,7 +69,10 @@ void attachment_set_modern(struct attachment *a, uint64_t caps, const struct ivb
                 a->fencing = false;
         a->attached = a->modern = true;
         a->steal = false;
-        a->size = reply->size;
+        if (reply->size_epoch >= a->size_epoch) {
+                a->size = reply->size;
+                a->size_epoch = reply->size_epoch;
+        }
         a->block_size = reply->block_size;
         a->generation = reply->generation;
         a->refuses_writes = (reply->flags & IVBS_IMAGE_READ_ONLY) != 0;
@@ -153,6 +156,7 @@ int attachment_save(const struct attachment *a) {
         json_object_object_add(object, "refuses-writes", json_object_new_boolean(a->refuses_writes));
         json_object_object_add(object, "caps", json_object_new_uint64(a->caps));
         json_object_object_add(object, "size", json_object_new_uint64(a->size));
+        json_object_object_add(object, "size-epoch", json_object_new_uint64(a->size_epoch));
         json_object_object_add(object, "block-size", json_object_new_uint64(a->block_size));
         json_object_object_add(object, "generation", json_object_new_uint64(a->generation));
         json_object_object_add(object, "fencing", json_object_new_boolean(a->fencing));
@@ -195,6 +199,9 @@ static int fill(struct attachment *a, struct json_object *object) {
                 loaded.size > IVBS_IMAGE_SIZE_MAX || block_size < 512 || block_size > 65536)
                 return 0;
 
+        /* Not there in a file that an earlier version wrote. */
+        if (get_u64(object, "size-epoch", &loaded.size_epoch) < 0)
+                loaded.size_epoch = 0;
         loaded.refuses_writes = json_object_get_boolean(refuses_writes);
         loaded.block_size = (uint32_t) block_size;
         loaded.fencing = json_object_get_boolean(fencing);

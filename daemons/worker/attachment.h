@@ -19,6 +19,7 @@ struct attachment {
         bool modern;
         uint64_t caps; /* that sessions must have: what the device was promised */
         uint64_t size; /* bytes */
+        uint64_t size_epoch; /* which of its sizes that is; 0: the first, or the server tells none */
         uint32_t block_size;
         bool refuses_writes; /* the store allows only reads, whatever was asked for */
         uint8_t uuid[IVBS_UUID_SIZE];
@@ -29,7 +30,7 @@ struct attachment {
 };
 
 /* A greeting's or an attach's facts against what is attached already. 0, or -ESTALE with a sentence in ret_reason when the image behind the name is another one, has
- * another size, or the server is less than the device was promised. */
+ * another size than it can have, or the server is less than the device was promised. A size of a later epoch is news; any other difference means that this is not the image as it was. */
 int attachment_check_modern(const struct attachment *attachment, uint64_t caps, const struct ivbs_lease_reply *reply,
         char *ret_reason, size_t n_reason);
 int attachment_check_classic(const struct attachment *attachment, uint64_t size, char *ret_reason, size_t n_reason);

@@ -19,6 +19,7 @@
 #define RETRY_USEC      (200U * 1000U)
 #define WAITING_USEC    (250U * 1000U) /* a failover is over by then; the kernel's first timer comes after 500 ms */
 #define TELL_AGAIN_USEC (1000U * 1000U)
+#define SIZE_AGAIN_USEC (5U * 1000U * 1000U)
 /* A request waits for a new connection for a day at most, then it fails (DEVICE_NBD_DEAD_CONNECTION_SEC): long before that it is handed over once. */
 #define REFRESH_USEC (UINT64_C(6) * 3600U * 1000U * 1000U)
 
@@ -45,7 +46,11 @@ struct device_link {
         enum told telling_value;
         bool ending; /* to be given back as soon as nothing is under way */
         struct attachment attachment;
-        sd_event_source *timer, *waiting_timer;
+        uint64_t size_told;  /* the size that the device has, bytes; 0: not known */
+        uint64_t size_asked; /* ... that it is about to get */
+        bool sizing;         /* ... under way */
+        bool size_put_off;   /* it failed, and a moment is to pass */
+        sd_event_source *timer, *waiting_timer, *size_timer;
 };
 
 const char *device_state_to_string(enum device_state state) {
@@ -84,6 +89,7 @@ struct device_link *device_link_free(struct device_link *device) {
 
         sd_event_source_disable_unref(device->timer);
         sd_event_source_disable_unref(device->waiting_timer);
+        sd_event_source_disable_unref(device->size_timer);
         sd_event_unref(device->event);
         free(device);
         return NULL;
@@ -106,6 +112,7 @@ static int ask(struct device_link *device) {
 
         /* Served from now on: udev reads the device before the supervisor's answer comes. */
         device->lost = false;
+        device->size_asked = device->attachment.size;
         device->state = DEVICE_CONNECTING;
         return engine_serve_kernel(device->engine, fds[0]);
 }
@@ -145,7 +152,7 @@ static void give_back(struct device_link *device) {
 static void step(struct device_link *device) {
         enum told wanted = device->waits && device->settled ? TOLD_WAIT : TOLD_GO_ON;
 
-        if (device->telling)
+        if (device->telling || device->sizing)
                 return;
 
         if (device->state == DEVICE_WAITING && !device->waits) {
@@ -160,6 +167,10 @@ static void step(struct device_link *device) {
                 supervisor_link_set_device_waiting(device->supervisor, wanted == TOLD_WAIT) >= 0) {
                 device->telling = true;
                 device->telling_value = wanted;
+        } else if (device->size_told != device->attachment.size && !device->size_put_off &&
+                   supervisor_link_resize_device(device->supervisor, device->attachment.size) >= 0) {
+                device->sizing = true;
+                device->size_asked = device->attachment.size;
         } else if (device->ending)
                 give_back(device);
 }
@@ -207,14 +218,53 @@ void device_link_answer_told(struct device_link *device, enum failure failure) {
                 step_after(device, TELL_AGAIN_USEC);
 }
 
+static int on_size_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct device_link *device = userdata;
+
+        device->size_put_off = false;
+        step(device);
+        return 0;
+}
+
+void device_link_answer_resized(struct device_link *device, enum failure failure) {
+        if (!device->sizing)
+                return;
+
+        device->sizing = false;
+        if (failure == FAILURE_NONE) {
+                device->size_told = device->size_asked;
+                device->events->resized(device->userdata, device->size_told);
+        } else {
+                device->size_put_off = true;
+                device->size_timer = sd_event_source_disable_unref(device->size_timer);
+                (void) sd_event_add_time_relative(device->event, &device->size_timer, CLOCK_MONOTONIC, SIZE_AGAIN_USEC,
+                        0, on_size_timer, device);
+        }
+
+        if (device->state == DEVICE_WANTED)
+                device_link_supervisor_up(device);
+        else
+                step(device);
+}
+
+void device_link_resize(struct device_link *device, uint64_t size) {
+        device->attachment.size = size;
+        device->size_put_off = false;
+        step(device);
+}
+
 void device_link_supervisor_up(struct device_link *device) {
         int r;
 
         if (device->state == DEVICE_CONNECTED) {
+                /* It may have ended while it gave the device another size. */
+                device->size_told = 0;
+                device->size_put_off = false;
                 step(device);
                 return;
         }
-        if (device->state != DEVICE_WANTED || device->telling || !supervisor_link_is_up(device->supervisor))
+        if (device->state != DEVICE_WANTED || device->telling || device->sizing ||
+                !supervisor_link_is_up(device->supervisor))
                 return;
 
         r = ask(device);
@@ -267,6 +317,7 @@ void device_link_answer_connected(
         if (failure == FAILURE_NONE && !device->lost) {
                 device->state = DEVICE_CONNECTED;
                 device->was_connected = true;
+                device->size_told = device->size_asked;
                 device->events->connected(device->userdata, node);
                 step(device);
                 return;

@@ -23,6 +23,8 @@ struct device_link;
 struct device_link_events {
         /* The device is there for the first time, or again. */
         void (*connected)(void *userdata, const char *node);
+        /* It has that size, bytes, which it was told by device_link_resize(). */
+        void (*resized)(void *userdata, uint64_t size);
         /* It cannot be had, before it was there once. */
         void (*failed)(void *userdata, enum failure failure, const char *message);
         /* The answer to device_link_disconnect(). FAILURE_NONE: it is gone. */
@@ -44,6 +46,8 @@ void device_link_adopt(struct device_link *device, const struct attachment *atta
 void device_link_expect(struct device_link *device);
 /* Give it back; disconnected() follows, at once when there is none. */
 void device_link_disconnect(struct device_link *device);
+/* The image has another size: the device is to have it, too. */
+void device_link_resize(struct device_link *device, uint64_t size);
 /* Whether I/O waits for a proxy, and for long (no proxy can be had). When it has waited for a moment, or will for long, the kernel is told to take its requests back; when it no longer does, the kernel gets a new
  * pair. */
 void device_link_set_waiting(struct device_link *device, bool waits, bool for_long);
@@ -55,4 +59,5 @@ void device_link_kernel_lost(struct device_link *device);
 void device_link_answer_connected(
         struct device_link *device, enum failure failure, const char *message, const char *node);
 void device_link_answer_told(struct device_link *device, enum failure failure);
+void device_link_answer_resized(struct device_link *device, enum failure failure);
 void device_link_answer_disconnected(struct device_link *device, enum failure failure, const char *message);

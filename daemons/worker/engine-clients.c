@@ -206,6 +206,16 @@ void engine_clients_adopt(struct engine *engine, struct legacy *legacy) {
         engine_status_changed(engine);
 }
 
+/* The kernel is about to be told, and sends nothing beyond what it knows. A client on the socket was told a size and cannot be told another one; it may use what is left of it. */
+void engine_clients_resize(struct engine *engine) {
+        uint64_t size = engine->settings.attachment->size;
+        struct frontend *frontend;
+
+        TAILQ_FOREACH(frontend, &engine->frontends, entry)
+                if (frontend == engine->kernel || frontend->export.size > size)
+                        frontend->export.size = size;
+}
+
 /* The kernel's requests are left unanswered: it keeps them for whoever serves the device next. */
 void engine_clients_stop(struct engine *engine) {
         struct frontend *frontend, *next;

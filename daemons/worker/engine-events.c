@@ -15,6 +15,7 @@ struct event_mail {
         struct attachment attachment;
         enum failure failure;
         int error;
+        uint64_t size;
         char message[ENGINE_REASON_MAX];
 };
 
@@ -57,6 +58,21 @@ void engine_post_attached(struct engine *engine) {
         event = new_event(on_attached);
         event->attachment = *engine->settings.attachment;
         explicit_bzero(event->attachment.token, sizeof(event->attachment.token));
+        post(engine, event);
+}
+
+static void on_resized(struct mail *mail, void *context) {
+        _cleanup_free_ struct event_mail *event = (struct event_mail *) mail;
+        struct engine *engine = context;
+
+        if (engine->events->resized)
+                engine->events->resized(engine->userdata, event->size);
+}
+
+void engine_post_resized(struct engine *engine) {
+        struct event_mail *event = new_event(on_resized);
+
+        event->size = engine->settings.attachment->size;
         post(engine, event);
 }
 

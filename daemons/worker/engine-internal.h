@@ -75,9 +75,12 @@ void engine_clients_listen(struct engine *engine);
 void engine_clients_serve_kernel(struct engine *engine, int fd);
 void engine_clients_adopt(struct engine *engine, struct legacy *legacy);
 void engine_clients_stop(struct engine *engine);
+/* The image has another size. */
+void engine_clients_resize(struct engine *engine);
 
 /* engine-events.c, on the I/O thread */
 void engine_post_attached(struct engine *engine);
+void engine_post_resized(struct engine *engine);
 void engine_post_failed(struct engine *engine, enum failure failure, const char *message);
 void engine_post_kernel_lost(struct engine *engine);
 void engine_post_stopped(struct engine *engine, int error);

@@ -63,6 +63,11 @@ static void pool_attached(void *userdata) {
         engine_post_attached(userdata);
 }
 
+static void pool_resized(void *userdata) {
+        engine_clients_resize(userdata);
+        engine_post_resized(userdata);
+}
+
 static void pool_changed(void *userdata) {
         struct engine *engine = userdata;
 
@@ -92,6 +97,7 @@ static void pool_stopped(void *userdata, int error) {
 
 static const struct pool_ops pool_ops = {
         .attached = pool_attached,
+        .resized = pool_resized,
         .changed = pool_changed,
         .failed = pool_failed,
         .stopped = pool_stopped,

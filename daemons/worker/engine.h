@@ -46,6 +46,8 @@ struct engine_events {
         /* The image is attached for the first time; attachment is a copy. */
         void (*attached)(void *userdata, const struct attachment *attachment);
         void (*status)(void *userdata, const struct engine_status *status);
+        /* The image has another size, bytes. */
+        void (*resized)(void *userdata, uint64_t size);
         /* Terminal. message: a sentence for a user. */
         void (*failed)(void *userdata, enum failure failure, const char *message);
         /* The kernel's end of the device was closed by the kernel. */

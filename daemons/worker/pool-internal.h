@@ -64,6 +64,7 @@ struct pool {
         struct ring_deferred landing;
         bool open;          /* requests may be sent */
         bool first;         /* no landing has succeeded yet */
+        uint64_t told_size; /* bytes, of the image, as resized() has told it; 0: not yet */
         bool leaving;       /* the active proxy drains */
         bool fence_needed;  /* a change was lost unanswered */
         bool fence_sent;    /* over the leader */
@@ -121,7 +122,7 @@ void pool_take_back(struct pool *pool, struct request *request);
 extern const struct session_ops pool_session_ops;
 static inline bool pool_is_usable(const struct pool *pool, const struct session *s) {
         return s->role == ROLE_MEMBER && s->state == SESSION_READY && !s->awaiting &&
-               (!pool->attachment || s->generation == pool->attachment->generation);
+               (!pool->attachment || (s->generation == pool->attachment->generation && session_knows_size(s)));
 }
 unsigned pool_in_flight(const struct pool *pool); /* over all sessions, those that are ending included */
 bool pool_is_ending(const struct pool *pool);     /* one that ends has not given its requests back yet */

@@ -7,7 +7,7 @@
  *   leader     a member that is attached; the standby is promoted where there is one
  *   come back  every session that ends has given back what it had
  *   fence      if a change was lost unanswered: after it the change has been made, or never will be
- *   rejoin     members whose generation is behind
+ *   rejoin     members whose generation is behind, or that know of another size only by a notice
  *   rewrite    what is retained, if the server may have lost it
  *   open       lost requests go out, then new ones */
 
@@ -59,11 +59,11 @@ static bool rejoin(struct pool *pool) {
 
         TAILQ_FOREACH(s, &pool->sessions, entry) {
                 if (s->role != ROLE_MEMBER || s->state != SESSION_READY ||
-                        s->generation == pool->attachment->generation)
+                        (s->generation == pool->attachment->generation && session_knows_size(s)))
                         continue;
                 if (s == pool->leader)
                         all = false;
-                if (!s->awaiting)
+                if (!s->awaiting && !s->reply)
                         session_rejoin(s);
         }
         return all;

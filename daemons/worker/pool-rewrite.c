@@ -32,13 +32,28 @@ static bool overlaps(const struct pool *pool, const struct retained_entry *entry
         return false;
 }
 
+/* How much of it is left of an image that may have become smaller; what lies behind its end is nobody's any more. */
+static uint32_t length_left(const struct pool *pool, const struct retained_entry *entry) {
+        uint64_t size = pool->attachment->size;
+
+        if (entry->offset >= size)
+                return 0;
+        return entry->length < size - entry->offset ? entry->length : (uint32_t) (size - entry->offset);
+}
+
 static bool send_next(struct pool *pool) {
         const struct retained_entry *entry = retained_next(pool->retained, pool->rewrite_position);
         struct request *request;
+        uint32_t length;
 
         if (!entry || pool->n_rewriting == REWRITE_WINDOW || overlaps(pool, entry) || !session_has_room(pool->leader))
                 return false;
-        request = requests_get_reserved(pool->requests, entry->op, entry->length);
+        length = length_left(pool, entry);
+        if (length == 0) {
+                pool->rewrite_position = entry->position + 1;
+                return true;
+        }
+        request = requests_get_reserved(pool->requests, entry->op, length);
         if (!request)
                 return false;
 

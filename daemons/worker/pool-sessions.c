@@ -192,6 +192,18 @@ static uint64_t round_trip(struct session *s) {
         return ring_now_usec(s->ring) - s->connected_usec;
 }
 
+/* A session was told another one than was known. */
+static void tell_size(struct pool *pool) {
+        const struct attachment *a = pool->attachment;
+        bool resized = a && pool->told_size > 0 && pool->told_size != a->size;
+
+        if (!a)
+                return;
+        pool->told_size = a->size;
+        if (resized && pool->ops->resized)
+                pool->ops->resized(pool->userdata);
+}
+
 static void on_ready(struct session *s) {
         struct pool *pool = s->owner;
 
@@ -201,6 +213,7 @@ static void on_ready(struct session *s) {
                         pool->fence_needed = false;
         }
         s->fenced = false;
+        tell_size(pool);
         if (s->role == ROLE_MEMBER) {
                 proxy_succeeded(s->proxy, round_trip(s));
                 if (pool->leader && s != pool->leader && pool_durable_is_news(pool, s))
@@ -226,6 +239,15 @@ static void on_announced(struct session *s, const struct ivbs_proxy *announced, 
                 pool->ops->changed(pool->userdata);
                 pool_land(pool);
         }
+}
+
+/* Nothing is sent on it before it has asked; the landing sees to that. */
+static void on_resized(struct session *s) {
+        struct pool *pool = s->owner;
+
+        if (s == pool->leader)
+                pool->open = false;
+        pool_land(pool);
 }
 
 static void on_draining(struct session *s) {
@@ -341,6 +363,7 @@ const struct session_ops pool_session_ops = {
         .ready = on_ready,
         .standing_by = on_standing_by,
         .draining = on_draining,
+        .resized = on_resized,
         .answered = pool_answered,
         .announced = on_announced,
         .ended = on_ended,

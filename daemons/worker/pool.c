@@ -314,6 +314,9 @@ int pool_new(struct pool **ret, struct ring *ring, struct buffers *buffers, stru
         pool->userdata = userdata;
         pool->first = true;
         /* What a former worker had attached is attached, for those above. */
+        /* What the worker before has told of it. */
+        if (attachment && attachment->attached)
+                pool->told_size = attachment->size;
         if (attachment && attachment->inherited)
                 pool_set_state(pool, POOL_RECONNECTING);
         TAILQ_INIT(&pool->queue);

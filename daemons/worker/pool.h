@@ -21,6 +21,8 @@ struct pool;
 struct pool_ops {
         /* First attach: the attachment is filled. */
         void (*attached)(void *userdata);
+        /* The image has another size, which the attachment has now. May be NULL. */
+        void (*resized)(void *userdata);
         /* State, active proxy, or the list of proxies changed. */
         void (*changed)(void *userdata);
         /* Terminal: the image cannot be served. message: a sentence for a user. */

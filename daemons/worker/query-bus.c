@@ -460,6 +460,8 @@ const sd_bus_vtable query_vtable[] = {
                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("CreateImage", SD_BUS_ARGS("s", name, "t", size, "a{sv}", options),
                 SD_BUS_RESULT("s", uuid), method_create_image, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ResizeImage", SD_BUS_ARGS("s", name, "t", size, "a{sv}", options),
+                SD_BUS_RESULT("t", size), query_resize_image, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("RemoveImage", SD_BUS_ARGS("s", name, "a{sv}", options), SD_BUS_NO_RESULT,
                 method_remove_image, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("RenameImage", SD_BUS_ARGS("s", name, "s", new_name, "a{sv}", options),

@@ -57,3 +57,6 @@ int query_clone_image(sd_bus_message *message, void *userdata, sd_bus_error *err
 int query_roll_back_image(sd_bus_message *message, void *userdata, sd_bus_error *error);
 int query_get_job(sd_bus_message *message, void *userdata, sd_bus_error *error);
 int query_cancel_job(sd_bus_message *message, void *userdata, sd_bus_error *error);
+
+/* query-resize.c */
+int query_resize_image(sd_bus_message *message, void *userdata, sd_bus_error *error);

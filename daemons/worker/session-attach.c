@@ -201,16 +201,26 @@ int session_on_attach(struct session *s, const struct ivbs_header *header, const
                 /* Who only reads is neither fenced nor fences: a writer's generations are none of its business. */
                 if (a->attached && a->read_only)
                         reply.generation = a->generation;
+                /* Made before the size that another session was told. */
+                if (a->attached && (s->caps & IVBS_CAP_RESIZE) && reply.size_epoch < a->size_epoch &&
+                        !s->size_asked_again) {
+                        s->size_asked_again = true;
+                        return send_attach(s, a->generation);
+                }
                 r = attachment_check_modern(a, s->caps, &reply, reason, sizeof(reason));
                 if (r >= 0) {
                         fault_point("attach-answered");
-                        bool known = a->attached && a->generation == reply.generation;
+                        bool known =
+                                a->attached && a->generation == reply.generation && a->size_epoch == reply.size_epoch;
 
                         attachment_set_modern(a, s->caps, &reply);
                         /* A token that cannot be kept costs a restarted worker its resumption, not this one its work. */
                         if (!known)
                                 (void) attachment_save(a);
                         s->generation = reply.generation;
+                        s->size_epoch = reply.size_epoch;
+                        s->noticed_epoch = 0;
+                        s->size_asked_again = false;
                         s->identity = reply.identity;
                         s->durable_acks = (reply.flags & IVBS_IMAGE_DURABLE_ACKS) != 0;
                 }

@@ -23,6 +23,12 @@ static int on_notice(struct session *s, const struct ivbs_header *header, const 
                 if (s->ops->draining)
                         s->ops->draining(s);
         }
+        if (notice.kind == IVBS_NOTICE_SIZE && s->attachment && s->state == SESSION_READY &&
+                notice.size_epoch > s->size_epoch && notice.size_epoch > s->noticed_epoch) {
+                s->noticed_epoch = notice.size_epoch;
+                if (s->ops->resized)
+                        s->ops->resized(s);
+        }
         return 0;
 }
 
@@ -78,6 +84,7 @@ static const struct transition {
         { IVBS_OP_LIST_IMAGES, STATE(READY), on_call_reply },
         { IVBS_OP_CREATE_IMAGE, STATE(READY), on_call_reply },
         { IVBS_OP_REMOVE_IMAGE, STATE(READY), on_call_reply },
+        { IVBS_OP_RESIZE_IMAGE, STATE(READY), on_call_reply },
         { IVBS_OP_DRAIN, STATE(READY), on_call_reply },
         { IVBS_OP_RENAME_IMAGE, STATE(READY), on_call_reply },
         { IVBS_OP_SNAPSHOT, STATE(READY), on_call_reply },

@@ -66,6 +66,8 @@ struct session_ops {
         void (*standing_by)(struct session *session);
         /* The proxy wants to be left. May be NULL. */
         void (*draining)(struct session *session);
+        /* The image has another size, which session_rejoin() finds out. May be NULL. */
+        void (*resized)(struct session *session);
         /* A reply to a request. */
         void (*answered)(struct session *session, struct request *request, int error);
         /* The proxy announces proxies. */
@@ -103,6 +105,9 @@ struct session {
         bool draining; /* the proxy wants to be left */
 
         uint64_t generation;           /* under which it is attached */
+        uint64_t size_epoch;           /* ... and which size of the image it was told */
+        uint64_t noticed_epoch;        /* that there is a later one, and it has not been told yet; 0: none */
+        bool size_asked_again;
         uint64_t resume_generation;    /* under which it tries to be */
         struct ivbs_identity identity; /* of the proxy, as the attach's reply has it */
         bool durable_acks;
@@ -167,6 +172,12 @@ static inline bool session_has_room(const struct session *session) {
 
 /* The session must have room. */
 void session_send(struct session *session, struct request *request);
+
+/* Whether it was told the size that the attachment has, and no later one is known. A server that tells none has always the same. */
+static inline bool session_knows_size(const struct session *s) {
+        return s->noticed_epoch <= s->size_epoch &&
+               (!s->attachment || !(s->caps & IVBS_CAP_RESIZE) || s->size_epoch >= s->attachment->size_epoch);
+}
 
 /* Sends a packet outside the data path, one at a time, and reports the reply. n: at most 512. Returns 0, -EBUSY, -ENOTCONN, or -EOPNOTSUPP when the proxy did not offer it. */
 int session_call(

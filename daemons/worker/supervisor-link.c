@@ -253,6 +253,32 @@ int supervisor_link_set_device_waiting(struct supervisor_link *link, bool waitin
         return r < 0 ? r : 0;
 }
 
+static int on_device_resized(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        struct supervisor_link *link = userdata;
+        enum failure failure;
+        const char *message;
+
+        failure = reply_failure(m, &message);
+        link->events->device_resized(link->userdata, failure, message);
+        return 0;
+}
+
+int supervisor_link_resize_device(struct supervisor_link *link, uint64_t size) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        int r;
+
+        if (!link->up)
+                return -ENOTCONN;
+
+        r = sd_bus_message_new_method_call(
+                link->bus, &m, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "ResizeDevice");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "t", size);
+        if (r >= 0)
+                r = sd_bus_call_async(link->bus, NULL, m, on_device_resized, link, DEVICE_TIMEOUT_USEC);
+        return r < 0 ? r : 0;
+}
+
 static int on_unit_job(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
         struct supervisor_link *link = userdata;
         const char *type = "";

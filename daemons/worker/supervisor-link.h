@@ -25,6 +25,7 @@ struct supervisor_link_events {
         void (*unit_job)(void *userdata, const char *type);
         /* The kernel's device of this image, "" for none. Does not come when it could not be told. */
         void (*device_known)(void *userdata, const char *node);
+        void (*device_resized)(void *userdata, enum failure failure, const char *message);
 };
 
 /* Connects, and connects again for as long as it lives. */
@@ -47,6 +48,9 @@ int supervisor_link_set_device_waiting(struct supervisor_link *link, bool waitin
 /* unit_job() and device_known() follow. -ENOTCONN when the link is down, -EOPNOTSUPP with a supervisor that is too old for the question. */
 int supervisor_link_ask_job(struct supervisor_link *link);
 int supervisor_link_ask_device(struct supervisor_link *link);
+
+/* size: bytes. device_resized() follows. */
+int supervisor_link_resize_device(struct supervisor_link *link, uint64_t size);
 
 /* Dropped silently while the link is down: up() is the time to show everything. attachment may be NULL. failure: FAILURE_NONE unless the worker is about to give up. state, since_usec (CLOCK_REALTIME)
  * and reason are the worker's, which knows more than the I/O thread's in status. */

@@ -199,6 +199,27 @@ static void on_attached(void *userdata, const struct attachment *attachment) {
                 worker_become_ready(w);
 }
 
+/* What is shown is what the device has. */
+static void on_device_resized(void *userdata, uint64_t size) {
+        struct worker *w = userdata;
+
+        if (w->known.size != size)
+                log_event(LOG_NOTICE, LOG_FIELDS({ "IMAGE", w->name }),
+                        "Image %s: its size is %" PRIu64 " bytes now, and was %" PRIu64, w->name, size,
+                        w->known.size);
+        w->known.size = size;
+        worker_show(w);
+}
+
+static void on_resized(void *userdata, uint64_t size) {
+        struct worker *w = userdata;
+
+        if (w->config->device == DEVICE_NBD)
+                device_link_resize(w->device, size);
+        else
+                on_device_resized(w, size);
+}
+
 static void on_status(void *userdata, const struct engine_status *status) {
         struct worker *w = userdata;
 
@@ -249,6 +270,7 @@ static void on_alive(void *userdata) {
 static const struct engine_events engine_events = {
         .attached = on_attached,
         .status = on_status,
+        .resized = on_resized,
         .failed = on_engine_failed,
         .kernel_lost = on_kernel_lost,
         .left = on_left,
@@ -282,6 +304,7 @@ static void on_device_disconnected(void *userdata, enum failure failure, const c
 
 static const struct device_link_events device_events = {
         .connected = on_device_connected,
+        .resized = on_device_resized,
         .failed = on_device_failed,
         .disconnected = on_device_disconnected,
 };
@@ -303,6 +326,15 @@ static void on_answer_told(void *userdata, enum failure failure, const char *mes
                         "Image %s: The kernel cannot be told whether I/O waits: %s", w->name, message);
         w->told_badly = failure != FAILURE_NONE;
         device_link_answer_told(w->device, failure);
+}
+
+static void on_answer_resized(void *userdata, enum failure failure, const char *message) {
+        struct worker *w = userdata;
+
+        if (failure != FAILURE_NONE && supervisor_link_is_up(w->supervisor))
+                log_event(LOG_ERR, LOG_FIELDS({ "IMAGE", w->name }),
+                        "Image %s: The kernel device keeps its size for now: %s", w->name, message);
+        device_link_answer_resized(w->device, failure);
 }
 
 static void on_answer_connected(void *userdata, enum failure failure, const char *message, const char *node) {
@@ -332,6 +364,7 @@ static const struct supervisor_link_events supervisor_events = {
         .device_told = on_answer_told,
         .unit_job = on_unit_job,
         .device_known = on_device_known,
+        .device_resized = on_answer_resized,
 };
 
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {

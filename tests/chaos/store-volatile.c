@@ -45,6 +45,7 @@ struct volatile_image {
         struct store_image *inner;
         int data_fd;
         uint8_t *memory;
+        uint64_t size; /* bytes, when it was opened */
         size_t n_sectors;
         uint8_t *dirty; /* a bit a sector */
         TAILQ_ENTRY(volatile_image) entry;
@@ -135,7 +136,7 @@ static int put_down(struct volatile_image *image, uint64_t offset, uint64_t leng
 static uint64_t sector_end(const struct volatile_image *image, size_t sector) {
         uint64_t end = (uint64_t) sector * SECTOR;
 
-        return end < image->image.size ? end : image->image.size;
+        return end < image->size ? end : image->size;
 }
 
 static int put_down_dirty(struct volatile_image *image) {
@@ -157,7 +158,7 @@ static int put_down_dirty(struct volatile_image *image) {
 
 /* What is in memory and not in the file is gone. */
 static void forget(struct volatile_image *image) {
-        if (madvise(image->memory, image->image.size, MADV_DONTNEED) < 0)
+        if (madvise(image->memory, image->size, MADV_DONTNEED) < 0)
                 abort();
         memset(image->dirty, 0, (image->n_sectors + 7) / 8);
 }
@@ -245,7 +246,7 @@ static void change(struct store_io *io) {
         /* A sector that it covers in part keeps what it was. */
         if (io->offset % SECTOR > 0)
                 from++;
-        if ((io->offset + io->length) % SECTOR > 0 && io->offset + io->length < image->image.size)
+        if ((io->offset + io->length) % SECTOR > 0 && io->offset + io->length < image->size)
                 to--;
         set_dirty(image, from, to, false);
         sync_later(io, put_down(image, io->offset, io->length));
@@ -297,7 +298,7 @@ static struct store_image *volatile_close_image(struct store_image *i) {
         TAILQ_REMOVE(&store->images, image, entry);
         pthread_mutex_unlock(&store->mutex);
         store->inner->ops->close_image(image->inner);
-        (void) munmap(image->memory, image->image.size);
+        (void) munmap(image->memory, image->size);
         safe_close(image->data_fd);
         free(image->dirty);
         free(image);
@@ -308,6 +309,7 @@ static int volatile_open_image(struct store *s, const char *name, struct store_i
         struct volatile_store *store = STORE(s);
         struct volatile_image *image;
         struct store_image *inner;
+        struct store_size size;
         int r;
 
         r = store->inner->ops->open_image(store->inner, name, &inner);
@@ -320,11 +322,13 @@ static int volatile_open_image(struct store *s, const char *name, struct store_i
         image->image = *inner;
         image->image.store = s;
         image->inner = inner;
-        image->n_sectors = (size_t) ((inner->size + SECTOR - 1) / SECTOR);
+        store_file_get_size(inner, &size);
+        image->size = size.bytes;
+        image->n_sectors = (size_t) ((image->size + SECTOR - 1) / SECTOR);
         image->dirty = calloc(1, (image->n_sectors + 7) / 8);
         image->data_fd = openat(FILE_IMAGE(inner)->directory_fd, "data", O_RDWR | O_CLOEXEC);
         image->memory =
-                mmap(NULL, inner->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, image->data_fd, 0);
+                mmap(NULL, image->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, image->data_fd, 0);
         if (!image->dirty || image->data_fd < 0 || image->memory == MAP_FAILED)
                 abort();
 
@@ -333,6 +337,16 @@ static int volatile_open_image(struct store *s, const char *name, struct store_i
         pthread_mutex_unlock(&store->mutex);
         *ret = &image->image;
         return 0;
+}
+
+/* Its memory has the size that the image had when it was opened. */
+static int volatile_resize(struct store_image *image, uint64_t size, store_size_check_t check, void *userdata,
+        struct lease *ret_lease) {
+        return -EOPNOTSUPP;
+}
+
+static void volatile_get_size(struct store_image *image, struct store_size *ret) {
+        store_file_get_size(IMAGE(image)->inner, ret);
 }
 
 static int volatile_change_lease(
@@ -460,6 +474,8 @@ const struct store_ops store_volatile_ops = {
         .remove = volatile_remove,
         .open_image = volatile_open_image,
         .change_lease = volatile_change_lease,
+        .resize = volatile_resize,
+        .get_size = volatile_get_size,
         .get_key = volatile_get_key,
         .hold = volatile_hold,
         .let_go = volatile_let_go,

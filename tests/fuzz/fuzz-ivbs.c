@@ -37,6 +37,8 @@ ROUND_TRIP(lease_reply, ivbs_lease_reply, IVBS_LEASE_REPLY_SIZE, NO_RESULT);
 ROUND_TRIP(holder, ivbs_holder, IVBS_HOLDER_SIZE, NO_RESULT);
 ROUND_TRIP(create_image, ivbs_create_image, IVBS_CREATE_IMAGE_SIZE, IS_ZERO);
 ROUND_TRIP(remove_image, ivbs_remove_image, IVBS_REMOVE_IMAGE_SIZE, IS_ZERO);
+ROUND_TRIP(resize_image, ivbs_resize_image, IVBS_RESIZE_IMAGE_SIZE, IS_ZERO);
+ROUND_TRIP(resize_reply, ivbs_resize_reply, IVBS_RESIZE_REPLY_SIZE, NO_RESULT);
 ROUND_TRIP(zeroes, ivbs_zeroes, IVBS_ZEROES_SIZE, NO_RESULT);
 ROUND_TRIP(notice, ivbs_notice, IVBS_NOTICE_LENGTH, NO_RESULT);
 
@@ -213,6 +215,7 @@ static const struct payload {
         { IVBS_OP_LIST_IMAGES, list_images_round_trip, image_list_round_trip },
         { IVBS_OP_CREATE_IMAGE, create_image_round_trip, NULL },
         { IVBS_OP_REMOVE_IMAGE, remove_image_round_trip, NULL },
+        { IVBS_OP_RESIZE_IMAGE, resize_image_round_trip, resize_reply_round_trip },
         { IVBS_OP_DRAIN, drain_round_trip, NULL },
         { IVBS_OP_FLUSH, NULL, identity_round_trip },
         { IVBS_OP_TRIM, range_round_trip, NULL },

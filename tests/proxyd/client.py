@@ -17,18 +17,19 @@ OPS = {
     "FENCE": 1202, "DETACH": 1203, "LIST_IMAGES": 1210, "CREATE_IMAGE": 1211, "REMOVE_IMAGE": 1212,
     "RENAME_IMAGE": 1240, "SNAPSHOT": 1241, "LIST_SNAPSHOTS": 1242, "REMOVE_SNAPSHOT": 1243, "CLONE_IMAGE": 1244, "ROLL_BACK": 1245,
     "JOB_STATUS": 1246, "JOB_CANCEL": 1247,
+    "RESIZE_IMAGE": 1213,
     "FLUSH": 1300, "TRIM": 1301, "WRITE_ZEROES": 1302, "WRITE_FUA": 1303,
 }
 STATUSES = {
     0: "OK", 1: "NOT_FOUND", 2: "ALREADY_EXISTS", 3: "NOT_LOGGEDIN", 4: "PERMISSION_DENIED",
     5: "READ_ONLY", 6: "NOT_READY", 10: "TEMPORARY_ERROR", 11: "PERMANENT_ERROR",
     12: "USE_ANOTHER_PROXY", 13: "INVALID_REQUEST", 14: "EXPIRED", 100: "HELD", 101: "NO_SPACE",
-    102: "IN_USE", 103: "HAS_SNAPSHOTS",
+    102: "IN_USE", 103: "HAS_SNAPSHOTS", 104: "RESIZED",
 }
 CAP_FLUSH, CAP_FUA, CAP_TRIM, CAP_WRITE_ZEROES = 1, 2, 4, 8
 CAP_IMAGES, CAP_LEASE, CAP_FENCE, CAP_DURABILITY, CAP_NOTICE = 16, 32, 64, 128, 256
-CAP_TICKET, CAP_DRAIN, CAP_SNAPSHOTS = 512, 1024, 4096
-ALL_CAPS = 0x17FF
+CAP_TICKET, CAP_DRAIN, CAP_RESIZE, CAP_SNAPSHOTS = 512, 1024, 2048, 4096
+ALL_CAPS = 0x1FFF
 DATA_MAX = 32 << 20
 LENGTH_MAX = DATA_MAX + 8
 
@@ -242,6 +243,9 @@ class Client:
             if not more:
                 return found
 
+    def resize(self, image, size, shrink=False, uuid=b"\0" * 16):
+        return self.call("RESIZE_IMAGE", struct.pack(">QII", size, int(shrink), 0) + uuid + padded(image, 256))
+
     def flush(self):
         return self.call("FLUSH")
 
@@ -280,6 +284,7 @@ class Lease:
         self.size, self.flags, self.block_size = struct.unpack(">QII", payload[:16])
         self.uuid, self.token = payload[16:32], payload[32:48]
         self.generation, = struct.unpack(">Q", payload[48:56])
+        self.size_epoch, = struct.unpack(">Q", payload[56:64])
         self.boot_id, self.store_uuid = payload[64:80], payload[80:96]
         self.mount_instance, self.error_epoch = struct.unpack(">QQ", payload[96:112])
         self.identity = payload[64:112]

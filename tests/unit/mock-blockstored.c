@@ -486,6 +486,19 @@ static int remove_image(sd_bus_message *m, void *userdata, sd_bus_error *error) 
         return sd_bus_reply_method_return(m, NULL);
 }
 
+static int resize_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        char words[64];
+        const char *name;
+        uint64_t size;
+        int r;
+
+        ASSERT_OK(sd_bus_message_read(m, "st", &name, &size));
+        snprintf(words, sizeof words, " %ju", (uintmax_t) size);
+        print_call(m, name, words);
+        r = refuse(m, error);
+        return r < 0 ? r : sd_bus_reply_method_return(m, NULL);
+}
+
 static int get_version(sd_bus *b, const char *path, const char *interface, const char *property, sd_bus_message *reply,
         void *userdata, sd_bus_error *error) {
         return sd_bus_message_append(reply, "s", "0.1.0-mock");
@@ -524,6 +537,7 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_METHOD("GetImage", "s", "o", get_image, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("ListStoreImages", NULL, "a(sttsb)", list_store_images, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("CreateImage", "sta{sv}", "s", create_image, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("ResizeImage", "sta{sv}", NULL, resize_image, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("RemoveImage", "sa{sv}", NULL, remove_image, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("RenameImage", "ssa{sv}", NULL, change_image, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("CreateSnapshot", "ssa{sv}", "s", change_image, SD_BUS_VTABLE_UNPRIVILEGED),

@@ -9,7 +9,7 @@
 struct fixture {
         struct client client;
         struct pool *pool;
-        unsigned n_attached, n_failed, n_stopped;
+        unsigned n_attached, n_failed, n_stopped, n_resized;
         enum failure failure;
         char message[512];
         int stop_error;
@@ -20,6 +20,10 @@ static inline void on_attached(void *userdata) {
 }
 
 static inline void on_changed(void *userdata) {
+}
+
+static inline void on_resized(void *userdata) {
+        ((struct fixture *) userdata)->n_resized++;
 }
 
 static inline void on_failed(void *userdata, enum failure failure, const char *message) {
@@ -39,6 +43,7 @@ static inline void on_stopped(void *userdata, int error) {
 
 static const struct pool_ops pool_ops = {
         .attached = on_attached,
+        .resized = on_resized,
         .changed = on_changed,
         .failed = on_failed,
         .stopped = on_stopped,

@@ -191,6 +191,37 @@ static void checks(void) {
         ASSERT_TRUE(strstr(reason, "another size"));
 }
 
+/* Resized it is the same image; with another size for no such reason, or an older one, it is not. */
+static void sizes(void) {
+        struct ivbs_lease_reply reply = { .size = 1 << 20, .block_size = 4096, .generation = 1, .size_epoch = 2 };
+        struct attachment a = {};
+        char reason[256] = "";
+
+        attachment_set_modern(&a, 0, &reply);
+        ASSERT_EQ(a.size_epoch, 2U);
+        for (unsigned i = 0; i < 2; i++) {
+                reply.size = i == 0 ? 2 << 20 : 1 << 19;
+                reply.size_epoch = a.size_epoch;
+                ASSERT_ERROR(attachment_check_modern(&a, 0, &reply, reason, sizeof(reason)), ESTALE);
+                reply.size_epoch = a.size_epoch - 1;
+                ASSERT_ERROR(attachment_check_modern(&a, 0, &reply, reason, sizeof(reason)), ESTALE);
+                reply.size_epoch = a.size_epoch + 1;
+                ASSERT_OK(attachment_check_modern(&a, 0, &reply, reason, sizeof(reason)));
+                attachment_set_modern(&a, 0, &reply);
+                ASSERT_EQ(a.size, reply.size);
+                ASSERT_EQ(a.size_epoch, reply.size_epoch);
+        }
+
+        /* Another server that tells no epochs, with the size that is known; and one whose answer was overtaken. */
+        reply.size_epoch = 0;
+        ASSERT_OK(attachment_check_modern(&a, 0, &reply, reason, sizeof(reason)));
+        reply.size = 1 << 20;
+        reply.size_epoch = 3;
+        attachment_set_modern(&a, 0, &reply);
+        ASSERT_EQ(a.size, 1 << 19);
+        ASSERT_EQ(a.size_epoch, 4U);
+}
+
 /* What the device was promised at first stays, whatever a later proxy can do besides; what it is to resume with is the latest. */
 static void promises(void) {
         struct attachment a = { .name = "vm1", .steal = true };
@@ -226,6 +257,7 @@ static const struct test tests[] = {
         TEST(classic_uuid),
         TEST(checks),
         TEST(promises),
+        TEST(sizes),
 };
 
 int main(void) {

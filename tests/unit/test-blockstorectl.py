@@ -527,6 +527,25 @@ class ChangeTest(Base):
         self.check(run('create', 'x' * 256, '1G'), 64, '')
         self.assertEqual(self.mock.changes(), [])
 
+    def test_resize(self):
+        self.populate()
+        self.check(run('resize', 'vm1', '64G'), 0, 'vm1 has 64G now, and had 1.5G.\n')
+        # By its name on this host; by the store's.
+        self.check(run('resize', 'backup', '+1T'), 0, 'backup has 2T now, and had 1T.\n')
+        result = run('resize', 'other', '+512', '--json=short')
+        self.assertEqual(json.loads(result.stdout), {'name': 'other', 'size': 1024, 'old-size': 512})
+        self.check(run('resize', 'vm1', '1M'), 64, '', '--force-shrink')
+        self.check(run('resize', '--force-shrink', 'vm1', '1M'), 0)
+        self.assertEqual(self.mock.changes(), ['ResizeImage vm1 68719476736 interactive',
+                                               'ResizeImage nightly-backup 2199023255552 interactive',
+                                               'ResizeImage other 1024 interactive',
+                                               'ResizeImage vm1 1048576 interactive force-shrink=true'])
+        self.check(run('resize', 'nowhere', '+1M'), 66, '', 'neither on this host nor in the store')
+        for size in ('', '+', '0', '+0', '1.5', '++1M', '99999999999G', '+8E'):
+            self.check(run('resize', 'vm1', size), 64, '')
+        self.check(run('resize', '', '1G'), 64, '')
+        self.assertEqual(self.mock.changes(), [])
+
     def test_remove_needs_yes(self):
         self.populate()
         self.check(run('remove', 'other'), 64, '', 'nothing was removed; say --yes')
@@ -607,7 +626,7 @@ PROXY            PRIORITY  STATE        ROUND TRIP  FAILURES  ORIGIN      REASON
 class ErrorTest(Base):
     CALLS = (('AttachImage', 'attach', 'vm1'), ('DetachImage', 'detach', 'vm1'), ('GetImage', 'status', 'vm1'),
              ('ListStoreImages', 'list'), ('CreateImage', 'create', 'vm1', '1G'),
-             ('RemoveImage', 'remove', '--yes', 'vm1'), ('ProbeProxies', 'proxies'),
+             ('ResizeImage', 'resize', 'vm1', '512G'), ('RemoveImage', 'remove', '--yes', 'vm1'), ('ProbeProxies', 'proxies'),
              ('DrainProxy', 'proxy', 'drain', '127.0.0.1'))
 
     def test_every_failure_of_every_verb(self):

@@ -15,7 +15,8 @@ static struct {
         sd_event *event;
         struct device_link *device;
         bool up;
-        unsigned n_connect, n_disconnect, n_wait, n_go_on, n_pending; /* calls; those not answered */
+        unsigned n_connect, n_disconnect, n_wait, n_go_on, n_resize, n_pending; /* calls; those not answered */
+        uint64_t asked_size, resized;                                           /* the last */
         unsigned n_connected, n_failed, n_disconnected;
         enum failure disconnected;
         int kernel_fd; /* our end, as the engine would have it */
@@ -53,6 +54,11 @@ int supervisor_link_set_device_waiting(struct supervisor_link *link, bool waitin
         return call(waiting ? &x.n_wait : &x.n_go_on);
 }
 
+int supervisor_link_resize_device(struct supervisor_link *link, uint64_t size) {
+        x.asked_size = size;
+        return call(&x.n_resize);
+}
+
 int engine_serve_kernel(struct engine *engine, int fd) {
         safe_close(x.kernel_fd);
         x.kernel_fd = fd;
@@ -72,6 +78,10 @@ static void failed(void *userdata, enum failure failure, const char *message) {
         x.n_failed++;
 }
 
+static void resized(void *userdata, uint64_t size) {
+        x.resized = size;
+}
+
 static void disconnected(void *userdata, enum failure failure, const char *message) {
         x.n_disconnected++;
         x.disconnected = failure;
@@ -79,6 +89,7 @@ static void disconnected(void *userdata, enum failure failure, const char *messa
 
 static const struct device_link_events events = {
         .connected = connected,
+        .resized = resized,
         .failed = failed,
         .disconnected = disconnected,
 };
@@ -93,6 +104,12 @@ static void answer_told(enum failure failure) {
         ASSERT_EQ(x.n_pending, 1U);
         x.n_pending = 0;
         device_link_answer_told(x.device, failure);
+}
+
+static void answer_resized(enum failure failure) {
+        ASSERT_EQ(x.n_pending, 1U);
+        x.n_pending = 0;
+        device_link_answer_resized(x.device, failure);
 }
 
 static void answer_disconnect(enum failure failure) {
@@ -160,6 +177,46 @@ static void waits_and_goes_on(void) {
         ASSERT_EQ(x.n_go_on, 2U); /* over the new pair */
         answer_told(FAILURE_NONE);
         ASSERT_EQ(device_link_get_state(x.device), DEVICE_CONNECTED);
+        end();
+}
+
+/* One call at a time, the last size wins, and a supervisor that is new is told again. */
+static void another_size(void) {
+        begin();
+        device_link_resize(x.device, 8192);
+        ASSERT_EQ(x.n_resize, 1U);
+        device_link_resize(x.device, 12288);
+        ASSERT_EQ(x.n_resize, 1U);
+        answer_resized(FAILURE_NONE);
+        ASSERT_EQ(x.resized, 8192U);
+        ASSERT_EQ(x.n_resize, 2U);
+        ASSERT_EQ(x.asked_size, 12288U);
+        answer_resized(FAILURE_NONE);
+        ASSERT_EQ(x.resized, 12288U);
+        ASSERT_EQ(x.n_resize, 2U);
+
+        /* It fails: later again, by itself. */
+        device_link_resize(x.device, 16384);
+        answer_resized(FAILURE_TIMEOUT);
+        ASSERT_EQ(x.resized, 12288U);
+        ASSERT_EQ(x.n_resize, 3U);
+        wait_until(&x.n_resize, 4);
+        ASSERT_EQ(x.asked_size, 16384U);
+        answer_resized(FAILURE_NONE);
+        ASSERT_EQ(x.resized, 16384U);
+
+        device_link_supervisor_up(x.device);
+        ASSERT_EQ(x.n_resize, 5U);
+        ASSERT_EQ(x.asked_size, 16384U);
+        answer_resized(FAILURE_NONE);
+
+        /* With a new connection the size goes along. */
+        device_link_resize(x.device, 4096);
+        answer_resized(FAILURE_SYSTEM);
+        device_link_kernel_lost(x.device);
+        wait_until(&x.n_connect, 2);
+        answer_connect(FAILURE_NONE);
+        ASSERT_EQ(x.n_resize, 6U);
         end();
 }
 
@@ -300,5 +357,5 @@ static void names(void) {
         ASSERT_TRUE(!device_link_free(NULL));
 }
 
-TEST_MAIN(TEST(waits_and_goes_on), TEST(short_and_long), TEST(crossing), TEST(lost_otherwise), TEST(told_in_vain),
-        TEST(stop_while_waiting), TEST(stop_without_supervisor), TEST(names));
+TEST_MAIN(TEST(waits_and_goes_on), TEST(another_size), TEST(short_and_long), TEST(crossing), TEST(lost_otherwise),
+        TEST(told_in_vain), TEST(stop_while_waiting), TEST(stop_without_supervisor), TEST(names));

@@ -125,6 +125,24 @@ static void reconfigure_message(void) {
         ASSERT_TRUE(!find(message, n, NBD_ATTR_SIZE_BYTES, &k));
 }
 
+static void resize_message(void) {
+        uint8_t message[DEVICE_NBD_MESSAGE_MAX];
+        const uint8_t *payload;
+        size_t n, k;
+
+        n = device_nbd_build_resize(message, FAMILY, SEQUENCE, 5, "x/y", 1 << 21);
+        check_header(message, n, NBD_CMD_RECONFIGURE);
+        ASSERT_EQ(number(message, n, NBD_ATTR_INDEX, 4), 5U);
+        ASSERT_EQ(number(message, n, NBD_ATTR_SIZE_BYTES, 8), 2097152U);
+        payload = find(message, n, NBD_ATTR_BACKEND_IDENTIFIER, &k);
+        ASSERT_TRUE(payload != NULL);
+        ASSERT_STREQ((const char *) payload, "x/y");
+        /* The connection stays as it is. */
+        ASSERT_TRUE(!find(message, n, NBD_ATTR_SOCKETS, &k));
+        ASSERT_TRUE(!find(message, n, NBD_ATTR_TIMEOUT, &k));
+        ASSERT_TRUE(!find(message, n, NBD_ATTR_BLOCK_SIZE_BYTES, &k));
+}
+
 static void short_messages(void) {
         uint8_t message[DEVICE_NBD_MESSAGE_MAX];
         size_t n;
@@ -169,5 +187,5 @@ static void longest_identity(void) {
         ASSERT_TRUE(device_nbd_build_connect(message, FAMILY, SEQUENCE, &longest) < DEVICE_NBD_MESSAGE_MAX);
 }
 
-TEST_MAIN(TEST(connect_message), TEST(reconfigure_message), TEST(short_messages), TEST(timeout_message),
-        TEST(longest_identity));
+TEST_MAIN(TEST(connect_message), TEST(reconfigure_message), TEST(resize_message), TEST(short_messages),
+        TEST(timeout_message), TEST(longest_identity));

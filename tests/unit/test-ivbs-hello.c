@@ -168,7 +168,8 @@ static void lease_reply(void) {
         struct ivbs_lease_reply reply = { .size = UINT64_C(1) << 30,
                 .flags = IVBS_IMAGE_DURABLE_ACKS,
                 .block_size = 4096,
-                .generation = 9 },
+                .generation = 9,
+                .size_epoch = 5 },
                                 decoded = { .size = 4711 };
         static const uint64_t sizes[] = { 0, UINT64_C(1) << 63, UINT64_MAX };
         static const uint32_t block_sizes[] = { 0, 1, 256, 513, 4095, 131072, UINT32_MAX };
@@ -179,7 +180,7 @@ static void lease_reply(void) {
         reply.identity.error_epoch = 1;
         ivbs_lease_reply_encode(&reply, bytes);
         ASSERT_HEX(bytes, IVBS_LEASE_REPLY_SIZE,
-                "0000000040000000 00000002 00001000" UUID_A UUID_B "0000000000000009 0000000000000000"
+                "0000000040000000 00000002 00001000" UUID_A UUID_B "0000000000000009 0000000000000005"
                 "00000000000000000000000000000000 00000000000000000000000000000000 0000000000000000 0000000000000001");
 
         for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
@@ -203,6 +204,7 @@ static void lease_reply(void) {
         ASSERT_EQ(decoded.size, reply.size);
         ASSERT_EQ(decoded.block_size, 4096);
         ASSERT_EQ(decoded.generation, 9);
+        ASSERT_EQ(decoded.size_epoch, 5);
         ASSERT_EQ(decoded.identity.error_epoch, 1);
 }
 
@@ -387,6 +389,51 @@ static void zeroes_fence_drain_notice(void) {
         ASSERT_EQ(noticed.value, 2000);
 }
 
+static void resize(void) {
+        struct ivbs_resize_image wish = { .size = 8192, .flags = IVBS_RESIZE_SHRINK, .name = "disk1" }, read;
+        struct ivbs_notice notice = { IVBS_NOTICE_SIZE, 8192, 3 }, noticed;
+        static const uint64_t sizes[] = { 0, UINT64_C(1) << 63, UINT64_MAX };
+        struct ivbs_resize_reply reply = { 8192, 3 }, replied;
+        uint8_t bytes[IVBS_RESIZE_IMAGE_SIZE];
+
+        fill(wish.uuid, 0xa0);
+        ASSERT_OK(ivbs_resize_image_encode(&wish, bytes));
+        ASSERT_HEX(bytes, 40, "0000000000002000 00000001 00000000" UUID_A "6469736b31000000");
+        ASSERT_NEEDS(bytes, IVBS_RESIZE_IMAGE_SIZE, ivbs_resize_image_decode(data, n, &read));
+        ASSERT_EQ(read.size, 8192);
+        ASSERT_EQ(read.flags, IVBS_RESIZE_SHRINK);
+        ASSERT_MEMEQ(read.uuid, wish.uuid, IVBS_UUID_SIZE);
+        ASSERT_STREQ(read.name, "disk1");
+        put_name(bytes + 32, "/");
+        ASSERT_ERROR(ivbs_resize_image_decode(bytes, IVBS_RESIZE_IMAGE_SIZE, &read), EBADMSG);
+        for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+                wish.size = reply.size = sizes[i];
+                ASSERT_OK(ivbs_resize_image_encode(&wish, bytes));
+                ASSERT_ERROR(ivbs_resize_image_decode(bytes, IVBS_RESIZE_IMAGE_SIZE, &read), ERANGE);
+                ivbs_resize_reply_encode(&reply, bytes);
+                ASSERT_ERROR(ivbs_resize_reply_decode(bytes, IVBS_RESIZE_REPLY_SIZE, &replied), ERANGE);
+        }
+        ASSERT_EQ(read.size, 8192);
+        strcpy(wish.name, "../x");
+        ASSERT_ERROR(ivbs_resize_image_encode(&wish, bytes), EINVAL);
+
+        reply.size = 8192;
+        ivbs_resize_reply_encode(&reply, bytes);
+        ASSERT_HEX(bytes, IVBS_RESIZE_REPLY_SIZE, "0000000000002000 0000000000000003");
+        ASSERT_NEEDS(bytes, IVBS_RESIZE_REPLY_SIZE, ivbs_resize_reply_decode(data, n, &replied));
+        ASSERT_EQ(replied.size, 8192);
+        ASSERT_EQ(replied.size_epoch, 3);
+
+        ivbs_notice_size_encode(&notice, bytes);
+        ASSERT_HEX(bytes, IVBS_NOTICE_SIZE_LENGTH, "00000002 00000000 0000000000002000 0000000000000003");
+        ASSERT_OK(ivbs_notice_decode(bytes, IVBS_NOTICE_SIZE_LENGTH, &noticed));
+        ASSERT_EQ(noticed.size_epoch, 3);
+        /* From who tells no epochs. */
+        ASSERT_OK(ivbs_notice_decode(bytes, IVBS_NOTICE_SIZE_LENGTH - 1, &noticed));
+        ASSERT_EQ(noticed.value, 8192);
+        ASSERT_EQ(noticed.size_epoch, 0);
+}
+
 static void proxies(void) {
         struct ivbs_proxy list[3] = { { .priority = 1, .address = "10.0.0.1:11417" },
                 { .priority = 65535, .flags = 7, .address = "[::1]:1" } };
@@ -445,5 +492,5 @@ static void too_many_proxies(void) {
 }
 
 TEST_MAIN(TEST(greeting), TEST(capability_bits), TEST(hello), TEST(identity), TEST(lease), TEST(resume),
-        TEST(lease_reply), TEST(holder), TEST(list_images), TEST(listed_images), TEST(create_and_remove),
+        TEST(lease_reply), TEST(holder), TEST(list_images), TEST(listed_images), TEST(create_and_remove), TEST(resize),
         TEST(zeroes_fence_drain_notice), TEST(proxies), TEST(too_many_proxies));

@@ -605,8 +605,114 @@ static void a_silent_classic_server_is_asked(void) {
         server_join(s);
 }
 
-TEST_MAIN(TEST(stolen_during_a_stop), TEST(stopped_while_it_moves), TEST(detach_is_waited_for),
-        TEST(a_restarted_reader_does_not_fence), TEST(readers_have_no_generation), TEST(a_lost_write_is_fenced),
-        TEST(a_lost_fence_is_found_out), TEST(the_fencer_dies), TEST(a_fence_is_overtaken), TEST(stolen_meanwhile),
-        TEST(a_fence_put_off), TEST(a_restarted_worker_fences), TEST(a_drain_is_followed), TEST(overlaps_wait),
-        TEST(classic_without_replay), TEST(classic_expired), TEST(a_silent_classic_server_is_asked));
+/* The image grows: told, the worker asks, and nothing goes out before the answer; then it goes on with the new size, also at the next connection. */
+static void grows_script(struct server *s) {
+        struct ivbs_notice notice = { IVBS_NOTICE_SIZE, 2 * SERVER_IMAGE_SIZE, 1 };
+        uint8_t bytes[IVBS_NOTICE_SIZE_LENGTH];
+        uint32_t sequence;
+
+        s->caps = FENCING_CAPS | IVBS_CAP_RESIZE;
+        server_modern_up(s, false);
+        take_write(s, 4096);
+        sequence = s->header.sequence;
+        ivbs_notice_size_encode(&notice, bytes);
+        server_send(s, IVBS_OP_NOTICE, 0, 0, bytes, sizeof(bytes));
+        server_expect_resume(s);
+        s->lease.size = notice.value;
+        s->lease.size_epoch = notice.size_epoch;
+        server_reply_lease(s, &s->lease);
+        server_send(s, IVBS_OP_WRITE, 0, sequence, NULL, 0);
+        /* The same again is no news. */
+        server_send(s, IVBS_OP_NOTICE, 0, 0, bytes, sizeof(bytes));
+        take_write(s, SERVER_IMAGE_SIZE + 4096);
+        server_reply(s, 0, NULL, 0);
+        server_expect(s, IVBS_OP_READ);
+        server_cut(s);
+
+        server_modern_up(s, true);
+        server_expect(s, IVBS_OP_READ);
+        server_reply(s, 0, s->payload, 512);
+        expect_stop(s);
+}
+
+static void a_new_size_is_taken_up(void) {
+        struct server *s = server_start(grows_script, NULL);
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        go_and_attach(&x);
+        submit(&x, REQUEST_WRITE, 4096, 512);
+        RUN_UNTIL(x.client.ring, x.n_resized > 0);
+        ASSERT_EQ(x.client.attachment.size, 2 * SERVER_IMAGE_SIZE);
+        ASSERT_EQ(x.client.attachment.size_epoch, 1U);
+        submit(&x, REQUEST_WRITE, SERVER_IMAGE_SIZE + 4096, 512);
+        RUN_UNTIL(x.client.ring, x.client.n_done == 2);
+        submit(&x, REQUEST_READ, 0, 512);
+        RUN_UNTIL(x.client.ring, x.client.n_done == 3);
+        for (unsigned i = 0; i < 3; i++)
+                ASSERT_EQ(x.client.errors[i], 0);
+        ASSERT_EQ(x.n_resized, 1U);
+        stop(&x);
+        server_join(s);
+}
+
+/* Of what is retained, only what is left of the image is written again. */
+static void shrinks_script(struct server *s) {
+        struct ivbs_notice notice = { IVBS_NOTICE_SIZE, 8192, 1 };
+        uint8_t bytes[IVBS_NOTICE_SIZE_LENGTH];
+
+        s->caps = FENCING_CAPS | IVBS_CAP_RESIZE | IVBS_CAP_DURABILITY;
+        s->lease.identity.error_epoch = 1;
+        server_modern_up(s, false);
+        for (uint64_t offset = 4096; offset <= 12288; offset += 4096) {
+                take_write(s, offset);
+                server_reply(s, 0, NULL, 0);
+        }
+        ivbs_notice_size_encode(&notice, bytes);
+        server_send(s, IVBS_OP_NOTICE, 0, 0, bytes, sizeof(bytes));
+        server_expect_resume(s);
+        s->lease.size = notice.value;
+        s->lease.size_epoch = notice.size_epoch;
+        server_reply_lease(s, &s->lease);
+        /* An error at the server: all has to be written again. */
+        server_expect(s, IVBS_OP_READ);
+        s->lease.identity.error_epoch = 2;
+        server_cut(s);
+
+        server_modern_up(s, true);
+        take_write(s, 4096);
+        server_reply(s, 0, NULL, 0);
+        server_expect(s, IVBS_OP_READ);
+        server_reply(s, 0, s->payload, 512);
+        server_expect(s, IVBS_OP_FLUSH);
+        ivbs_identity_encode(&s->lease.identity, s->payload);
+        server_reply(s, 0, s->payload, IVBS_IDENTITY_SIZE);
+        server_expect(s, IVBS_OP_DETACH);
+        server_reply(s, 0, NULL, 0);
+        server_expect_end(s);
+}
+
+static void what_was_cut_off_is_not_rewritten(void) {
+        struct server *s = server_start(shrinks_script, NULL);
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        go_and_attach(&x);
+        for (unsigned i = 0; i < 3; i++) {
+                submit(&x, REQUEST_WRITE, 4096 * (i + 1), 512);
+                RUN_UNTIL(x.client.ring, x.client.n_done == i + 1);
+        }
+        RUN_UNTIL(x.client.ring, x.n_resized > 0);
+        submit(&x, REQUEST_READ, 0, 512);
+        RUN_UNTIL(x.client.ring, x.client.n_done == 4);
+        ASSERT_EQ(x.n_failed, 0U);
+        stop(&x);
+        server_join(s);
+}
+
+TEST_MAIN(TEST(a_new_size_is_taken_up), TEST(what_was_cut_off_is_not_rewritten), TEST(stolen_during_a_stop),
+        TEST(stopped_while_it_moves), TEST(detach_is_waited_for), TEST(a_restarted_reader_does_not_fence),
+        TEST(readers_have_no_generation), TEST(a_lost_write_is_fenced), TEST(a_lost_fence_is_found_out),
+        TEST(the_fencer_dies), TEST(a_fence_is_overtaken), TEST(stolen_meanwhile), TEST(a_fence_put_off),
+        TEST(a_restarted_worker_fences), TEST(a_drain_is_followed), TEST(overlaps_wait), TEST(classic_without_replay),
+        TEST(classic_expired), TEST(a_silent_classic_server_is_asked));

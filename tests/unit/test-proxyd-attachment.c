@@ -20,7 +20,13 @@ static int look(struct store_image *image, store_lease_change_t change, void *us
         return 0;
 }
 
-static const struct store_ops ops = { .close_image = close_image, .change_lease = look };
+static struct store_size stored_size = { .bytes = 65536 };
+
+static void get_size(struct store_image *image, struct store_size *ret) {
+        *ret = stored_size;
+}
+
+static const struct store_ops ops = { .close_image = close_image, .change_lease = look, .get_size = get_size };
 static struct store store = { .ops = &ops };
 
 struct waited {
@@ -235,5 +241,82 @@ static void record_changed(void) {
         ASSERT_EQ(n_closed, 1U);
 }
 
-TEST_MAIN(TEST(waits_for_those_before), TEST(resumed_waits_for_the_lost), TEST(fenced_waits_for_siblings),
-        TEST(given_back_lease_ends_siblings), TEST(forgotten_image_lives_on), TEST(record_changed));
+static unsigned n_resized;
+
+static void resized(struct image *image, void *userdata) {
+        n_resized++;
+}
+
+static void reaches_no_further_than_it_was_told(void) {
+        const struct lease lease = { .generation = 1, .live = true };
+        struct attachment a = writer(1), b = writer(1);
+        struct images *images;
+        struct image *image;
+
+        n_resized = 0;
+        stored_size = (struct store_size){ .bytes = 65536 };
+        ASSERT_OK(images_new(&images, &store, NULL));
+        images_tell_sizes(images, resized, NULL);
+        image = images_acquire(images, "x");
+        image_lease_is(image, &lease);
+        attachment_start(&a, image);
+        attachment_start(&b, image);
+        ASSERT_EQ(a.limit, 65536U);
+
+        /* Larger: told, and until the session asks it reaches as far as before. */
+        stored_size = (struct store_size){ .bytes = 131072, .epoch = 1 };
+        image_lease_is(image, &lease);
+        ASSERT_EQ(n_resized, 1U);
+        ASSERT_EQ(a.limit, 65536U);
+        attachment_take_size(&a);
+        ASSERT_EQ(a.limit, 131072U);
+
+        /* Smaller and larger again: what was sent before is not for what is there now. */
+        stored_size = (struct store_size){ .bytes = 4096, .epoch = 2 };
+        image_lease_is(image, &lease);
+        stored_size = (struct store_size){ .bytes = 131072, .epoch = 3 };
+        image_lease_is(image, &lease);
+        image_lease_is(image, &lease);
+        ASSERT_EQ(n_resized, 3U);
+        ASSERT_EQ(a.limit, 4096U);
+        ASSERT_EQ(b.limit, 4096U);
+        attachment_take_size(&b);
+        ASSERT_EQ(b.limit, 131072U);
+        ASSERT_EQ(a.limit, 4096U);
+
+        attachment_end(&a);
+        attachment_end(&b);
+        image_release(image);
+        images_free(images);
+        stored_size = (struct store_size){ .bytes = 65536 };
+}
+
+static void quiet_before_it_shrinks(void) {
+        struct waited waited = { .waiter.settled = settled };
+        struct attachment a = writer(1);
+        struct images *images;
+        struct image *image;
+
+        ASSERT_OK(images_new(&images, &store, NULL));
+        image = images_acquire(images, "x");
+        image_lease_is(image, &(const struct lease){ .generation = 1, .live = true });
+        attachment_start(&a, image);
+        attachment_io_started(&a, true);
+        attachment_io_started(&a, false);
+
+        image_quiesce(image, &waited.waiter);
+        ASSERT_FALSE(waited.settled);
+        attachment_io_done(&a, true);
+        ASSERT_TRUE(waited.settled);
+        image_unquiesce(image);
+        ASSERT_EQ(image->n_quiescing, 0U);
+
+        attachment_io_done(&a, false);
+        attachment_end(&a);
+        image_release(image);
+        images_free(images);
+}
+
+TEST_MAIN(TEST(reaches_no_further_than_it_was_told), TEST(quiet_before_it_shrinks), TEST(waits_for_those_before),
+        TEST(resumed_waits_for_the_lost), TEST(fenced_waits_for_siblings), TEST(given_back_lease_ends_siblings),
+        TEST(forgotten_image_lives_on), TEST(record_changed));

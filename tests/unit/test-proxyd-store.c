@@ -12,13 +12,16 @@ static void create_and_open(void) {
         char *path = make_directory();
         struct store *store = open_store(path);
         struct store_image *image;
+        struct store_size size;
         sd_id128_t uuid;
 
         ASSERT_ERROR(store->ops->open_image(store, "one", &image), ENOENT);
         ASSERT_OK(store->ops->create(store, "one", 1 << 20, false, &uuid));
         ASSERT_ERROR(store->ops->create(store, "one", 1 << 20, false, &uuid), EEXIST);
         ASSERT_OK(store->ops->open_image(store, "one", &image));
-        ASSERT_EQ(image->size, 1U << 20);
+        store->ops->get_size(image, &size);
+        ASSERT_EQ(size.bytes, 1U << 20);
+        ASSERT_EQ(size.epoch, 0U);
         ASSERT_TRUE(sd_id128_equal(image->uuid, uuid));
         ASSERT_EQ(image->block_size, 4096U);
         store->ops->close_image(image);
@@ -179,13 +182,15 @@ static void check_no_leftovers(const char *path) {
 static bool check_image(const char *path) {
         struct store *store = open_store(path);
         struct store_image *image;
+        struct store_size size;
         struct lease lease;
         int r;
 
         check_no_leftovers(path);
         r = store->ops->open_image(store, "x", &image);
         if (r >= 0) {
-                ASSERT_EQ(image->size, 65536U);
+                store->ops->get_size(image, &size);
+                ASSERT_EQ(size.bytes, 65536U);
                 ASSERT_EQ(store->ops->change_lease(image, NULL, NULL, &lease), 0);
                 store->ops->close_image(image);
                 ASSERT_EQ(count_images(store), 1U);
