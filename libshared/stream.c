@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "container-of.h"
 #include "stream.h"
@@ -286,14 +288,46 @@ static void work(struct ring_deferred *deferred) {
                 arm_receive(s);
 }
 
+/* Nothing is received into it at present, so what the kernel has put there is known. */
+static void give_back_input(struct stream *s) {
+        uintptr_t page = (uintptr_t) sysconf(_SC_PAGESIZE);
+        uintptr_t from = ((uintptr_t) s->input + page - 1) / page * page;
+        uintptr_t to = ((uintptr_t) s->input + STREAM_INPUT_SIZE) / page * page;
+
+        s->trimmed = true;
+        if (s->input_start == s->input_end && from < to)
+                (void) madvise((void *) from, to - from, MADV_DONTNEED);
+}
+
+void stream_trim(struct stream *s) {
+        bool idle = s->bytes_in == s->trim_bytes_in;
+
+        s->trim_bytes_in = s->bytes_in;
+        if (!idle)
+                s->trimmed = false;
+        if (!idle || s->trimmed || s->trimming || s->closing || !s->receiving || s->sink_pending ||
+                s->input_start != s->input_end)
+                return;
+
+        /* A receive that has the buffer may have filled it, unseen so far: it is called back first. */
+        s->trimming = true;
+        ring_cancel(s->ring, &s->recv_op);
+}
+
 static void received(struct ring_op *op, int32_t res, uint32_t flags) {
         struct stream *s = STREAM_OF(op, recv_op);
 
-        s->receiving = false;
+        bool trimming = s->trimming;
+
+        s->receiving = s->trimming = false;
         ring_defer(s->ring, &s->work);
         if (s->closing)
                 return;
 
+        if (trimming && res == -ECANCELED) {
+                give_back_input(s);
+                return;
+        }
         if (res < 0) {
                 if (res != -EAGAIN && res != -EINTR && !(s->releasing && res == -ECANCELED))
                         stream_close(s, res);

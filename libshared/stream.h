@@ -80,6 +80,8 @@ struct stream {
         size_t out_done; /* bytes of the first message that have gone */
         unsigned n_out;
         bool receiving, sending, paused, closing, reported, dispatching, releasing;
+        bool trimming, trimmed; /* the receive is called back for it; nothing has come since */
+        uint64_t trim_bytes_in; /* bytes_in at the last stream_trim() */
         int error;
 };
 
@@ -101,6 +103,9 @@ void stream_send(struct stream *stream, struct stream_out *out);
 /* Back-pressure: no input() while paused. What the kernel had been asked to receive is kept for later. */
 void stream_pause(struct stream *stream);
 void stream_resume(struct stream *stream);
+
+/* To be called now and then: gives the input buffer's memory back to the system when nothing has come since the last call. Changes nothing else. */
+void stream_trim(struct stream *stream);
 
 /* Ends the stream: closing(), then done(error) for all that is queued, then, once the kernel has let go, closed(error). Idempotent: the first error
  * stays. With 0, what is queued is thrown away too; to send a last message, close in its done(). */

@@ -9,6 +9,7 @@
  * overtaken for ever by those with small ones. A packet that was put off is parsed anew. */
 
 #include <assert.h>
+#include <malloc.h>
 #include <string.h>
 
 #include "client.h"
@@ -17,6 +18,7 @@
 #include "log.h"
 
 #define LAST_ANSWER_USEC 1000000U /* it is taken by then, or never */
+#define TRIM_WORTHWHILE  64U      /* requests */
 #define SMALL_SIZE       272U     /* the largest fixed payload of an answer: ATTACH_TO_IMAGE's */
 
 struct request {
@@ -101,9 +103,11 @@ static struct request *request_new(struct client *client, uint32_t op, uint32_t 
         struct proxy *proxy = client->proxy;
         struct request *request = SLIST_FIRST(&proxy->free_requests);
 
-        if (request)
+        if (request) {
                 SLIST_REMOVE_HEAD(&proxy->free_requests, entry);
-        else {
+                if (--proxy->n_free_requests < proxy->n_idle_requests)
+                        proxy->n_idle_requests = proxy->n_free_requests;
+        } else {
                 request = malloc(sizeof(*request));
                 if (!request)
                         return NULL;
@@ -133,18 +137,34 @@ static void request_release(struct request *request) {
                 wake_first(proxy);
         }
         SLIST_INSERT_HEAD(&proxy->free_requests, request, entry);
+        proxy->n_free_requests++;
 
         client_resume(client, PAUSE_FULL);
         client_settle(client);
 }
 
-void proxy_requests_free(struct proxy *proxy) {
-        struct request *request;
+static void free_some(struct proxy *proxy, unsigned n) {
+        while (n-- > 0) {
+                struct request *request = SLIST_FIRST(&proxy->free_requests);
 
-        while ((request = SLIST_FIRST(&proxy->free_requests))) {
                 SLIST_REMOVE_HEAD(&proxy->free_requests, entry);
+                proxy->n_free_requests--;
                 free(request);
         }
+}
+
+void proxy_requests_free(struct proxy *proxy) {
+        free_some(proxy, proxy->n_free_requests);
+}
+
+void proxy_requests_trim(struct proxy *proxy) {
+        unsigned n = proxy->n_idle_requests;
+
+        free_some(proxy, n);
+        proxy->n_idle_requests = proxy->n_free_requests;
+        /* They lie among others: the C library gives back pages only when it is asked to. */
+        if (n >= TRIM_WORTHWHILE)
+                (void) malloc_trim(0);
 }
 
 /* --- answers --- */

@@ -157,6 +157,8 @@ void client_request_closing(struct client *client);
 /* The stream is over: what was coming in will not come. */
 void client_request_abandon(struct client *client);
 void proxy_requests_free(struct proxy *proxy);
+/* To be called now and then: frees what nobody has needed since the last call. */
+void proxy_requests_trim(struct proxy *proxy);
 
 /* The stream closes: nobody waits for a password to be checked any more. */
 void client_login_abandon(struct client *client);

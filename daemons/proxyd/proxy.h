@@ -41,7 +41,7 @@ struct proxy {
         const struct users *newest_users;
         struct jobs *users_jobs; /* the users file: neither a slow disk of the store nor a slow hash is in its way */
         struct logins *logins;   /* slow hashes keep only each other waiting */
-        struct jobs *copy_jobs;        /* copies of images keep only each other waiting */
+        struct jobs *copy_jobs;  /* copies of images keep only each other waiting */
         struct image_jobs *image_jobs; /* NULL: the store can make none */
         struct buffers *buffers;
         sd_id128_t instance_id;
@@ -53,6 +53,7 @@ struct proxy {
 
         /* Requests that nobody uses, see client-request.c. */
         struct request_list free_requests;
+        unsigned n_free_requests, n_idle_requests; /* how many; the least that were since the last trim */
         /* Who waits for a buffer, first come first served. */
         struct client_list memory_waiters;
 

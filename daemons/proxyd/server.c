@@ -63,7 +63,12 @@ static void watchdog_due(struct ring_timer *timer) {
 static void trim_due(struct ring_timer *timer) {
         struct server *server = CONTAINER(timer, struct server, trim_timer);
 
+        struct client *client;
+
         (void) buffers_trim(server->proxy.buffers);
+        proxy_requests_trim(&server->proxy);
+        TAILQ_FOREACH(client, &server->proxy.clients, entry)
+                stream_trim(&client->stream);
         ring_timer_set(timer, TRIM_USEC);
 }
 

@@ -20,6 +20,7 @@
 #include <linux/magic.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include "container-of.h"
 #include "store-file.h"
@@ -78,11 +79,14 @@ bool store_file_at_once(struct store_io *io) {
 static ssize_t try_some(const struct file_image *image, const struct store_io *io, size_t length) {
         const struct iovec iov = { .iov_base = (uint8_t *) io->buffer + io->progress, .iov_len = length };
         off_t offset = (off_t) (io->offset + io->progress);
-        int flags = image->in_memory ? 0 : RWF_NOWAIT;
         ssize_t n;
 
-        n = io->kind == STORE_READ ? preadv2(image->data_fd, &iov, 1, offset, flags)
-                                   : pwritev2(image->data_fd, &iov, 1, offset, flags);
+        if (image->in_memory)
+                n = io->kind == STORE_READ ? pread(image->data_fd, iov.iov_base, length, offset)
+                                           : pwrite(image->data_fd, iov.iov_base, length, offset);
+        else
+                n = io->kind == STORE_READ ? preadv2(image->data_fd, &iov, 1, offset, RWF_NOWAIT)
+                                           : pwritev2(image->data_fd, &iov, 1, offset, RWF_NOWAIT);
         return n < 0 ? -errno : n;
 }
 

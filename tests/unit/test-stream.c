@@ -4,6 +4,7 @@
  * order), then the payload, which goes to the sink of the end. */
 
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -366,6 +367,76 @@ static void paused_and_resumed(void) {
         end_free(a);
 }
 
+/* Pages of the input buffer, but for those at its ends, that are in memory. */
+static unsigned pages_of_input(const struct stream *s) {
+        uintptr_t page = (uintptr_t) sysconf(_SC_PAGESIZE);
+        uintptr_t from = ((uintptr_t) s->input + page - 1) / page * page;
+        size_t n = ((uintptr_t) s->input + STREAM_INPUT_SIZE) / page - from / page;
+        unsigned char pages[STREAM_INPUT_SIZE / 4096U + 1];
+        unsigned n_there = 0;
+
+        ASSERT_OK(mincore((void *) from, n * page, pages));
+        for (size_t i = 0; i < n; i++)
+                n_there += pages[i] & 1U;
+        return n_there;
+}
+
+static void trimmed(void) {
+        _cleanup_(ring_freep) struct ring *ring = ring_with_watchman();
+        struct head heads[6000];
+        uint32_t n = 0;
+        struct end *e;
+        int fds[2];
+
+        pair(fds);
+        e = end_new(ring, fds[0]);
+        run_what_is_due(ring);
+        for (uint32_t i = 0; i < ELEMENTSOF(heads); i++)
+                heads[i] = (struct head){ .number = ++n };
+        write_all(fds[1], heads, sizeof(heads));
+        RUN_UNTIL(ring, e->n_heads == n);
+        run_what_is_due(ring);
+        ASSERT_TRUE(pages_of_input(&e->stream) >= 8);
+
+        /* The first call sees that something has come since the one before it, which was never. */
+        stream_trim(&e->stream);
+        run_what_is_due(ring);
+        ASSERT_TRUE(pages_of_input(&e->stream) >= 8);
+        stream_trim(&e->stream);
+        run_what_is_due(ring);
+        ASSERT_EQ(pages_of_input(&e->stream), 0U);
+
+        /* What comes before, while and after it is called back is not lost; nor is the first part of a head. */
+        for (unsigned i = 0; i < 400; i++) {
+                struct head head = { .number = ++n };
+                size_t part = i % 3 == 0 ? 3 : 0;
+
+                if (i % 5 < 2)
+                        run_what_is_due(ring);
+                stream_trim(&e->stream);
+                if (i % 4 < 2) {
+                        stream_trim(&e->stream);
+                        if (i % 2)
+                                ASSERT_OK(ring_step(ring, false));
+                }
+                write_all(fds[1], &head, part);
+                stream_trim(&e->stream);
+                if (i % 7 < 3)
+                        ASSERT_OK(ring_step(ring, false));
+                stream_trim(&e->stream);
+                write_all(fds[1], (const uint8_t *) &head + part, sizeof(head) - part);
+                stream_trim(&e->stream);
+                RUN_UNTIL(ring, e->n_heads == n);
+        }
+
+        /* Closed while it is called back. */
+        run_what_is_due(ring);
+        stream_trim(&e->stream);
+        stream_trim(&e->stream);
+        finish(ring, e);
+        close(fds[1]);
+}
+
 /* What the kernel was asked to put behind the buffered bytes must not be taken for the payload that was asked for meanwhile. */
 static void payload_asked_for_while_receiving(void) {
         _cleanup_(ring_freep) struct ring *ring = ring_with_watchman();
@@ -566,6 +637,6 @@ static void thousand_streams(void) {
 }
 
 TEST_MAIN(TEST(many_small_messages), TEST(single_bytes), TEST(large_payloads), TEST(sent_in_the_same_step),
-        TEST(large_and_small_by_turns), TEST(paused_and_resumed), TEST(payload_asked_for_while_receiving),
-        TEST(peer_closes), TEST(closed_with_messages_queued), TEST(closed_by_its_owner), TEST(too_much_for_the_buffer),
-        TEST(thousand_streams));
+        TEST(large_and_small_by_turns), TEST(paused_and_resumed), TEST(trimmed),
+        TEST(payload_asked_for_while_receiving), TEST(peer_closes), TEST(closed_with_messages_queued),
+        TEST(closed_by_its_owner), TEST(too_much_for_the_buffer), TEST(thousand_streams));
