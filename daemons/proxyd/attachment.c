@@ -46,6 +46,10 @@ unsigned images_count(const struct images *images) {
         return images->n;
 }
 
+struct hand_over *images_hand_over(const struct images *images) {
+        return images->hand_over;
+}
+
 struct image *images_find(struct images *images, const char *name) {
         struct image *image;
 

@@ -107,6 +107,8 @@ DEFINE_CLEANUP(struct images *, images_free);
 /* resized: an image to which sessions are attached has another size. */
 void images_tell_sizes(struct images *images, void (*resized)(struct image *image, void *userdata), void *userdata);
 unsigned images_count(const struct images *images);
+/* NULL: nothing is shared. Borrowed. */
+struct hand_over *images_hand_over(const struct images *images);
 
 /* NULL when nobody is attached or about to be. Borrowed. */
 struct image *images_find(struct images *images, const char *name);
@@ -161,5 +163,6 @@ void image_hold(struct image *image, struct hold_waiter *waiter);
 bool image_pin(struct image *image);
 void image_unpin(struct image *image);
 bool image_is_being_let_go(const struct image *image);
+bool image_is_held(const struct image *image);
 /* on: lets go of every image as soon as its last change is over, and takes none. off: takes them again when somebody attaches or resumes. */
 void images_set_draining(struct images *images, bool on);

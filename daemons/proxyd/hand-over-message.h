@@ -22,6 +22,9 @@ enum hand_over_kind {
         HAND_OVER_ACKNOWLEDGED,
         HAND_OVER_ANSWER_RELEASED,
         HAND_OVER_ANSWER_REFUSED,
+        HAND_OVER_SNAPSHOT,      /* struct hand_over_snapshot: make one of an image that you hold */
+        HAND_OVER_SNAPSHOT_GOES, /* struct hand_over_progress, at intervals */
+        HAND_OVER_SNAPSHOT_OVER, /* ..., the last word */
         _HAND_OVER_KIND_MAX,
 };
 
@@ -30,15 +33,36 @@ struct hand_over_message {
         sd_id128_t uuid; /* of the image */
 };
 
+/* Longer packets, told from the others by kind and size. Names are terminated. */
+struct hand_over_snapshot {
+        struct hand_over_message head;
+        char name[IVBS_IMAGE_NAME_SIZE], snapshot[IVBS_IMAGE_NAME_SIZE], user[IVBS_USER_SIZE + 8];
+};
+struct hand_over_progress {
+        struct hand_over_message head;
+        int64_t error; /* of the last word: 0 or a negative errno */
+        uint64_t done, total;
+        sd_id128_t made;
+};
+#define HAND_OVER_PACKET_MAX (sizeof(struct hand_over_snapshot) + 32U) /* so that a longer one is seen to be one */
+
 static inline struct hand_over_message hand_over_message(enum hand_over_kind kind, uint32_t why, sd_id128_t uuid) {
         return (struct hand_over_message){
                 .magic = HAND_OVER_MAGIC, .version = HAND_OVER_VERSION, .kind = kind, .why = why, .uuid = uuid
         };
 }
 
+static inline size_t hand_over_packet_size(uint32_t kind) {
+        if (kind == HAND_OVER_SNAPSHOT)
+                return sizeof(struct hand_over_snapshot);
+        return kind == HAND_OVER_SNAPSHOT_GOES || kind == HAND_OVER_SNAPSHOT_OVER ? sizeof(struct hand_over_progress)
+                                                                                  : sizeof(struct hand_over_message);
+}
+
+/* n: bytes of the whole packet, at least those of *m. */
 static inline bool hand_over_message_is_valid(const struct hand_over_message *m, size_t n) {
-        return n == sizeof(*m) && m->magic == HAND_OVER_MAGIC && m->version == HAND_OVER_VERSION && m->kind > 0 &&
-               m->kind < _HAND_OVER_KIND_MAX;
+        return n == hand_over_packet_size(m->kind) && m->magic == HAND_OVER_MAGIC && m->version == HAND_OVER_VERSION &&
+               m->kind > 0 && m->kind < _HAND_OVER_KIND_MAX;
 }
 
 /* A path by way of a descriptor, since one from the root may be longer than an address can be. name: less than STORE_SOCKET_NAME_SIZE bytes. */
@@ -51,7 +75,7 @@ static inline struct sockaddr_un hand_over_address(int directory_fd, const char 
 
 /* Never waits. Returns 0 or a negative errno. */
 static inline int hand_over_send(int fd, const struct hand_over_message *message) {
-        return send(fd, message, sizeof(*message), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+        return send(fd, message, hand_over_packet_size(message->kind), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 /* Whether a connected socket's other end is under our own uid; its pid, then. */

@@ -23,7 +23,10 @@ struct peer {
         int fd;
         struct ring_op op;
         struct hand_over_message in;
-        uint8_t buffer[2 * sizeof(struct hand_over_message)]; /* so that a longer packet is seen to be one */
+        uint8_t buffer[HAND_OVER_PACKET_MAX];
+        struct hand_over_snapshot ordered;
+        struct hand_over_order order;
+        bool making; /* the order is with whoever has taken it */
         sd_id128_t uuid;
         bool waits; /* for released() */
         bool gone;
@@ -35,6 +38,8 @@ struct hand_over {
         int directory_fd, fd;
         hand_over_asked_t asked;
         void *userdata;
+        hand_over_ordered_t take_order;
+        void *order_userdata;
         struct store_holder self;
         struct ring_op accept_op;
         struct ring_timer retry;
@@ -105,6 +110,80 @@ static void asked(struct peer *peer) {
         }
 }
 
+/* --- snapshots --- */
+
+static void say_progress(
+        struct peer *peer, enum hand_over_kind kind, int error, uint64_t done, uint64_t total, sd_id128_t made) {
+        const struct hand_over_progress progress = {
+                .head = hand_over_message(kind, 0, peer->uuid),
+                .error = error,
+                .done = done,
+                .total = total,
+                .made = made,
+        };
+
+        if (!peer->gone)
+                (void) hand_over_send(peer->fd, &progress.head);
+}
+
+void hand_over_order_goes(struct hand_over_order *order, uint64_t done, uint64_t total) {
+        say_progress(CONTAINER_OF(order, struct peer, order), HAND_OVER_SNAPSHOT_GOES, 0, done, total, SD_ID128_NULL);
+}
+
+void hand_over_order_over(struct hand_over_order *order, int error, sd_id128_t made) {
+        struct peer *peer = CONTAINER_OF(order, struct peer, order);
+
+        peer->making = false;
+        say_progress(peer, HAND_OVER_SNAPSHOT_OVER, error, 0, 0, made);
+        if (peer->gone)
+                peer_free(peer);
+}
+
+/* Returns false for an order that nobody could have meant. */
+static bool ordered(struct peer *peer) {
+        struct hand_over *hand_over = peer->hand_over;
+        struct hand_over_snapshot *s = &peer->ordered;
+        int r;
+
+        memcpy(s, peer->buffer, sizeof(*s));
+        if (peer->making || peer->waits || strnlen(s->name, sizeof(s->name)) == sizeof(s->name) ||
+                strnlen(s->snapshot, sizeof(s->snapshot)) == sizeof(s->snapshot) ||
+                strnlen(s->user, sizeof(s->user)) == sizeof(s->user))
+                return false;
+
+        peer->uuid = s->head.uuid;
+        peer->order = (struct hand_over_order){ .name = s->name,
+                .snapshot = s->snapshot,
+                .user = s->user,
+                .uuid = s->head.uuid,
+                .pid = peer->request.pid };
+        r = hand_over->take_order ? hand_over->take_order(&peer->order, hand_over->order_userdata) : -EOPNOTSUPP;
+        peer->making = r >= 0;
+        if (r < 0)
+                say_progress(peer, HAND_OVER_SNAPSHOT_OVER, r, 0, 0, SD_ID128_NULL);
+        return true;
+}
+
+void hand_over_take_orders(struct hand_over *hand_over, hand_over_ordered_t take_order, void *userdata) {
+        hand_over->take_order = take_order;
+        hand_over->order_userdata = userdata;
+}
+
+static bool understood(struct peer *peer, int32_t res) {
+        if (res < (int32_t) sizeof(peer->in))
+                return false;
+        memcpy(&peer->in, peer->buffer, sizeof(peer->in));
+        if (!hand_over_message_is_valid(&peer->in, (size_t) res))
+                return false;
+        if (peer->in.kind == HAND_OVER_SNAPSHOT)
+                return ordered(peer);
+        if (peer->making || peer->in.kind != HAND_OVER_ASK || peer->in.why >= _HAND_OVER_WHY_MAX ||
+                (peer->waits && !sd_id128_equal(peer->in.uuid, peer->uuid)))
+                return false;
+        asked(peer);
+        return true;
+}
+
 static void received(struct ring_op *op, int32_t res, uint32_t flags) {
         struct peer *peer = CONTAINER_OF(op, struct peer, op);
 
@@ -112,18 +191,15 @@ static void received(struct ring_op *op, int32_t res, uint32_t flags) {
                 receive(peer);
                 return;
         }
-        if (res == sizeof(peer->in))
-                memcpy(&peer->in, peer->buffer, sizeof(peer->in));
-        if (res <= 0 || !hand_over_message_is_valid(&peer->in, (size_t) res) || peer->in.kind != HAND_OVER_ASK ||
-                peer->in.why >= _HAND_OVER_WHY_MAX || (peer->waits && !sd_id128_equal(peer->in.uuid, peer->uuid))) {
+        if (!understood(peer, res)) {
                 peer->gone = true;
                 (void) shutdown(peer->fd, SHUT_RDWR);
-                if (!peer->waits)
+                if (peer->making)
+                        peer->order.cancelled(&peer->order); /* over() comes, and ends it */
+                else if (!peer->waits)
                         peer_free(peer);
                 return;
         }
-
-        asked(peer);
         receive(peer);
 }
 

@@ -70,6 +70,48 @@ DEFINE_CLEANUP(struct hand_over *, hand_over_free);
 /* This process, as holder. Borrowed. */
 const struct store_holder *hand_over_self(const struct hand_over *hand_over);
 
+/* --- snapshots on another's account --- */
+
+/* Only the holder of an image can make a snapshot of it while it is written. So a proxy that is asked for one and does not hold the image has the holder make it: it keeps the connection
+ * open until it is over, and hangs up to cancel it. The holder's side: */
+struct hand_over_order {
+        const char *name, *snapshot, *user; /* as long as the order lasts */
+        sd_id128_t uuid;                    /* of the image */
+        uint64_t pid;                       /* of the asker, for people */
+        /* Set by whoever takes the order: the asker does not want it any more, or is gone. Not after over(). */
+        void (*cancelled)(struct hand_over_order *order);
+        void *userdata;
+};
+/* Takes the order, or returns a negative errno, which is the answer. */
+typedef int (*hand_over_ordered_t)(struct hand_over_order *order, void *userdata);
+void hand_over_take_orders(struct hand_over *hand_over, hand_over_ordered_t ordered, void *userdata);
+void hand_over_order_goes(struct hand_over_order *order, uint64_t done, uint64_t total);
+/* The order is gone after it. made: null unless error is 0. */
+void hand_over_order_over(struct hand_over_order *order, int error, sd_id128_t made);
+
+/* The asker's side, see hand-over-errand.c. Embedded in what waits. */
+struct hand_over_errand {
+        /* error: what the holder says; -EREMOTE: it has hung up; -ECANCELED: stopped. May free the errand. */
+        void (*over)(struct hand_over_errand *errand, int error, sd_id128_t made);
+        uint64_t done, total; /* bytes, as the holder has told last */
+        uint64_t heard_usec;  /* when it did */
+
+        /* private */
+        struct ring *ring;
+        sd_id128_t uuid;
+        int fd;
+        bool stopped;
+        struct ring_op op;
+        uint8_t buffer[128];
+};
+/* Returns 0, with over() to come, or a negative errno: the holder is not there (-EREMOTE). */
+int hand_over_errand_start(struct hand_over_errand *errand, const struct hand_over *hand_over,
+        const struct store_holder *holder, sd_id128_t uuid, const char *name, const char *snapshot, const char *user);
+/* over() comes soon. */
+void hand_over_errand_stop(struct hand_over_errand *errand);
+/* For the end, when the ring is gone. */
+void hand_over_errand_abandon(struct hand_over_errand *errand);
+
 /* --- about single processes --- */
 
 /* The start time in clock ticks since boot. Returns 0, -ESRCH (there is none, or none that we may see), or another negative errno. */

@@ -135,6 +135,10 @@ bool image_is_being_let_go(const struct image *image) {
         return image->hold_state == IMAGE_LETTING_GO;
 }
 
+bool image_is_held(const struct image *image) {
+        return image->hold_state == IMAGE_HELD;
+}
+
 static void start_letting_go(struct image *image) {
         struct attachment *a;
 

@@ -7,7 +7,7 @@
  *     any ──error, cancelled──▶ ENDING ▶ FAILED, CANCELLED
  *
  * The image is pinned from HOLDING until it has been shared, or until its gate has begun to move: those are moments. From then on another proxy may take the image, which ends a snapshot that is still being
- * copied: the clients' I/O goes first. */
+ * copied: the clients' I/O goes first. An image that another process holds, and does not give away, has its snapshot made there: HOLDING ▶ LOOKING ▶ ELSEWHERE ▶ ENDING. */
 
 #include <assert.h>
 #include <string.h>
@@ -16,10 +16,12 @@
 #include "image-job.h"
 #include "log.h"
 
-#define RUNNING_MAX 16U
-#define KEPT_MAX    64U /* of those that are over */
+#define RUNNING_MAX   16U
+#define KEPT_MAX      64U /* of those that are over */
 
-#define PATIENCE_USEC 1000000U /* then whoever asked for it is told that it takes its time */
+#define SILENCE_USEC  30000000U /* of a holder that makes a snapshot for us */
+#define TRIES_MAX     5U        /* to find who holds an image */
+#define PATIENCE_USEC 1000000U  /* then whoever asked for it is told that it takes its time */
 
 TAILQ_HEAD(image_job_list, image_job);
 
@@ -45,6 +47,12 @@ struct image_job {
         struct hold_waiter hold;
         struct image_gate gate;
         bool pinned, cancelled;
+
+        /* Made by another process for us; made by us for another process. */
+        struct hand_over_errand errand;
+        struct hand_over_order *order;
+        struct store_holder holder;
+        unsigned n_tries;
         int error; /* why it ends */
 
         struct store_copy *copy;
@@ -59,6 +67,8 @@ const char *image_job_state_to_string(enum image_job_state state) {
         static const char *const names[_IMAGE_JOB_STATE_MAX] = {
                 [IMAGE_JOB_OPENING] = "opening",
                 [IMAGE_JOB_HOLDING] = "holding",
+                [IMAGE_JOB_LOOKING] = "looking",
+                [IMAGE_JOB_ELSEWHERE] = "elsewhere",
                 [IMAGE_JOB_BEGINNING] = "beginning",
                 [IMAGE_JOB_PREPARING] = "preparing",
                 [IMAGE_JOB_STILLING] = "stilling",
@@ -96,6 +106,13 @@ static void tell(struct image_job *job) {
                 waiter->told(waiter, job);
 }
 
+static void tell_order(struct image_job *job) {
+        struct image_job_status status;
+
+        image_job_get_status(job, &status);
+        hand_over_order_goes(job->order, status.done, status.total);
+}
+
 static void patience_over(struct ring_timer *timer) {
         struct image_jobs *jobs = CONTAINER_OF(timer, struct image_jobs, patience);
         uint64_t now = ring_now_usec(jobs->ring);
@@ -106,7 +123,13 @@ static void patience_over(struct ring_timer *timer) {
                 next = TAILQ_NEXT(job, entry);
                 if (job->waiter && now - job->began_usec >= PATIENCE_USEC)
                         tell(job);
-                more = more || job->waiter;
+                if (job->order)
+                        tell_order(job);
+                if (job->state == IMAGE_JOB_ELSEWHERE && now - job->errand.heard_usec >= SILENCE_USEC) {
+                        job->error = -ETIMEDOUT;
+                        hand_over_errand_stop(&job->errand);
+                }
+                more = more || job->waiter || job->order || job->state == IMAGE_JOB_ELSEWHERE;
         }
         if (more)
                 ring_timer_set(timer, PATIENCE_USEC / 2);
@@ -166,6 +189,8 @@ static void ended(struct job *j) {
                         job->name, job->snapshot, job->user,
                         job->cancelled ? "it was cancelled" : strerror(-job->error));
         }
+        if (job->order)
+                hand_over_order_over(TAKE_PTR(job->order), job->error, job->made);
         tell(job);
         prune(jobs);
 }
@@ -367,14 +392,98 @@ static void begin(struct image_job *job) {
         run_on(job, job->jobs->store_jobs, IMAGE_JOB_BEGINNING, run_begin, begun);
 }
 
+static void hold(struct image_job *job);
+
+/* --- made by another process --- */
+
+static void errand_over(struct hand_over_errand *errand, int error, sd_id128_t made) {
+        struct image_job *job = CONTAINER_OF(errand, struct image_job, errand);
+
+        /* It does not hold the image either, any more: whoever does, perhaps nobody. */
+        if (error == -ESTALE && !job->cancelled && job->error == 0 && job->n_tries < TRIES_MAX) {
+                hold(job);
+                return;
+        }
+        /* Made is made, cancelled or not. */
+        if (error == 0) {
+                job->cancelled = false;
+                job->made = made;
+                job->size = errand->total;
+                end(job, 0);
+                return;
+        }
+        (void) goes_on(job, error);
+}
+
+static void run_look(struct job *j) {
+        struct image_job *job = JOB(j);
+
+        job->result = job->jobs->store->ops->look_at_holder(job->image->handle, &job->holder);
+}
+
+static void looked(struct job *j) {
+        struct image_job *job = JOB(j);
+        int r = job->result;
+
+        if (!goes_on(job, r))
+                return;
+        job->errand.over = errand_over;
+        r = hand_over_errand_start(&job->errand, images_hand_over(job->jobs->images), &job->holder,
+                job->image->handle->uuid, job->name, job->snapshot, job->user);
+        if (!goes_on(job, r))
+                return;
+        job->state = IMAGE_JOB_ELSEWHERE;
+}
+
+/* Another one wants a snapshot of an image that we hold. */
+static void order_cancelled(struct hand_over_order *order) {
+        image_job_cancel(order->userdata);
+}
+
+static int take_order(struct hand_over_order *order, void *userdata) {
+        struct image_jobs *jobs = userdata;
+        struct image *image = images_find(jobs->images, order->name);
+        const struct store_copy_how how = {
+                .kind = STORE_COPY_SNAPSHOT, .name = order->name, .uuid = order->uuid, .snapshot = order->snapshot
+        };
+        struct image_job *job;
+        int r;
+
+        if (!image || !image_is_held(image) || !sd_id128_equal(image->handle->uuid, order->uuid))
+                return -ESTALE;
+        r = image_job_start(jobs, &how, order->user, NULL);
+        if (r < 0)
+                return -EAGAIN;
+        job = TAILQ_LAST(&jobs->jobs, image_job_list);
+        job->order = order;
+        order->userdata = job;
+        order->cancelled = order_cancelled;
+        return 0;
+}
+
 static void held(struct hold_waiter *waiter, int error) {
         struct image_job *job = CONTAINER_OF(waiter, struct image_job, hold);
 
         job->pinned = error == 0;
+        /* Somebody writes there: it is not taken away for a snapshot. What was asked of us we hold, or held a moment ago. */
+        if (error == -EBUSY && !job->cancelled && images_hand_over(job->jobs->images)) {
+                if (job->order)
+                        end(job, -ESTALE);
+                else
+                        run_on(job, job->jobs->store_jobs, IMAGE_JOB_LOOKING, run_look, looked);
+                return;
+        }
         if (error == -ESTALE)
                 image_forget(job->image);
         if (goes_on(job, error))
                 begin(job);
+}
+
+static void hold(struct image_job *job) {
+        job->n_tries++;
+        job->state = IMAGE_JOB_HOLDING;
+        job->hold = (struct hold_waiter){ .held = held, .why = HAND_OVER_CLASSIC };
+        image_hold(job->image, &job->hold);
 }
 
 static void run_open(struct job *j) {
@@ -392,11 +501,8 @@ static void opened(struct job *j) {
 
         if (job->result == -ESTALE)
                 image_forget(job->image);
-        if (!goes_on(job, job->result))
-                return;
-        job->state = IMAGE_JOB_HOLDING;
-        job->hold = (struct hold_waiter){ .held = held, .why = HAND_OVER_CLASSIC };
-        image_hold(job->image, &job->hold);
+        if (goes_on(job, job->result))
+                hold(job);
 }
 
 int image_job_start(
@@ -472,15 +578,21 @@ void image_job_get_status(const struct image_job *job, struct image_job_status *
                 .elapsed_usec = (is_over(job) ? job->ended_usec : ring_now_usec(job->jobs->ring)) - job->began_usec,
                 .made = job->state == IMAGE_JOB_DONE ? job->made : SD_ID128_NULL,
         };
-        if (job->state == IMAGE_JOB_COPYING)
+        if (job->state == IMAGE_JOB_ELSEWHERE) {
+                ret->done = job->errand.done;
+                ret->total = job->errand.total;
+        } else if (job->state == IMAGE_JOB_COPYING)
                 ret->done = job->image ? image_gate_progress(&job->gate) : job->offset;
         else if (job->state > IMAGE_JOB_COPYING && job->error == 0)
                 ret->done = job->size;
 }
 
 void image_job_cancel(struct image_job *job) {
-        if (!is_over(job) && job->state != IMAGE_JOB_ENDING)
-                job->cancelled = true;
+        if (is_over(job) || job->state == IMAGE_JOB_ENDING)
+                return;
+        job->cancelled = true;
+        if (job->state == IMAGE_JOB_ELSEWHERE)
+                hand_over_errand_stop(&job->errand);
 }
 
 int image_jobs_new(struct image_jobs **ret, struct images *images, struct store *store, struct ring *ring,
@@ -495,6 +607,8 @@ int image_jobs_new(struct image_jobs **ret, struct images *images, struct store 
         };
         TAILQ_INIT(&jobs->jobs);
         ring_timer_init(&jobs->patience, ring, patience_over);
+        if (images_hand_over(images))
+                hand_over_take_orders(images_hand_over(images), take_order, jobs);
         *ret = jobs;
         return 0;
 }
@@ -508,6 +622,8 @@ struct image_jobs *image_jobs_free(struct image_jobs *jobs) {
         while ((job = TAILQ_FIRST(&jobs->jobs))) {
                 TAILQ_REMOVE(&jobs->jobs, job, entry);
                 if (!is_over(job)) {
+                        if (job->state == IMAGE_JOB_ELSEWHERE)
+                                hand_over_errand_abandon(&job->errand);
                         if (job->copy)
                                 jobs->store->ops->copy_free(job->copy);
                         image_gate_forget(&job->gate);

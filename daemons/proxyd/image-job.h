@@ -13,6 +13,8 @@ struct image_job;
 enum image_job_state {
         IMAGE_JOB_OPENING,   /* the image of which a snapshot is made */
         IMAGE_JOB_HOLDING,   /* until this process holds it */
+        IMAGE_JOB_LOOKING,   /* who holds it instead */
+        IMAGE_JOB_ELSEWHERE, /* that process makes the snapshot */
         IMAGE_JOB_BEGINNING, /* the store makes what is needed */
         IMAGE_JOB_PREPARING, /* writes out what is dirty */
         IMAGE_JOB_STILLING,  /* until no change is in hand */

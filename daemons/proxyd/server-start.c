@@ -174,19 +174,21 @@ static int open_store(struct server *server, enum failure *ret_failure, char **r
         r = images_new(&proxy->images, proxy->store, proxy->store_jobs);
         if (r < 0)
                 return r;
-        if (proxy->store->ops->copy_begin) {
-                r = image_jobs_new(&proxy->image_jobs, proxy->images, proxy->store, proxy->ring, proxy->store_jobs,
-                        proxy->copy_jobs);
-                if (r < 0)
-                        return r;
-                proxy->caps |= IVBS_CAP_SNAPSHOTS;
-        }
         images_tell_sizes(proxy->images, resized, proxy);
         r = images_share(proxy->images, proxy->ring, proxy->instance_id);
         if (r < 0)
                 (void) refuse(ret_failure, FAILURE_IO, ret_message,
                         "Cannot listen in %s/proxies, where the proxies of a store find each other: %s",
                         server->settings->store_path, strerror(-r));
+        if (r < 0)
+                return r;
+
+        if (proxy->store->ops->copy_begin) {
+                r = image_jobs_new(&proxy->image_jobs, proxy->images, proxy->store, proxy->ring, proxy->store_jobs,
+                        proxy->copy_jobs);
+                if (r >= 0)
+                        proxy->caps |= IVBS_CAP_SNAPSHOTS;
+        }
         return r;
 }
 

@@ -127,3 +127,18 @@ void store_file_let_go(struct store_image *i) {
         /* Cannot fail: it was locked. */
         (void) lock_data(FILE_IMAGE(i)->data_fd, F_UNLCK);
 }
+
+int store_file_look_at_holder(struct store_image *i, struct store_holder *ret) {
+        struct file_image *image = FILE_IMAGE(i);
+        _cleanup_close_ int fd = -EBADF;
+        int r;
+
+        fd = openat(image->directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        r = store_file_lock_image(FILE_STORE(i->store), fd, LOCK_SH, image->name);
+        if (r < 0)
+                return r;
+        r = find_holder(image, fd, ret);
+        return r < 0 ? r : 0;
+}

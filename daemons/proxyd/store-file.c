@@ -376,6 +376,7 @@ const struct store_ops store_file_ops = {
         .get_key = store_file_get_key,
         .hold = store_file_hold,
         .let_go = store_file_let_go,
+        .look_at_holder = store_file_look_at_holder,
         .meeting_place = file_meeting_place,
         .close_image = store_file_close_image,
         .submit = store_file_submit,

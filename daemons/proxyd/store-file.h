@@ -167,6 +167,7 @@ struct store_copy *store_file_copy_free(struct store_copy *copy);
 /* store-file-hold.c. check_current: whether the image's name still leads to what is open; 0, -ESTALE, or another negative errno. */
 int store_file_hold(struct store_image *image, const struct store_holder *self, struct store_holder *ret_other);
 void store_file_let_go(struct store_image *image);
+int store_file_look_at_holder(struct store_image *image, struct store_holder *ret);
 int store_file_check_current(struct file_image *image);
 /* Whether any process has the data in that directory open, which the caller has locked, or holds it. Returns 0, 1 or a negative errno. */
 int store_file_is_open(int directory_fd);

@@ -201,6 +201,9 @@ struct store_ops {
         int (*copy_commit)(struct store_copy *copy, sd_id128_t *ret_uuid);
         struct store_copy *(*copy_free)(struct store_copy *copy);
 
+        /* Who holds the image, or has held it last; all zero when nothing is known of it. Returns 0 or a negative errno. NULL together with hold(). */
+        int (*look_at_holder)(struct store_image *image, struct store_holder *ret);
+
         /* A random key for the tickets of the store's users, the same for every proxy of the store; it is made when it is first asked for. Returns 0 or a
          * negative errno. The caller wipes it. */
         int (*get_key)(struct store *store, uint8_t ret[static STORE_KEY_SIZE]);

@@ -271,6 +271,52 @@ class Lifecycle(Case):
             self.assertStatus(there.attach_lease("renamed"), "OK")
             self.assertStatus(there.detach(), "OK")
 
+    def test_made_by_the_holder(self):
+        """Asked of another proxy than the one that the image is written through: the writer notices nothing."""
+        size = 64 * MiB
+        other = Proxy(store=self.proxy.store).start()
+        self.addCleanup(other.remove)
+        self.addCleanup(other.stop)
+        self.proxy.create("held", size)
+        with self.proxy.leased("held") as writer, other.modern() as c, other.modern("reader") as stranger:
+            write_all(writer, size, b"h")
+            self.assertStatus(writer.write(0, block(1)), "OK")
+            self.assertEqual(c.copy("SNAPSHOT", "held", "s"), "OK")
+            self.assertStatus(writer.write(0, block(2)), "OK")
+            self.assertEqual(c.copy("SNAPSHOT", "held", "s"), "ALREADY_EXISTS")
+            self.assertEqual(list(c.snapshots("held")), ["s"])
+            self.assertEqual(self.content("held@s", proxy=other), block(1))
+            self.assertEqual(stranger.copy("SNAPSHOT", "held", "t"), "PERMISSION_DENIED")
+            self.assertEqual(self.proxy.log().count("taken over"), 0)
+
+            # Hanging up is how it is cancelled.
+            c.send("SNAPSHOT", c.change("held", "t"))
+            until(lambda: self.leftovers() or os.path.exists(
+                os.path.join(self.proxy.store, "images", "held", "snapshots", "t")), "the copy's beginning")
+            other.kill()
+            until(lambda: not self.leftovers(), "the end of what nobody wants")
+            self.assertStatus(writer.write(0, block(3)), "OK")
+            self.assertStatus(writer.detach(), "OK")
+
+    def test_holder_dies(self):
+        holder = Proxy(store=self.proxy.store).start()
+        self.addCleanup(holder.remove)
+        self.addCleanup(holder.notify.close)
+        self.addCleanup(holder.kill)
+        holder.create("dying", 192 * MiB)
+        with holder.leased("dying") as writer, self.proxy.modern() as c:
+            write_all(writer, 192 * MiB, b"d")
+            c.send("SNAPSHOT", c.change("dying", "s"))
+            sequence = c.sequence
+            until(lambda: self.leftovers() or os.path.exists(
+                os.path.join(self.proxy.store, "images", "dying", "snapshots", "s")), "the copy's beginning")
+            holder.kill()
+            reply = c.wait(sequence)
+            job = reply.payload[:16] if reply.status == "OK" and any(reply.payload[:16]) else None
+            status = c.wait_job(job).status if job else reply.status
+            self.assertIn(status, ("OK", "USE_ANOTHER_PROXY"))
+            self.assertEqual("s" in c.snapshots("dying"), status == "OK")
+
     def test_another_proxy_takes_the_image(self):
         """The clients' I/O goes first: a snapshot that is being copied is given up."""
         size = 192 * MiB
