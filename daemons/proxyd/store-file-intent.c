@@ -33,10 +33,13 @@ static int finish(struct file_store *store, int directory_fd, const char *name, 
         /* Done once, however often it is tried. */
         if (record.size != intent->size)
                 record.size_epoch++;
-        record.size = intent->size;
-        r = image_record_save(directory_fd, &record);
-        if (r < 0)
-                return r;
+        if (record.size != intent->size) {
+                record.size = intent->size;
+                record.size_epoch++;
+                r = image_record_save(directory_fd, &record);
+                if (r < 0)
+                        return r;
+        }
 
         if (unlinkat(directory_fd, INTENT_NAME, 0) < 0 && errno != ENOENT)
                 return -errno;
