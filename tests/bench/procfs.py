@@ -27,6 +27,13 @@ def cpu_seconds(pid):
     return time.clock_gettime(clock.value) + (int(fields[13]) + int(fields[14])) / TICKS  # cutime, cstime of proc(5)
 
 
+def busy_seconds():
+    """Of all processors, whoever used them, what the hypervisor gave to others included."""
+    with open("/proc/stat", encoding="ascii") as file:
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, file.readline().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / TICKS
+
+
 def children(pid):
     """Its living children; what they have started in turn is not looked at."""
     found = []

@@ -2,7 +2,8 @@
 """The measuring itself: rounds A B C, A B C over the contestants, work by work, so that whatever drifts on the machine hits all alike; then, in a round of its own because
 it slows everything down, the system calls.
 
-A sample is one run: what fio says, CPU seconds of each process in a hundred thousand requests, and each process's peak of resident memory during the run.
+A sample is one run: what fio says, CPU seconds of each process in a hundred thousand requests, each process's peak of resident memory during the run, and the share of the
+processors that went to nobody of those who take part: a run beside other work is worth less.
 """
 
 import os
@@ -31,6 +32,7 @@ def sample(directory, contestant, work, seconds):
         procfs.reset_peak(pid)
     peaks = dict.fromkeys(pids, 0)
     before = {role: procfs.cpu_seconds(pid) for role, pid in pids.items()}
+    busy, began = procfs.busy_seconds(), time.monotonic()
 
     def look():
         for role, pid in pids.items():
@@ -42,9 +44,12 @@ def sample(directory, contestant, work, seconds):
     for role, child in contestant.processes.items():
         if child.wait(0) is not None:
             child.fail(f"ended with {child.returncode} under {work.name}")
-    cpu = {role: (procfs.cpu_seconds(pid) - before[role]) * PER / figures["requests"] for role, pid in pids.items()}
-    cpu["client"] = figures.pop("client_cpu_seconds") * PER / figures["requests"]
-    return {"work": work.name, "contestant": contestant.name, **figures, "cpu_seconds_per_100k": cpu, "peak_rss_kib": peaks}
+    busy, elapsed = procfs.busy_seconds() - busy, time.monotonic() - began
+    used = {role: procfs.cpu_seconds(pid) - before[role] for role, pid in pids.items()}
+    used["client"] = figures.pop("client_cpu_seconds")
+    others = max(busy - sum(used.values()), 0) / elapsed / len(os.sched_getaffinity(0))
+    cpu = {role: seconds * PER / figures["requests"] for role, seconds in used.items()}
+    return {"work": work.name, "contestant": contestant.name, **figures, "cpu_seconds_per_100k": cpu, "peak_rss_kib": peaks, "others": round(others, 3)}
 
 
 def measure(directory, contestants, works, rounds, seconds, say):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A comparison's figures as Markdown tables, which are also what the terminal shows."""
 
+from statistics import median
+
 from works import BY_NAME, WORKS
 
 
@@ -95,4 +97,10 @@ def head(result):
     settings, versions = result["settings"], result["versions"]
     return (f"`{result['command']}`, {result['date']}, commit {result['commit']}: runs of {settings['seconds']} s, {settings['rounds']} rounds, an image of "
             f"{settings['size'] >> 20} MiB in tmpfs, {result['processors']} processors ({result['processor']}), {', '.join(versions.values())}. "
-            f"Load average at the start {result['load_before']:.2f}.\n")  # fmt: skip
+            f"Load average at the start {result['load_before']:.2f}{others(result)}.\n")  # fmt: skip
+
+
+def others(result):
+    """How quiet the machine was; fio's start and what the kernel does for nobody are in it, about 5 %."""
+    shares = [one["others"] for one in result["samples"] if "others" in one]
+    return f"; other work took {median(shares):.0%} of the processors meanwhile (median of the runs; at most {max(shares):.0%})" if shares else ""
