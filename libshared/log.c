@@ -56,14 +56,16 @@ void log_event(int priority, const struct log_field *fields, const char *format,
         int n_iov = 0, n_buffers = 0, saved = errno;
         va_list ap;
 
+        if (priority > log_get_max_level())
+                return;
+
         va_start(ap, format);
         (void) vsnprintf(text, sizeof(text), format, ap);
         va_end(ap);
         make_printable(text);
 
         if (!stderr_is_journal()) {
-                if (priority < LOG_DEBUG || getenv("BLOCKSTORE_DEBUG"))
-                        fprintf(stderr, "%s: %s\n", program_invocation_short_name, text);
+                fprintf(stderr, "%s: %s\n", program_invocation_short_name, text);
                 errno = saved;
                 return;
         }

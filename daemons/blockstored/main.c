@@ -39,6 +39,7 @@ int main(int argc, char *argv[]) {
         if (optind != argc)
                 return usage(stderr, FAILURE_USAGE);
 
+        log_level_init();
         umask(0022);
         sigemptyset(&mask);
         sigaddset(&mask, SIGTERM);

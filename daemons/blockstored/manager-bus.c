@@ -11,6 +11,7 @@
 #include "host-config.h"
 #include "image-log.h"
 #include "ivbs.h"
+#include "log-control-bus.h"
 #include "manager.h"
 #include "peer-bus.h"
 #include "upgrade.h"
@@ -476,6 +477,8 @@ int manager_bus_connect(struct manager *manager) {
                 r = image_bus_add(manager);
         if (r >= 0)
                 r = job_bus_add(manager);
+        if (r >= 0)
+                r = log_control_bus_add(manager->bus);
         if (r >= 0)
                 r = sd_bus_match_signal(manager->bus, NULL, "org.freedesktop.DBus.Local", NULL,
                         "org.freedesktop.DBus.Local", "Connected", on_connected, manager);

@@ -46,6 +46,7 @@ int main(int argc, char **argv) {
         if (!path && asprintf(&path, SETTINGS_DIRECTORY "/%s.json", argv[optind]) < 0)
                 return FAILURE_INTERNAL;
 
+        log_level_init();
         r = check ? server_check_config(path, &failure, &message) : server_new(&server, path, &failure, &message);
         if (r < 0)
                 return complain(failure, message);

@@ -30,6 +30,7 @@ int main(int argc, char *argv[]) {
         const char *instance = NULL;
         int c;
 
+        log_level_init();
         umask(0077);
         /* Workers share a user: none of them may look into another's memory. */
         (void) prctl(PR_SET_DUMPABLE, 0);
