@@ -202,6 +202,23 @@ static void state_print(struct json_object *image) {
         fputc('\n', stdout);
 }
 
+/* A reason that names the command itself needs no second one. */
+static void next_step_print(struct json_object *image) {
+        const char *state = json_string(image, "state"), *reason = json_string(image, "state_reason");
+        char command[512];
+
+        if (strcmp(state, "failed") == 0 && !strstr(reason, "systemctl reset-failed")) {
+                snprintf(command, sizeof command,
+                        "systemctl reset-failed image@%s.service && systemctl start image@%s.service",
+                        json_string(image, "name"), json_string(image, "name"));
+                fact("Once mended", command);
+        }
+        if (strcmp(state, "failed") == 0 || strcmp(state, "parked") == 0) {
+                snprintf(command, sizeof command, "blockstorectl doctor %s", json_string(image, "name"));
+                fact("To find out", command);
+        }
+}
+
 static void show_image(struct json_object *image) {
         const char *state = json_string(image, "state");
 
@@ -211,6 +228,7 @@ static void show_image(struct json_object *image) {
 
         label("State");
         state_print(image);
+        next_step_print(image);
         fact("Image", json_string(image, "image_name"));
         fact("UUID", json_string(image, "uuid"));
         show_size(image);

@@ -44,7 +44,8 @@ static void on_device_disconnected(enum failure failure, const char *message, vo
                 log_image(LOG_INFO, managed->image->name, "%s is disconnected", managed->image->device);
                 (void) image_set_device(managed->image, "");
         } else
-                log_image(LOG_WARNING, managed->image->name, "%s", message);
+                log_image_event(LOG_WARNING, failure == FAILURE_BUSY ? MESSAGE_DEVICE_BUSY : NULL,
+                        managed->image->name, "%s", message);
 
         if (caller)
                 worker_link_answer_device(caller, failure, message, NULL);

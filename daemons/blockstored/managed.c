@@ -26,12 +26,19 @@ static bool is_ours_to_log(const struct managed *managed) {
         return !image->linked;
 }
 
+static const char *id_of_state(const struct managed *managed) {
+        if (managed->image->state != IMAGE_FAILED)
+                return NULL;
+        return unit_state_is_limited(&managed->unit) ? MESSAGE_START_LIMIT : MESSAGE_IMAGE_FAILED;
+}
+
 static void on_image_changed(struct image *image, uint32_t mask) {
         struct managed *managed = image->owner;
 
         if ((mask & IMAGE_STATE) && is_ours_to_log(managed))
-                log_event(LOG_INFO,
-                        LOG_FIELDS({ "IMAGE", image->name }, { "STATE", image_state_to_string(image->state) }),
+                log_event(image->state == IMAGE_FAILED ? LOG_ERR : LOG_INFO,
+                        LOG_FIELDS({ "IMAGE", image->name }, { "STATE", image_state_to_string(image->state) },
+                                { "MESSAGE_ID", id_of_state(managed) }),
                         "%s: %s%s%s", image->name, image_state_to_string(image->state),
                         *image->state_reason ? ": " : "", image->state_reason);
 
@@ -45,7 +52,8 @@ static void on_device_gone(enum failure failure, const char *message, void *user
         struct managed *managed = userdata;
 
         if (failure == FAILURE_NONE || failure == FAILURE_NOT_ATTACHED) {
-                log_image(LOG_NOTICE, managed->image->name, "%s, which had no worker any more, is disconnected",
+                log_image_event(LOG_NOTICE, MESSAGE_DEVICE_COLLECTED, managed->image->name,
+                        "%s, which had no worker any more, is disconnected",
                         *managed->image->device ? managed->image->device : "Its device");
                 (void) image_set_device(managed->image, "");
                 managed_device_free_again(managed);
@@ -54,7 +62,8 @@ static void on_device_gone(enum failure failure, const char *message, void *user
         }
 
         if (strcmp(managed->image->state_reason, message) != 0 && managed->image->state != IMAGE_FAILED) {
-                log_image(LOG_WARNING, managed->image->name, "No worker serves it any more, but %s", message);
+                log_image_event(LOG_WARNING, MESSAGE_DEVICE_ORPHANED, managed->image->name,
+                        "No worker serves it any more, but %s", message);
                 (void) image_set_reason(managed->image, message);
         }
         (void) sd_event_source_set_time_relative(managed->gone_timer, GONE_RETRY_USEC);
@@ -86,6 +95,7 @@ enum failure managed_failure(const struct managed *managed, char *message, size_
 
         /* What the worker told us it gives up for is the bare sentence; its status line in systemd has more than that. */
         if (image->state == IMAGE_FAILED && *image->state_reason && managed->failed_pid > 0 &&
+                !unit_state_is_limited(&managed->unit) &&
                 (uint32_t) managed->failed_pid == managed->unit.exec_main_pid)
                 (void) snprintf(message, size, "%s", image->state_reason);
         return failure;

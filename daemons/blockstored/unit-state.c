@@ -23,6 +23,10 @@ bool unit_state_is_failed(const struct unit_state *state) {
         return strcmp(state->active_state, "failed") == 0 && state->job == 0;
 }
 
+bool unit_state_is_limited(const struct unit_state *state) {
+        return strcmp(state->result, "start-limit-hit") == 0;
+}
+
 bool unit_state_is_up(const struct unit_state *state) {
         return strcmp(state->active_state, "active") == 0 || strcmp(state->active_state, "activating") == 0 ||
                strcmp(state->active_state, "reloading") == 0;
@@ -58,10 +62,8 @@ static enum failure classify(const struct unit_state *state, const char **ret_ca
                 *ret_cause = "it was not ready within its time";
                 return FAILURE_TIMEOUT;
         }
-        if (strcmp(state->result, "start-limit-hit") == 0) {
-                *ret_cause = "it was started too often in a row; wait, or \"systemctl reset-failed\" it";
+        if (unit_state_is_limited(state))
                 return FAILURE_BUSY;
-        }
         if (strcmp(state->result, "resources") == 0 || strcmp(state->result, "exec-condition") == 0 ||
                 strcmp(state->result, "protocol") == 0 || state->exec_main_status >= SYSTEMD_EXIT_FIRST) {
                 *ret_cause = "systemd could not start it";
@@ -81,19 +83,31 @@ enum failure unit_state_failure(const struct unit_state *state, const char *unit
         if (!message)
                 return failure;
 
-        if (state->status_text[0] && strcmp(state->result, "success") != 0 &&
-                strcmp(state->result, "start-limit-hit") != 0)
+        if (unit_state_is_limited(state)) {
+                const char *text = cause;
+
+                if (in_table(state->exec_main_status) && state->status_text[0])
+                        text = skip_prefix(state->status_text, FAILED_PREFIX);
+                (void) snprintf(message, size,
+                        "%s was started too often in a row and is not started again by itself. %s%s%sThen: systemctl "
+                        "reset-failed %s && systemctl start %s",
+                        unit, text ? "Correct why it failed (" : "Wait a moment. ", text ? text : "",
+                        text ? "). " : "", unit, unit);
+        } else if (state->status_text[0] && in_table(state->exec_main_status))
                 (void) snprintf(message, size, "%s", skip_prefix(state->status_text, FAILED_PREFIX));
         else if (cause)
                 (void) snprintf(
                         message, size, "%s failed: %s (\"systemctl status %s\" tells more)", unit, cause, unit);
         else
-                (void) snprintf(message, size, "%s failed (%s, exit status %d; \"systemctl status %s\" tells more)",
+                /* A crash is followed by another start (Restart=), unless there have been too many: systemd keeps the first reason as its result then, and says nothing of the limit. */
+                (void) snprintf(message, size,
+                        "%s failed (%s, exit status %d) and is not started again by itself. \"systemctl status %s\" "
+                        "tells more. Once mended: systemctl reset-failed %s && systemctl start %s",
                         unit, state->result[0] ? state->result : state->active_state, (int) state->exec_main_status,
-                        unit);
+                        unit, unit, unit);
         return failure;
 }
 
 bool unit_state_is_worded(const struct unit_state *state) {
-        return unit_state_is_failed(state) && in_table(state->exec_main_status);
+        return unit_state_is_failed(state) && !unit_state_is_limited(state) && in_table(state->exec_main_status);
 }

@@ -25,6 +25,8 @@ enum failure unit_state_failure(const struct unit_state *state, const char *unit
 
 bool unit_state_is_gone(const struct unit_state *state); /* inactive, and nothing is queued that would start it */
 bool unit_state_is_failed(const struct unit_state *state);
+/* Started too often in a row: systemd does not try again. */
+bool unit_state_is_limited(const struct unit_state *state);
 /* Failed by itself, with a status of error-table.h: it has said why. */
 bool unit_state_is_worded(const struct unit_state *state);
 bool unit_state_is_up(const struct unit_state *state); /* running, or on its way */

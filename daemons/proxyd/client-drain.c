@@ -63,7 +63,7 @@ void client_order_drain(struct client *client, const struct ivbs_header *header,
 
         on = !(flags & IVBS_DRAIN_UNDO);
         if (on != proxy->diverting) {
-                log_event(LOG_NOTICE, CLIENT_FIELDS(client),
+                log_event(LOG_NOTICE, CLIENT_EVENT_FIELDS(client, MESSAGE_PROXY_DRAINS),
                         on ? "%s (%s) drains this proxy: clients are sent elsewhere"
                            : "%s (%s) ends the drain of this proxy",
                         client->user, client->address);

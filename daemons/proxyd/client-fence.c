@@ -79,8 +79,8 @@ static void settled(struct image_waiter *waiter) {
                 return;
         }
 
-        log_event(LOG_INFO, CLIENT_FIELDS(client), "%s has fenced %s (generation %ju)", client->address,
-                a->image->name, (uintmax_t) a->generation);
+        log_event(LOG_INFO, CLIENT_EVENT_FIELDS(client, MESSAGE_CLIENT_FENCED), "%s has fenced %s (generation %ju)",
+                client->address, a->image->name, (uintmax_t) a->generation);
         ivbs_fence_reply_encode(a->generation, reply);
         client_control_end(client, IVBS_STATUS_OK, reply, sizeof(reply));
 }

@@ -13,6 +13,7 @@
 
 #include "client.h"
 #include "log.h"
+#include "message-ids.h"
 #include "tickets.h"
 
 #define FAILED_LOGINS_MAX 3U
@@ -96,7 +97,9 @@ static void refused(struct client *client, enum ivbs_status status) {
         struct control *control = &client->control;
 
         if (status == IVBS_STATUS_PERMISSION_DENIED)
-                log_event(LOG_NOTICE, LOG_FIELDS({ "CLIENT", client->address }, { "USER", control->name }),
+                log_event(LOG_NOTICE,
+                        LOG_FIELDS({ "CLIENT", client->address }, { "USER", control->name },
+                                { "MESSAGE_ID", MESSAGE_LOGIN_REFUSED }),
                         "Login of %s from %s refused: unknown user or wrong password", control->name, client->address);
         else
                 log_event(LOG_ERR, LOG_FIELDS({ "CLIENT", client->address }, { "USER", control->name }),

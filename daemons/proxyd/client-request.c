@@ -296,9 +296,10 @@ static void io_done(struct store_io *io, int error) {
         bool idle;
 
         if (error < 0 && error != -ENOSPC)
-                log_event(LOG_ERR, CLIENT_FIELDS(client), "%s of %ju bytes at %ju of %s failed: %s",
-                        ivbs_op_to_string(request->op), (uintmax_t) io->length, (uintmax_t) io->offset,
-                        client->attachment.image->name, strerror(-error));
+                log_event(LOG_ERR, CLIENT_EVENT_FIELDS(client, MESSAGE_STORE_ERROR),
+                        "%s of %ju bytes at %ju of %s failed: %s", ivbs_op_to_string(request->op),
+                        (uintmax_t) io->length, (uintmax_t) io->offset, client->attachment.image->name,
+                        strerror(-error));
 
         attachment_io_done(&client->attachment, is_waited_for(request));
         /* A busy control keeps the client alive beyond the answer. */

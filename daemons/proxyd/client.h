@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <sys/queue.h>
 
+#include "message-ids.h"
 #include "container-of.h"
 #include "proxy.h"
 #include "stream.h"
@@ -226,4 +227,10 @@ void client_list_proxies(struct client *client, const struct ivbs_header *header
 #define CLIENT_FIELDS(client)                                                                              \
         LOG_FIELDS({ "CLIENT", (client)->address }, { "USER", (client)->user[0] ? (client)->user : NULL }, \
                 { "IMAGE", (client)->attachment.image ? (client)->attachment.image->name : NULL },         \
+                { "STATE", client_state_to_string((client)->state) })
+/* ... of one that has an id of message-ids.h. */
+#define CLIENT_EVENT_FIELDS(client, id)                                                            \
+        LOG_FIELDS({ "MESSAGE_ID", (id) }, { "CLIENT", (client)->address },                        \
+                { "USER", (client)->user[0] ? (client)->user : NULL },                             \
+                { "IMAGE", (client)->attachment.image ? (client)->attachment.image->name : NULL }, \
                 { "STATE", client_state_to_string((client)->state) })

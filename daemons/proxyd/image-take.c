@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "message-ids.h"
 #include "attachment-internal.h"
 #include "container-of.h"
 #include "log.h"
@@ -130,7 +131,10 @@ static void ask(struct taking *t, uint64_t now) {
 static void kill_holder(struct taking *t, uint64_t now) {
         char pid[PID_SIZE];
 
-        log_event(LOG_WARNING, PEER_FIELDS(t->image, t->asked.pid, pid),
+        log_event(LOG_WARNING,
+                LOG_FIELDS({ "MESSAGE_ID", MESSAGE_PEER_KILLED }, { "IMAGE", t->image->name },
+                        { "PEER_PID", print_pid(t->asked.pid, pid) },
+                        { "STATE", image_hold_state_to_string(t->image->hold_state) }),
                 "Process %ju holds %s and does not answer for %ju ms: it is killed, so that nothing that it has in "
                 "hand is written later",
                 (uintmax_t) t->asked.pid, t->image->name, (uintmax_t) (now - t->asked_usec) / 1000U);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <syslog.h>
 
+#include "message-ids.h"
 #include "transitions.h"
 
 #define USEC_PER_MSEC 1000U
@@ -27,11 +28,14 @@ static const char *reason_of_proxy(const struct engine_status *status, const cha
         return "";
 }
 
-static void say(struct transition *ret, int priority, const char *proxy, const char *format, ...) _printf_(4, 5);
-static void say(struct transition *ret, int priority, const char *proxy, const char *format, ...) {
+static void say(struct transition *ret, int priority, const char *message_id, const char *proxy, const char *format,
+        ...) _printf_(5, 6);
+static void say(
+        struct transition *ret, int priority, const char *message_id, const char *proxy, const char *format, ...) {
         va_list ap;
 
         ret->priority = priority;
+        ret->message_id = message_id;
         snprintf(ret->proxy, sizeof(ret->proxy), "%s", proxy);
         va_start(ap, format);
         (void) vsnprintf(ret->message, sizeof(ret->message), format, ap);
@@ -48,9 +52,9 @@ static void say_moved(const struct transitions *t, const struct engine_status *s
                         waited_usec / (1000U * USEC_PER_MSEC), waited_usec / USEC_PER_MSEC % 1000U);
 
         if (strcmp(from, to) == 0)
-                say(ret, LOG_NOTICE, to, "I/O goes on, through %s again%s.", to, waited);
+                say(ret, LOG_NOTICE, MESSAGE_IMAGE_RESUMED, to, "I/O goes on, through %s again%s.", to, waited);
         else
-                say(ret, LOG_NOTICE, to, "I/O goes on, through %s instead of %s%s%s%s%s.", to,
+                say(ret, LOG_NOTICE, MESSAGE_IMAGE_FAILOVER, to, "I/O goes on, through %s instead of %s%s%s%s%s.", to,
                         *from ? from : "another proxy", waited, *reason ? " (" : "", reason, *reason ? ")" : "");
 }
 
@@ -62,23 +66,24 @@ static bool say_state(const struct transitions *t, const char *state, const char
         if (strcmp(state, "attached") == 0 && t->waiting_usec > 0 && t->proxy[0])
                 say_moved(t, status, now_usec > t->waiting_usec ? now_usec - t->waiting_usec : 0, ret);
         else if (strcmp(state, "attached") == 0)
-                say(ret, LOG_INFO, status->active_proxy, "attached%s%s %s.", status->active_proxy[0] ? " to " : "",
-                        status->active_proxy, detail);
+                say(ret, LOG_INFO, MESSAGE_IMAGE_ATTACHED, status->active_proxy, "attached%s%s %s.",
+                        status->active_proxy[0] ? " to " : "", status->active_proxy, detail);
         else if (strcmp(state, "reconnecting") == 0 && (!*t->state || strcmp(t->state, "attaching") == 0))
-                say(ret, LOG_INFO, "", "started again; I/O waits for a proxy.%s%s", space, reason);
+                say(ret, LOG_INFO, NULL, "", "started again; I/O waits for a proxy.%s%s", space, reason);
         else if (strcmp(state, "reconnecting") == 0 &&
                  (status->state == POOL_ATTACHED || status->state == POOL_STOPPING))
-                say(ret, LOG_INFO, t->proxy, "I/O waits for the next worker.%s%s", space, reason);
+                say(ret, LOG_INFO, NULL, t->proxy, "I/O waits for the next worker.%s%s", space, reason);
         else if (strcmp(state, "reconnecting") == 0)
-                say(ret, LOG_WARNING, t->proxy, "The connection to %s was lost; I/O waits for another one.%s%s",
+                say(ret, LOG_WARNING, MESSAGE_CONNECTION_LOST, t->proxy,
+                        "The connection to %s was lost; I/O waits for another one.%s%s",
                         t->proxy[0] ? t->proxy : "the proxy", space, reason);
         else if (strcmp(state, "parked") == 0)
-                say(ret, LOG_WARNING, t->proxy, "No proxy can be had; I/O waits until one is back.%s%s", space,
-                        reason);
+                say(ret, LOG_WARNING, MESSAGE_IMAGE_PARKED, t->proxy,
+                        "No proxy can be had; I/O waits until one is back.%s%s", space, reason);
         else if (strcmp(state, "detaching") == 0)
-                say(ret, LOG_INFO, status->active_proxy, "detaching.%s%s", space, reason);
+                say(ret, LOG_INFO, MESSAGE_IMAGE_DETACHING, status->active_proxy, "detaching.%s%s", space, reason);
         else if (strcmp(state, "failed") == 0)
-                say(ret, LOG_ERR, status->active_proxy, "%s", reason);
+                say(ret, LOG_ERR, MESSAGE_IMAGE_FAILED, status->active_proxy, "%s", reason);
         else
                 return false;
         return true;
@@ -111,4 +116,24 @@ bool transitions_observe(struct transitions *t, const char *state, const char *r
         if (status->active_proxy[0] && !waits(state))
                 strcpy(t->proxy, status->active_proxy);
         return logged;
+}
+
+const char *transitions_failure_id(enum failure failure, bool attached) {
+        static const struct {
+                enum failure failure;
+                const char *before, *after;
+        } ids[] = {
+                { FAILURE_HELD, MESSAGE_IMAGE_HELD, MESSAGE_IMAGE_TAKEN },
+                { FAILURE_IO, MESSAGE_IMAGE_FAILED, MESSAGE_DATA_LOST },
+                { FAILURE_BUSY, MESSAGE_DEVICE_BUSY, MESSAGE_DEVICE_BUSY },
+                { FAILURE_ACCESS_DENIED, MESSAGE_ACCESS_REFUSED, MESSAGE_ACCESS_REFUSED },
+                { FAILURE_NO_PROXY, MESSAGE_NO_PROXY, MESSAGE_IMAGE_FAILED },
+                { FAILURE_CONFIGURATION, MESSAGE_CONFIGURATION, MESSAGE_CONFIGURATION },
+                { FAILURE_SYSTEM, MESSAGE_SYSTEM_NOT_READY, MESSAGE_SYSTEM_NOT_READY },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(ids); i++)
+                if (ids[i].failure == failure)
+                        return attached ? ids[i].after : ids[i].before;
+        return MESSAGE_IMAGE_FAILED;
 }

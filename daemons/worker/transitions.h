@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "engine.h"
+#include "error-table.h"
 
 #define TRANSITION_MESSAGE_MAX 1280U
 
@@ -20,7 +21,8 @@ struct transitions {
 
 /* A line for the journal. */
 struct transition {
-        int priority; /* LOG_ERR ... LOG_INFO */
+        int priority;           /* LOG_ERR ... LOG_INFO */
+        const char *message_id; /* of message-ids.h */
         char message[TRANSITION_MESSAGE_MAX];
         char proxy[IVBS_PROXY_ADDRESS_MAX + 1]; /* whom it is about; "": nobody */
 };
@@ -29,3 +31,6 @@ struct transition {
  * this is to be logged, and then fills ret. */
 bool transitions_observe(struct transitions *t, const char *state, const char *reason, const char *detail,
         const struct engine_status *status, uint64_t now_usec, struct transition *ret);
+
+/* MESSAGE_ID= of a worker's end. attached: it had been. */
+const char *transitions_failure_id(enum failure failure, bool attached);

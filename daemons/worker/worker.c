@@ -76,7 +76,10 @@ static void note(struct worker *w) {
                 return;
         log_event(transition.priority,
                 LOG_FIELDS({ "IMAGE", w->name }, { "STATE", w->transitions.state },
-                        { "PROXY", transition.proxy[0] ? transition.proxy : NULL }),
+                        { "PROXY", transition.proxy[0] ? transition.proxy : NULL },
+                        { "MESSAGE_ID", w->failure == FAILURE_NONE
+                                                ? transition.message_id
+                                                : transitions_failure_id(w->failure, w->attached) }),
                 "Image %s: %s", w->name, transition.message);
 }
 
@@ -224,6 +227,9 @@ static void on_status(void *userdata, const struct engine_status *status) {
         struct worker *w = userdata;
 
         w->status = *status;
+        log_event(LOG_DEBUG, LOG_FIELDS({ "IMAGE", w->name }, { "STATE", pool_state_to_string(status->state) }),
+                "Image %s: the pool is %s, with %u sessions for I/O", w->name, pool_state_to_string(status->state),
+                status->n_sessions);
         worker_show(w);
 }
 

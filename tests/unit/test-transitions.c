@@ -5,6 +5,7 @@
 #include <syslog.h>
 
 #include "test.h"
+#include "message-ids.h"
 #include "transitions.h"
 
 #define A "192.0.2.1:11417"
@@ -39,6 +40,7 @@ static void attach(void) {
         now += 70000;
         ASSERT_TRUE(observe("attached", ""));
         ASSERT_EQ(line.priority, LOG_INFO);
+        ASSERT_STREQ(line.message_id, MESSAGE_IMAGE_ATTACHED);
         ASSERT_STREQ(line.message, "attached to " A " as /dev/nbd0, 4096 bytes.");
         ASSERT_STREQ(line.proxy, A);
         /* Usable since the device is there, not since the proxy said yes. */
@@ -117,4 +119,18 @@ static void stillborn(void) {
         ASSERT_EQ(transitions.since_usec, now);
 }
 
-TEST_MAIN(TEST(attach), TEST(failover), TEST(unseen), TEST(ends), TEST(stillborn));
+static void ids(void) {
+        attach();
+        ASSERT_TRUE(observe("parked", ""));
+        ASSERT_STREQ(line.message_id, MESSAGE_IMAGE_PARKED);
+        ASSERT_TRUE(observe("attached", ""));
+        ASSERT_STREQ(line.message_id, MESSAGE_IMAGE_RESUMED);
+        /* Held by another host, and taken by it, are the same failure at different times. */
+        ASSERT_STREQ(transitions_failure_id(FAILURE_HELD, false), MESSAGE_IMAGE_HELD);
+        ASSERT_STREQ(transitions_failure_id(FAILURE_HELD, true), MESSAGE_IMAGE_TAKEN);
+        ASSERT_STREQ(transitions_failure_id(FAILURE_IO, true), MESSAGE_DATA_LOST);
+        ASSERT_STREQ(transitions_failure_id(FAILURE_IO, false), MESSAGE_IMAGE_FAILED);
+        ASSERT_STREQ(transitions_failure_id(FAILURE_INTERNAL, true), MESSAGE_IMAGE_FAILED);
+}
+
+TEST_MAIN(TEST(ids), TEST(attach), TEST(failover), TEST(unseen), TEST(ends), TEST(stillborn));

@@ -66,6 +66,28 @@ static void the_workers_words(void) {
         ASSERT_TRUE(strstr(message, "not installed") != NULL);
 }
 
+static void started_too_often(void) {
+        struct unit_state state = failed("start-limit-hit", 77, "failed: the login was refused.");
+        char message[512];
+
+        ASSERT_TRUE(unit_state_is_limited(&state));
+        ASSERT_FALSE(unit_state_is_worded(&state));
+        ASSERT_EQ(unit_state_failure(&state, "u", message, sizeof(message)), FAILURE_ACCESS_DENIED);
+        ASSERT_STREQ(message,
+                "u was started too often in a row and is not started again by itself. Correct why it failed (the "
+                "login was refused.). Then: systemctl reset-failed u && systemctl start u");
+
+        /* What it said while it lived is no cause of its death. */
+        state = failed("start-limit-hit", 0, "attached");
+        ASSERT_EQ(unit_state_failure(&state, "u", message, sizeof(message)), FAILURE_BUSY);
+        ASSERT_TRUE(!strstr(message, "attached") && strstr(message, "reset-failed u && systemctl start u"));
+
+        /* systemd's result is that of the first crash when it is the limit that ends the restarts. */
+        state = failed("signal", 9, "attached");
+        ASSERT_EQ(unit_state_failure(&state, "u", message, sizeof(message)), FAILURE_INTERNAL);
+        ASSERT_TRUE(!strstr(message, "attached") && strstr(message, "signal") && strstr(message, "not started again"));
+}
+
 static void gone_or_not(void) {
         struct unit_state state = {};
 
@@ -84,4 +106,5 @@ static void gone_or_not(void) {
         ASSERT_FALSE(unit_state_is_failed(&state));
 }
 
-TEST_MAIN(TEST(every_status_of_the_table), TEST(other_ends), TEST(the_workers_words), TEST(gone_or_not));
+TEST_MAIN(TEST(every_status_of_the_table), TEST(other_ends), TEST(the_workers_words), TEST(started_too_often),
+        TEST(gone_or_not));
