@@ -295,6 +295,18 @@ int engine_serve_kernel(struct engine *engine, int fd) {
         return r;
 }
 
+static void on_limit_wait(struct mail *mail, void *context) {
+        struct engine *engine = context;
+
+        free(mail);
+        if (!engine->stopping)
+                pool_limit_wait(engine->pool, POOL_STOP_WAIT_USEC);
+}
+
+int engine_limit_wait(struct engine *engine) {
+        return send_order(engine, &(struct order){ .mail.deliver = on_limit_wait });
+}
+
 static void on_stop(struct mail *mail, void *context) {
         _cleanup_free_ struct order *order = (struct order *) mail;
 

@@ -84,6 +84,8 @@ int engine_serve_kernel(struct engine *engine, int fd);
 /* The transmission flags, NBD_FLAG_*, that fit an attachment. */
 uint16_t engine_nbd_flags(const struct attachment *attachment);
 
+/* The end is near: I/O waits no longer for a proxy than pool.h allows then. */
+int engine_limit_wait(struct engine *engine);
 /* Closes the frontends (the kernel's without answering what is under way: the kernel keeps it), stops the pool. stopped() follows within timeout_usec and a little. */
 int engine_stop(struct engine *engine, bool detach, uint64_t timeout_usec);
 

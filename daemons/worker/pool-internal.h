@@ -47,6 +47,7 @@ struct pool {
         unsigned n_requests;         /* in any of these places */
         struct ring_timer retry_timer;
         struct ring_timer io_timer; /* how long I/O may wait for a session */
+        uint64_t io_limit_usec;     /* ... at most, 0: not limited; for the end */
         bool io_failing;            /* it has: fail I/O at once until a session is there */
 
         /* Sessions. */
@@ -168,3 +169,6 @@ void pool_rewrite_lost(struct pool *pool, struct request *request);
 /* pool-stop.c */
 void pool_stop_init(struct pool *pool);
 void pool_step_stop(struct pool *pool);
+/* What is not done by now will not be. */
+void pool_stop_give_up(struct pool *pool, int error);
+uint64_t pool_wait_limit(const struct pool *pool); /* UINT64_MAX: none */

@@ -41,8 +41,8 @@ static void leave(struct pool *pool) {
 
 /* I/O waits from here on. */
 static void wait_for_proxy(struct pool *pool) {
-        if (pool->config->io_timeout_usec != UINT64_MAX && !pool->io_timer.armed && !pool->io_failing)
-                ring_timer_set(&pool->io_timer, pool->config->io_timeout_usec);
+        if (pool_wait_limit(pool) != UINT64_MAX && !pool->io_timer.armed && !pool->io_failing)
+                ring_timer_set(&pool->io_timer, pool_wait_limit(pool));
 }
 
 static void park(struct pool *pool) {

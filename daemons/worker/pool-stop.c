@@ -106,8 +106,7 @@ static void run_stop(struct ring_deferred *deferred) {
         pool->ops->stopped(pool->userdata, pool->stop_error);
 }
 
-/* What is not done by now will not be. */
-static void give_up(struct pool *pool, int error) {
+void pool_stop_give_up(struct pool *pool, int error) {
         pool->stop_expired = true;
         if (owes_flush(pool) && pool->stop_error == 0)
                 pool->stop_error = error;
@@ -115,26 +114,45 @@ static void give_up(struct pool *pool, int error) {
 }
 
 static void stop_expired(struct ring_timer *timer) {
-        give_up(POOL_OF(timer, stop_timer), -ETIMEDOUT);
+        pool_stop_give_up(POOL_OF(timer, stop_timer), -ETIMEDOUT);
 }
 
 static void stop_stopped(struct ring_timer *timer) {
         pool_step_stop(POOL_OF(timer, stop_timer));
 }
 
+uint64_t pool_wait_limit(const struct pool *pool) {
+        uint64_t limit = pool->config->io_timeout_usec;
+
+        return pool->io_limit_usec > 0 && pool->io_limit_usec < limit ? pool->io_limit_usec : limit;
+}
+
+void pool_limit_wait(struct pool *pool, uint64_t usec) {
+        uint64_t deadline = ring_now_usec(pool->ring) + usec;
+
+        pool->io_limit_usec = usec;
+        if (pool->open || pool->io_failing || pool->state == POOL_FAILED || pool->state == POOL_STOPPING)
+                return;
+        if (!pool->io_timer.armed || pool->io_timer.deadline_usec > deadline)
+                ring_timer_set(&pool->io_timer, usec);
+}
+
 void pool_stop(struct pool *pool, bool detach, uint64_t timeout_usec) {
         bool idle = !pool->open && !pool_is_dirty(pool) && pool->n_requests == 0;
         /* Between two proxies there is hope, and a lease to give back. */
-        bool hopeless = pool->state == POOL_FAILED || (idle && (pool->first || pool->state == POOL_PARKED));
+        bool hopeless = pool->state == POOL_FAILED || (idle && (pool->first || pool->state == POOL_PARKED)) ||
+                        (pool->io_limit_usec > 0 && pool->io_failing);
 
         if (pool->state == POOL_STOPPING)
                 return;
 
+        if (pool->io_limit_usec == 0)
+                pool_limit_wait(pool, POOL_STOP_WAIT_USEC);
         pool->stop_detach = detach;
         pool_set_state(pool, POOL_STOPPING);
         ring_timer_set(&pool->stop_timer, timeout_usec);
         if (hopeless)
-                give_up(pool, -ENOTCONN);
+                pool_stop_give_up(pool, -ENOTCONN);
         pool->ops->changed(pool->userdata);
         pool_step_stop(pool);
 }

@@ -278,7 +278,10 @@ static void io_expired(struct ring_timer *timer) {
         struct pool *pool = POOL_OF(timer, io_timer);
 
         pool->io_failing = true;
-        pool_fail_requests(pool, -EIO);
+        if (pool->state == POOL_STOPPING)
+                pool_stop_give_up(pool, -ETIMEDOUT); /* fails them as undone: somebody may keep them */
+        else
+                pool_fail_requests(pool, -EIO);
 }
 
 static void retry_stopped(struct ring_timer *timer) {

@@ -48,6 +48,10 @@ void pool_submit(struct pool *pool, struct request *request);
  * failed. */
 void pool_stop(struct pool *pool, bool detach, uint64_t timeout_usec);
 
+/* For the end: from now on I/O waits no longer than usec for a proxy, then it fails. One that is there may take its time. pool_stop() does so with POOL_STOP_WAIT_USEC, unless it was done before. */
+#define POOL_STOP_WAIT_USEC (5U * 1000U * 1000U)
+void pool_limit_wait(struct pool *pool, uint64_t usec);
+
 /* What there is to know. Strings and pointers are valid until the next step. */
 enum pool_state pool_get_state(const struct pool *pool);
 uint64_t pool_get_state_since(const struct pool *pool); /* CLOCK_REALTIME, µs */

@@ -387,6 +387,8 @@ void worker_stop(struct worker *w) {
         w->stopping = true;
         (void) sd_notify(false, "STOPPING=1");
         worker_show(w);
+        /* The kernel flushes before it lets go of the device: that must not wait for ever either. */
+        (void) engine_limit_wait(w->engine);
         /* The device of a former worker, which we never came to serve, could not be flushed: it is left as that one left it. */
         if (!w->ready && worker_must_go_on(w))
                 stop_engine(w, false);

@@ -559,6 +559,39 @@ static void stop_without_a_flush(void) {
         }
 }
 
+static void stop_limit_script(struct server *s) {
+        bool gone = s->data;
+
+        server_modern_up(s, false);
+        take_write(s, 4096);
+        if (gone) {
+                server_cut(s);
+                return;
+        }
+        ASSERT_EQ(poll(NULL, 0, 300), 0);
+        server_reply(s, 0, NULL, 0);
+        expect_stop(s);
+}
+
+/* A stop waits for a proxy for so long and not for its whole time; for one that is there it does. */
+static void stop_limits_the_wait(void) {
+        for (unsigned gone = 0; gone < 2; gone++) {
+                struct server *s = server_start(stop_limit_script, gone ? "" : NULL);
+                struct fixture x;
+
+                begin(&x, s, NULL);
+                go_and_attach(&x);
+                submit(&x, REQUEST_WRITE, 4096, 512);
+                pool_limit_wait(x.pool, 100000);
+                pool_stop(x.pool, true, 10 * PATIENCE_USEC);
+                wait_stopped(&x);
+                ASSERT_EQ(x.client.n_done, 1U);
+                ASSERT_EQ(x.client.errors[0], gone ? -ESHUTDOWN : 0);
+                ASSERT_EQ(x.stop_error, gone ? -ETIMEDOUT : 0);
+                server_join(s);
+        }
+}
+
 static void nobody_script(struct server *s) {
 }
 
@@ -587,5 +620,5 @@ static void names(void) {
 TEST_MAIN(TEST(every_kind), TEST(not_now_is_tried_again), TEST(use_another_proxy), TEST(replayed_in_order),
         TEST(impostors), TEST(classic_stays_classic), TEST(expired), TEST(refused_by_all), TEST(refused_by_one),
         TEST(io_timeout), TEST(silence_is_death), TEST(slowness_is_not_death), TEST(idleness_is_not_death),
-        TEST(stop_waits_for_what_is_in_flight), TEST(stop_without_a_flush), TEST(stopped_before_it_began),
-        TEST(names));
+        TEST(stop_waits_for_what_is_in_flight), TEST(stop_without_a_flush), TEST(stop_limits_the_wait),
+        TEST(stopped_before_it_began), TEST(names));
