@@ -152,6 +152,12 @@ suite_main() {
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
     "$top/tests/lib/stage" "$build" "$run" || suite_die "could not make a root file system"
+    for name in "${cases[@]}"; do
+        if grep -q '^# needs: previous$' "$top/tests/$suite/cases/$name"; then
+            "$top/tests/lib/previous" "$run/root/usr/lib/blockstore-tests/previous" || suite_die "the previous version is not there"
+            break
+        fi
+    done
     mkdir "$run/share"
     if [ $shell = 1 ]; then
         printf '#!/bin/bash\ncd /root\nexec setsid --ctty --wait bash -i </dev/console >/dev/console 2>&1\n' >"$run/share/job"
