@@ -252,3 +252,16 @@ void device_work_disconnect(const void *argument, struct device_result *result) 
         if (r < 0)
                 fail(result, r, "the change could not be announced to udev");
 }
+
+void device_work_abandon(const void *argument, struct device_result *result) {
+        const struct device_work *work = argument;
+        int r;
+
+        result->index = work->index;
+
+        r = check_identity(work);
+        if (r >= 0)
+                r = device_nbd_disconnect(work->index);
+        if (r < 0)
+                fail(result, r, "the kernel refused to disconnect the device");
+}

@@ -21,6 +21,8 @@ struct device_work {
 void device_work_connect(const void *argument, struct device_result *result);
 void device_work_reconfigure(const void *argument, struct device_result *result);
 void device_work_disconnect(const void *argument, struct device_result *result);
+/* Without asking who holds it. */
+void device_work_abandon(const void *argument, struct device_result *result);
 /* While I/O waits because no proxy can be had. The driver logs each request that takes long, once in every period of the queue's timer, for as long as it takes: 16 lines a second at a depth of 8. With a
  * request timeout it does something else when that timer comes: it takes the connection for dead and the request back, without an error, and the request waits, silently, for a new connection. So each request is
  * logged once, by a line that the driver limits to 10 in 5 s, and what comes later is not logged at all. The worker sees its end hang up, and comes with a new pair when a proxy is there again. */

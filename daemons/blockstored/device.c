@@ -9,6 +9,7 @@
  *      check:       [present] checking -> present
  *      waiting:     [present] timing -> present
  *      resize:      [present] resizing -> present
+ *      abandon:     [present] abandoning -> present, or absent if nobody held it any more
  *
  * A device is "another's" when it goes by this image's name but differs in UUID, in write protection, or is larger than the image: such a one is never given the new
  * connection, for its cached pages are not those of this image. It is disconnected first, if nobody holds it.
@@ -25,6 +26,7 @@
 #include "device-settle.h"
 #include "device-sysfs.h"
 #include "device-work.h"
+#include "fault-point.h"
 #include "nbd.h"
 
 #define SYSFS                   "/sys"
@@ -50,6 +52,7 @@ enum phase {
         PHASE_CHECKING,
         PHASE_TIMING,
         PHASE_RESIZING,
+        PHASE_ABANDONING,
         _PHASE_MAX,
 };
 
@@ -67,6 +70,7 @@ static const char *const phase_names[_PHASE_MAX] = {
         [PHASE_CHECKING] = "checking",
         [PHASE_TIMING] = "timing",
         [PHASE_RESIZING] = "resizing",
+        [PHASE_ABANDONING] = "abandoning",
 };
 
 struct device {
@@ -426,6 +430,10 @@ static void on_child(const struct device_result *result, void *userdata) {
         enum failure failure = FAILURE_NONE;
 
         device->child = NULL;
+        if (device->phase == PHASE_CONNECTING)
+                fault_point("device-connected");
+        if (device->phase == PHASE_RECONFIGURING)
+                fault_point("device-reconfigured");
 
         switch (device->phase) {
         case PHASE_CONNECTING:
@@ -464,6 +472,10 @@ static void on_child(const struct device_result *result, void *userdata) {
                 }
                 break;
 
+        case PHASE_ABANDONING:
+                (void) device_discover(device);
+                break;
+
         case PHASE_CHECKING:
                 break;
 
@@ -491,6 +503,7 @@ static int on_pause_over(sd_event_source *source, uint64_t usec, void *userdata)
         uint64_t size;
         int r;
 
+        fault_point("device-paused");
         /* The size goes along only when it changes: the kernel takes any SIZE_BYTES as a resize. */
         r = device_sysfs_size(SYSFS, device->index, &size);
         if (r >= 0 && size == device->wanted.size)
@@ -629,6 +642,27 @@ int device_set_waiting(struct device *device, bool waiting, device_done_t done, 
         device->waiting = waiting;
         device->was_waiting |= waiting;
         r = run(device, PHASE_TIMING, device_work_set_waiting, false, SD_ID128_NULL, CHECK_TIMEOUT_USEC);
+        if (r < 0)
+                return r;
+
+        device->done = done;
+        device->userdata = userdata;
+        return 0;
+}
+
+int device_abandon(struct device *device, device_done_t done, void *userdata) {
+        int r;
+
+        if (device_is_busy(device))
+                return -EBUSY;
+
+        r = device_discover(device);
+        if (r < 0)
+                return r;
+        if (r == 0)
+                return -ENODEV;
+
+        r = run(device, PHASE_ABANDONING, device_work_abandon, false, SD_ID128_NULL, CHECK_TIMEOUT_USEC);
         if (r < 0)
                 return r;
 

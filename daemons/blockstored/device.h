@@ -54,3 +54,6 @@ int device_resize(struct device *device, uint64_t size, device_done_t done, void
 
 /* FAILURE_BUSY with the holders, or FAILURE_NONE. Errors as device_disconnect(). */
 int device_check_unheld(struct device *device, device_done_t done, void *userdata);
+
+/* Disconnects under whoever holds the device: what waits fails with EIO, and so does all that comes. It exists until its last holder has closed it. Errors as device_disconnect(). */
+int device_abandon(struct device *device, device_done_t done, void *userdata);

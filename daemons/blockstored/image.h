@@ -38,7 +38,7 @@ enum image_event {
         IMAGE_EVENT_START,  /* its unit is being started */
         IMAGE_EVENT_LINKED, /* a worker has called in */
         IMAGE_EVENT_LINK_LOST,
-        IMAGE_EVENT_DEVICE_FOUND, /* the kernel has its device, and no worker is known */
+        IMAGE_EVENT_DEVICE_FOUND, /* the kernel has its device, or the unit is up, and no worker is known: one is expected */
         IMAGE_EVENT_STOP,         /* its unit is being stopped */
         IMAGE_EVENT_STOP_REFUSED, /* somebody holds the device */
         IMAGE_EVENT_UNIT_STARTED, /* active without a link: nothing to say about I/O */

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "fault-point.h"
 #include "image-log.h"
 #include "manager.h"
 #include "peer-bus.h"
@@ -17,10 +18,12 @@ static void on_device_connected(enum failure failure, const char *message, void 
         char node[32] = "";
 
         managed->device_caller = NULL;
+        fault_point("device-ready");
 
         if (failure == FAILURE_NONE) {
                 (void) snprintf(node, sizeof(node), "/dev/nbd%u", device_index(managed->device));
                 (void) image_set_device(managed->image, node);
+                managed_device_served(managed);
                 log_image(LOG_INFO, managed->image->name, "%s is connected", node);
         } else {
                 log_image(LOG_ERR, managed->image->name, "%s", message);
@@ -39,6 +42,7 @@ static void on_device_disconnected(enum failure failure, const char *message, vo
         struct worker_link *caller = managed->device_caller;
 
         managed->device_caller = NULL;
+        fault_point("device-gone");
 
         if (failure == FAILURE_NONE || failure == FAILURE_NOT_ATTACHED) {
                 log_image(LOG_INFO, managed->image->name, "%s is disconnected", managed->image->device);
@@ -158,6 +162,7 @@ static int worker_hello(struct worker_link *link, void *userdata) {
         r = manager_get(manager, link->name, &managed);
         if (r < 0)
                 return r;
+        fault_point("worker-greeted");
 
         managed->link = link;
         managed->image->linked = true;
@@ -165,7 +170,9 @@ static int worker_hello(struct worker_link *link, void *userdata) {
         managed->image->counters = link->counters;
         link->owner = managed;
         managed_discover_device(managed);
-        (void) image_handle_event(managed->image, IMAGE_EVENT_LINKED, NULL);
+        /* After a restart of ours nothing is known of the unit yet, and the worker is about to say how it is: it may have been attached for long. */
+        if (managed->unit_known)
+                (void) image_handle_event(managed->image, IMAGE_EVENT_LINKED, NULL);
         log_image(LOG_INFO, link->name, "Worker %d has called in", (int) link->pid);
         manager_check_idle(manager);
         return 0;
@@ -182,6 +189,7 @@ static void worker_lost(struct worker_link *link, void *userdata) {
 
         managed->link = NULL;
         managed->image->linked = false;
+        managed_device_unserved(managed);
         (void) image_handle_event(managed->image, IMAGE_EVENT_LINK_LOST,
                 managed->image->state == IMAGE_ATTACHED || managed->image->state == IMAGE_PARKED
                         ? "The worker has ended its connection; it is expected back"
@@ -311,6 +319,8 @@ static int worker_update(struct worker_link *link, const struct image_status *st
         if (status->failure != FAILURE_NONE)
                 managed->failed_pid = link->pid;
 
+        if (managed->image->state == IMAGE_ATTACHED)
+                managed_device_served(managed);
         if (managed->image->state == IMAGE_ATTACHED && before != IMAGE_ATTACHED) {
                 managed->options.steal = false;
                 (void) options_spend_steal(managed->image->name);

@@ -56,6 +56,7 @@ static void on_device_gone(enum failure failure, const char *message, void *user
                         "%s, which had no worker any more, is disconnected",
                         *managed->image->device ? managed->image->device : "Its device");
                 (void) image_set_device(managed->image, "");
+                managed_device_served(managed);
                 managed_device_free_again(managed);
                 (void) managed_collect(managed);
                 return;
@@ -66,6 +67,7 @@ static void on_device_gone(enum failure failure, const char *message, void *user
                         "No worker serves it any more, but %s", message);
                 (void) image_set_reason(managed->image, message);
         }
+        managed_consider_abandoning(managed);
         (void) sd_event_source_set_time_relative(managed->gone_timer, GONE_RETRY_USEC);
         (void) sd_event_source_set_enabled(managed->gone_timer, SD_EVENT_ONESHOT);
         managed_device_free_again(managed);
@@ -156,7 +158,10 @@ static void on_unit(const struct unit_state *state, void *userdata) {
                         (void) image_handle_event(managed->image, IMAGE_EVENT_STOP, NULL);
         } else if (!managed->link && was_down && unit_state_is_up(state))
                 /* Not for one that has been up: its worker has said how it ends before systemd notices. */
-                (void) image_handle_event(managed->image, IMAGE_EVENT_UNIT_STARTED, NULL);
+                (void) image_handle_event(managed->image,
+                        strcmp(state->active_state, "active") == 0 ? IMAGE_EVENT_DEVICE_FOUND
+                                                                   : IMAGE_EVENT_UNIT_STARTED,
+                        NULL);
 
         managed_consider_gone(managed);
         (void) managed_collect(managed);
@@ -238,6 +243,7 @@ struct managed *managed_free(struct managed *managed) {
         units_job_free(managed->job_call);
         units_watch_free(managed->watch);
         sd_event_source_disable_unref(managed->gone_timer);
+        sd_event_source_disable_unref(managed->io_deadline);
         safe_close(managed->device_socket);
         device_free(managed->device);
         attach_options_done(&managed->options);

@@ -52,7 +52,10 @@ struct managed {
         enum managed_device_call device_queued; /* a call that waits for the device to be free */
         struct device_parameters device_wanted; /* of ResizeDevice only the size */
         int device_socket;
-        sd_event_source *gone_timer; /* when to look again whether a device without a worker is let go */
+        uint64_t unserved_usec;       /* CLOCK_MONOTONIC: since when nobody serves the device; 0: somebody does */
+        sd_event_source *io_deadline; /* until when its I/O may wait for that */
+        bool abandoned;               /* that is over */
+        sd_event_source *gone_timer;  /* when to look again whether a device without a worker is let go */
 
         enum managed_work work;
         struct units_call *call, *stray_call;
@@ -69,6 +72,12 @@ int managed_new(struct manager *manager, const char *name, struct managed **ret)
 struct managed *managed_free(struct managed *managed);
 /* Frees it when nothing on this host knows of it any more. Returns whether it did. */
 bool managed_collect(struct managed *managed);
+
+/* managed-abandon.c: whether somebody serves the device, and what happens if nobody will. */
+void managed_device_served(struct managed *managed);
+void managed_device_unserved(struct managed *managed);
+/* No worker will come, but somebody holds the device: its I/O waits up to io-timeout, then it is disconnected all the same. */
+void managed_consider_abandoning(struct managed *managed);
 
 /* Finds out whether the service is being restarted, unless that is under way; managed_job_told() follows. */
 int managed_ask_job(struct managed *managed);

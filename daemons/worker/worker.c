@@ -411,7 +411,9 @@ static int on_extend(sd_event_source *source, uint64_t usec, void *userdata) {
         if (w->ready || w->stopping)
                 return 0;
 
-        if (elapsed >= w->config->attach_timeout_usec && !worker_must_go_on(w)) {
+        /* A device that is there is waited for as long as its I/O may wait: one that starts again and again would be no better. */
+        if (elapsed >= w->config->attach_timeout_usec &&
+                (!worker_must_go_on(w) || elapsed >= w->config->io_timeout_usec)) {
                 const char *reason = reason_of(w);
 
                 fail(w, w->attached ? FAILURE_SYSTEM : FAILURE_NO_PROXY, "%s within %" PRIu64 " s. %s",

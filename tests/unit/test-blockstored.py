@@ -192,7 +192,10 @@ class Interfaces(Rig):
         documented, answered = {}, {}
         for path in glob.glob(os.path.join(SOURCE, 'dbus', 'org.blockstore.*.xml')):
             documented.update(members(tree.parse(path).getroot()))
-        for path in ('/org/blockstore', '/org/blockstore/image/vm1'):
+        # With no worker there is nothing to be done; the job stays for a while.
+        job = self.call('/org/blockstore', 'org.blockstore.Manager', 'Upgrade', 'a{sv}', '0')[0]
+        self.assertEqual(job, '/org/blockstore/job/1')
+        for path in ('/org/blockstore', '/org/blockstore/image/vm1', job):
             xml = self.call(path, 'org.freedesktop.DBus.Introspectable', 'Introspect')[0]
             answered.update(members(tree.fromstring(xml)))
         self.assertGreater(len(documented), 25)
