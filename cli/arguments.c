@@ -40,7 +40,9 @@ static void option_set_add(struct option_set *set, const struct option_entry *ta
                 set->entries[set->n] = o;
                 set->longs[set->n] = (struct option){
                         .name = o->name,
-                        .has_arg = o->argument ? required_argument : no_argument,
+                        .has_arg = o->kind == OPTION_OPTIONAL ? optional_argument
+                                   : o->argument              ? required_argument
+                                                              : no_argument,
                         .val = OPTION_BASE + (int) set->n,
                 };
 
@@ -71,6 +73,9 @@ static int option_set_take(const struct option_set *set, int c, const char *valu
                 return 0;
         case OPTION_STRING:
                 *(const char **) o->target = value;
+                return 0;
+        case OPTION_OPTIONAL:
+                *(const char **) o->target = value ? value : "";
                 return 0;
         case OPTION_LIST:
                 list = o->target;

@@ -34,9 +34,10 @@ struct string_list {
 };
 
 enum option_kind {
-        OPTION_FLAG,   /* target: bool */
-        OPTION_STRING, /* target: const char *, the last one given counts */
-        OPTION_LIST,   /* target: struct string_list, may be repeated */
+        OPTION_FLAG,     /* target: bool */
+        OPTION_STRING,   /* target: const char *, the last one given counts */
+        OPTION_OPTIONAL, /* the same; "" when it was given without a value, which stands behind "=" only */
+        OPTION_LIST,     /* target: struct string_list, may be repeated */
 };
 
 struct option_entry {

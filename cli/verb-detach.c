@@ -1,36 +1,166 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+/* Whoever has a device open stands in the way of taking it down, and is shown. With --wait that is asked for once a second, and the image is detached only when nobody does any more: nothing is recorded anywhere, so that to
+ * end the waiting, by whatever means, leaves everything as it was. */
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "bus-json.h"
 #include "bus.h"
 #include "image.h"
+#include "output.h"
 #include "report.h"
 #include "verbs.h"
 
+#define ASK_AGAIN_SEC 1
+#define WAIT_MAX_SEC  (365U * 24U * 3600U)
+#define BUSY_ERROR    "org.blockstore.Error.Busy"
+
+static const char *arg_wait; /* NULL: not given; "": for as long as it takes */
+
+const struct option_entry detach_options[] = {
+        { "wait", 0, "SECONDS", "Wait until nobody uses the device, for so long or for ever; Ctrl-C ends it",
+                OPTION_OPTIONAL, &arg_wait },
+        { NULL },
+};
+
+/* An array of objects; empty where it cannot be had, as from an older supervisor. */
+static struct json_object *load_holders(sd_bus *bus, const char *name) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        struct json_object *holders = json_object_new_array();
+        _cleanup_free_ char *path = NULL;
+        int r;
+
+        r = image_path(name, &path);
+        if (r >= 0)
+                r = sd_bus_call_method(bus, BUS_NAME, path, BUS_IMAGE, "Holders", NULL, &reply, NULL);
+        if (r >= 0)
+                r = sd_bus_message_enter_container(reply, 'a', "a{sv}");
+        while (r >= 0 && sd_bus_message_at_end(reply, false) == 0) {
+                struct json_object *holder = NULL;
+
+                r = bus_json_read_properties(reply, &holder);
+                if (r >= 0)
+                        json_object_array_add(holders, holder);
+        }
+        return holders;
+}
+
+static void show_holders(const struct cli *cli, struct json_object *holders) {
+        static const struct column columns[] = {
+                { "KIND", "kind", COLUMN_TEXT },
+                { "DEVICE", "device", COLUMN_TEXT },
+                { "BY", "by", COLUMN_TEXT },
+                { "NAME", "name", COLUMN_TEXT },
+                { "PID", "pid", COLUMN_NUMBER },
+                { "MOUNTED ON", "mount_point", COLUMN_TEXT },
+        };
+
+        if (json_object_array_length(holders) > 0)
+                (void) output_table(cli, columns, ELEMENTSOF(columns), holders);
+}
+
+static int parse_wait(uint64_t *ret_seconds) {
+        char *end;
+        unsigned long long seconds;
+
+        if (!*arg_wait) {
+                *ret_seconds = WAIT_MAX_SEC;
+                return 0;
+        }
+        errno = 0;
+        seconds = strtoull(arg_wait, &end, 10);
+        if (errno != 0 || *end || *arg_wait < '0' || *arg_wait > '9' || seconds > WAIT_MAX_SEC)
+                return report(FAILURE_USAGE, "detach", "--wait=%s: expected a number of seconds up to %u", arg_wait,
+                        WAIT_MAX_SEC);
+        *ret_seconds = seconds;
+        return 0;
+}
+
+static uint64_t now_sec(void) {
+        struct timespec now;
+
+        (void) clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t) now.tv_sec;
+}
+
+/* Returns 0 when nobody uses the device, or it is not known; else an exit code. */
+static int wait_until_free(sd_bus *bus, const char *name, uint64_t deadline_sec, bool *told) {
+        static const struct timespec pause = { .tv_sec = ASK_AGAIN_SEC };
+        sigset_t interrupts;
+
+        sigemptyset(&interrupts);
+        sigaddset(&interrupts, SIGINT);
+        (void) sigprocmask(SIG_BLOCK, &interrupts, NULL);
+        for (;;) {
+                _cleanup_(json_object_putp) struct json_object *holders = load_holders(bus, name);
+
+                if (json_object_array_length(holders) == 0 || now_sec() >= deadline_sec)
+                        break;
+                if (!*told)
+                        remark("%s is in use; waiting until it is not", name);
+                *told = true;
+                if (sigtimedwait(&interrupts, NULL, &pause) == SIGINT) {
+                        remark("%s stays attached.", name);
+                        return CLI_EXIT_INTERRUPTED;
+                }
+        }
+        (void) sigprocmask(SIG_UNBLOCK, &interrupts, NULL);
+        return 0;
+}
+
 int verb_detach(const struct cli *cli, char *arguments[], unsigned n_arguments) {
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *message = NULL;
-        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
         const char *name = arguments[0];
+        uint64_t seconds = 0, deadline;
+        bool told = false;
         char action[128];
         int r;
 
         r = image_check_name(name);
-        if (r != 0)
-                return r;
-        r = bus_open(cli, &bus);
+        if (r == 0 && arg_wait)
+                r = parse_wait(&seconds);
+        if (r == 0)
+                r = bus_open(cli, &bus);
         if (r != 0)
                 return r;
 
-        r = bus_new_change(cli, bus, "DetachImage", &message);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_append(message, "sa{sv}", name, 0);
-        if (r < 0)
-                return r;
+        snprintf(action, sizeof action, "detach \"%s\"", name);
+        deadline = now_sec() + seconds;
+        for (;;) {
+                _cleanup_(sd_bus_message_unrefp) sd_bus_message *message = NULL;
+                _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+                _cleanup_(json_object_putp) struct json_object *holders = NULL;
 
-        r = bus_call_change(cli, bus, message, &error, NULL);
-        if (r < 0) {
-                snprintf(action, sizeof action, "detach \"%s\"", name);
-                return report_bus(action, name, &error, r);
+                if (arg_wait) {
+                        r = wait_until_free(bus, name, deadline, &told);
+                        if (r != 0)
+                                return r;
+                }
+
+                r = bus_new_change(cli, bus, "DetachImage", &message);
+                if (r >= 0)
+                        r = sd_bus_message_append(message, "sa{sv}", name, 0);
+                if (r < 0)
+                        return r;
+                r = bus_call_change(cli, bus, message, &error, NULL);
+                if (r >= 0)
+                        break;
+
+                /* Somebody was faster. */
+                if (sd_bus_error_has_name(&error, BUSY_ERROR)) {
+                        holders = load_holders(bus, name);
+                        if (arg_wait && json_object_array_length(holders) > 0 && now_sec() < deadline)
+                                continue;
+                }
+                r = report_bus(action, name, &error, r);
+                if (holders)
+                        show_holders(cli, holders);
+                return r;
         }
 
         if (cli->json == JSON_OFF)

@@ -22,8 +22,11 @@ static void options_print(unsigned indent, const struct option_entry *options) {
         for (const struct option_entry *o = options; o && o->name; o++) {
                 char letter[] = { '-', o->letter, ' ', 0 }, left[96];
 
-                snprintf(left, sizeof left, "%s--%s%s%s", o->letter ? letter : "", o->name, o->argument ? "=" : "",
-                        o->argument ? o->argument : "");
+                snprintf(left, sizeof left, "%s--%s%s%s%s", o->letter ? letter : "", o->name,
+                        !o->argument                 ? ""
+                        : o->kind == OPTION_OPTIONAL ? "[="
+                                                     : "=",
+                        o->argument ? o->argument : "", o->kind == OPTION_OPTIONAL ? "]" : "");
                 entry_print(indent, left, o->help);
         }
 }

@@ -8,8 +8,8 @@
 const struct verb verbs[] = {
         { "attach", "NAME[@SNAP]", "Attach an image: start image@NAME and wait until its device is usable", 1, 1,
                 attach_options, verb_attach, NULL },
-        { "detach", "NAME", "Flush and disconnect an image's device and stop image@NAME", 1, 1, NULL, verb_detach,
-                NULL },
+        { "detach", "NAME", "Flush and disconnect an image's device and stop image@NAME", 1, 1, detach_options,
+                verb_detach, NULL },
         { "list", "", "Show the images that are attached, configured or in the store", 0, 0, list_options, verb_list,
                 NULL },
         { "status", "[NAME]", "Show all facts of an image, or a summary", 0, 1, NULL, verb_status, NULL },

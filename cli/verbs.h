@@ -25,6 +25,7 @@ extern const struct option_entry attach_options[];
 extern const struct option_entry create_options[];
 extern const struct option_entry doctor_options[];
 extern const struct option_entry upgrade_options[];
+extern const struct option_entry detach_options[];
 extern const struct option_entry list_options[];
 extern const struct option_entry remove_options[];
 extern const struct option_entry wait_options[]; /* of what may take its time in the store */

@@ -8,6 +8,7 @@
 #include <systemd/sd-event.h>
 
 #include "cleanup.h"
+#include "holders.h"
 
 #define DEVICE_CHILDREN_MAX 64U
 
@@ -16,6 +17,8 @@ struct device_result {
         int error;       /* 0 or a negative errno; -ETIMEDOUT: killed at the deadline; -ECHILD: died without a word */
         uint32_t index;  /* of the device, where the work makes one */
         char text[1024]; /* what a user should know: who holds the device, which step failed; "" none */
+        uint32_t n_holders;
+        struct holder holders[HOLDERS_MAX]; /* where the work lists them */
 };
 
 /* Runs in the child: may block, must not touch the parent's loop, buses or log. */

@@ -198,6 +198,19 @@ static int open_unheld(const struct device_work *work, struct device_result *res
         }
 }
 
+void device_work_list_holders(const void *argument, struct device_result *result) {
+        static const struct holders_roots roots = { .proc = "/proc", .sys = SYSFS };
+        const struct device_work *work = argument;
+        int n;
+
+        result->index = work->index;
+        n = holders_list(&roots, work->index, work->name, result->holders, HOLDERS_MAX, NULL);
+        if (n < 0)
+                result->error = n;
+        else
+                result->n_holders = n < (int) HOLDERS_MAX ? (uint32_t) n : HOLDERS_MAX;
+}
+
 void device_work_check(const void *argument, struct device_result *result) {
         const struct device_work *work = argument;
         int r;

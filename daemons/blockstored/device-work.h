@@ -32,5 +32,7 @@ void device_work_set_timer(const void *argument, struct device_result *result);
 /* Gives the device, on the connection that it has, another size, setup.size, which the kernel announces by itself (RESIZE=1). One that becomes smaller is flushed before, while all of it can still be written, and
  * after, for what was written in between. -EIO: the kernel has not taken the size. */
 void device_work_resize(const void *argument, struct device_result *result);
+/* Lists who uses the device, by looking at /proc and /sys alone: it is not opened. */
+void device_work_list_holders(const void *argument, struct device_result *result);
 /* Only looks whether somebody uses the device. */
 void device_work_check(const void *argument, struct device_result *result);

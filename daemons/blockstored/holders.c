@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Only the kernel knows for sure whether a device is in use (it refuses an exclusive open); it does not say by whom. This looks where a person would: the holders of
- * the disk and its partitions, mounts, swaps, and the descriptors of processes. It reads links and small files and opens or stats nothing, so that a hung file system
+/* Only the kernel knows for sure whether a device is in use (it refuses an exclusive open); it does not say by whom. This looks where a person would: what
+ * is stacked on the disk and its partitions, and on that in turn, mounts, swaps, and the descriptors of processes. It reads links and small files and opens or stats nothing, so that a hung file system
  * cannot hang it.
  *
  * Mounts are taken from PID 1's table, since the supervisor lives in a mount namespace of its own; file systems with an anonymous device number (btrfs) are recognised by
@@ -25,7 +25,8 @@
 DEFINE_CLEANUP(DIR *, closedir);
 
 struct node {
-        char name[32];   /* "nbd0", "nbd0p1" */
+        char name[24];   /* "nbd0", "nbd0p1", "dm-0" */
+        char alias[64];  /* "mapper/NAME"; "" for none */
         char number[24]; /* "43:0" */
 };
 
@@ -34,31 +35,39 @@ struct search {
         const char *link_name;
         struct node nodes[NODES_MAX];
         size_t n_nodes;
-        char *text;
-        size_t size, used;
+        size_t n_own; /* of these the disk and its partitions; the rest is stacked upon them */
+        struct holder *holders;
+        size_t max;
         unsigned n_found;
         bool udev;
 };
 
-static void found(struct search *search, const char *format, ...) _printf_(2, 3);
+static const char *const kind_names[_HOLDER_KIND_MAX] = {
+        [HOLDER_MOUNT] = "mount",
+        [HOLDER_SWAP] = "swap",
+        [HOLDER_PROCESS] = "process",
+        [HOLDER_MAPPED] = "mapped",
+        [HOLDER_LOOP] = "loop",
+        [HOLDER_STACKED] = "stacked",
+};
 
-static void found(struct search *search, const char *format, ...) {
-        char one[256];
-        va_list ap;
-        int n;
+const char *holder_kind_to_string(enum holder_kind kind) {
+        return kind_names[kind];
+}
 
-        va_start(ap, format);
-        (void) vsnprintf(one, sizeof(one), format, ap);
-        va_end(ap);
+/* by, name and path: NULL for none. */
+static void found(struct search *search, enum holder_kind kind, const char *device, const char *by, const char *name,
+        const char *path, uint32_t pid) {
+        struct holder *holder = search->holders + search->n_found;
 
-        if (search->n_found++ > HOLDERS_NAMED)
+        if (search->n_found++ >= search->max)
                 return;
 
-        n = snprintf(search->text + search->used, search->size - search->used, "%s%s", search->n_found > 1 ? ", " : "",
-                search->n_found > HOLDERS_NAMED ? "and others" : one);
-        if (n > 0)
-                search->used +=
-                        (size_t) n < search->size - search->used ? (size_t) n : search->size - search->used - 1;
+        *holder = (struct holder){ .kind = kind, .pid = pid };
+        (void) snprintf(holder->device, sizeof(holder->device), "%s", device);
+        (void) snprintf(holder->by, sizeof(holder->by), "%s", by ?: "");
+        (void) snprintf(holder->name, sizeof(holder->name), "%s", name ?: "");
+        (void) snprintf(holder->path, sizeof(holder->path), "%s", path ?: "");
 }
 
 /* First line of a small file; false when it cannot be read. */
@@ -78,40 +87,53 @@ static bool read_line(const char *path, char *buffer, size_t size) {
         return true;
 }
 
-static void add_node(struct search *search, const char *directory, const char *name) {
+static bool add_node(struct search *search, const char *directory, const char *name) {
         struct node *node = search->nodes + search->n_nodes;
-        char path[512];
+        char path[640];
 
         if (search->n_nodes >= NODES_MAX || strlen(name) >= sizeof(node->name))
-                return;
+                return false;
+        for (size_t i = 0; i < search->n_nodes; i++)
+                if (strcmp(search->nodes[i].name, name) == 0)
+                        return false;
 
         (void) snprintf(path, sizeof(path), "%s/dev", directory);
         if (!read_line(path, node->number, sizeof(node->number)))
-                return;
+                return false;
 
         (void) snprintf(node->name, sizeof(node->name), "%s", name);
+        node->alias[0] = 0;
         search->n_nodes++;
+        return true;
 }
 
-static void search_block_holders(struct search *search, const char *directory) {
+/* What the kernel itself has put upon a device: used by it, and a device in its own right. */
+static void add_stacked(struct search *search, const char *device, const char *by) {
+        char directory[512], path[640], name[56] = "";
+        bool loop = strncmp(by, "loop", 4) == 0;
+
+        (void) snprintf(directory, sizeof(directory), "%s/block/%.64s", search->roots->sys, by);
+        (void) snprintf(path, sizeof(path), "%s/dm/name", directory);
+        if (read_line(path, name, sizeof(name)))
+                found(search, HOLDER_MAPPED, device, by, name, NULL, 0);
+        else
+                found(search, loop ? HOLDER_LOOP : HOLDER_STACKED, device, by, NULL, NULL, 0);
+
+        if (add_node(search, directory, by) && *name)
+                (void) snprintf(search->nodes[search->n_nodes - 1].alias,
+                        sizeof(search->nodes[search->n_nodes - 1].alias), "mapper/%s", name);
+}
+
+static void search_block_holders(struct search *search, const char *directory, const char *device) {
         _cleanup_(closedirp) DIR *holders = NULL;
         struct dirent *entry;
         char path[640];
 
         (void) snprintf(path, sizeof(path), "%s/holders", directory);
         holders = opendir(path);
-        while (holders && (entry = readdir(holders))) {
-                char name[128];
-
-                if (entry->d_name[0] == '.')
-                        continue;
-
-                (void) snprintf(path, sizeof(path), "%s/block/%.64s/dm/name", search->roots->sys, entry->d_name);
-                if (read_line(path, name, sizeof(name)))
-                        found(search, "used by %s (%s)", entry->d_name, name);
-                else
-                        found(search, "used by %s", entry->d_name);
-        }
+        while (holders && (entry = readdir(holders)))
+                if (entry->d_name[0] != '.')
+                        add_stacked(search, device, entry->d_name);
 }
 
 /* The disk, its partitions, and what the kernel itself has stacked on them. */
@@ -122,8 +144,7 @@ static void search_disk(struct search *search, uint32_t index) {
 
         (void) snprintf(name, sizeof(name), "nbd%u", index);
         (void) snprintf(path, sizeof(path), "%s/block/%s", search->roots->sys, name);
-        add_node(search, path, name);
-        search_block_holders(search, path);
+        (void) add_node(search, path, name);
 
         disk = opendir(path);
         while (disk && (entry = readdir(disk))) {
@@ -132,36 +153,79 @@ static void search_disk(struct search *search, uint32_t index) {
                 if (strncmp(entry->d_name, name, strlen(name)) != 0)
                         continue;
                 (void) snprintf(part, sizeof(part), "%s/%s", path, entry->d_name);
-                add_node(search, part, entry->d_name);
-                search_block_holders(search, part);
+                (void) add_node(search, part, entry->d_name);
         }
+        search->n_own = search->n_nodes;
 }
 
-static bool is_number(const struct search *search, const char *number) {
+/* The device that has the number, or that the path leads to; NULL for none of ours. Paths are "/dev/nbd0p1", "/dev/mapper/NAME", or "/dev/blockstore/NAME-part1", the last only as far as it goes by
+ * our name. */
+static const char *find_number(const struct search *search, const char *number) {
         for (size_t i = 0; i < search->n_nodes; i++)
                 if (strcmp(search->nodes[i].number, number) == 0)
-                        return true;
-        return false;
+                        return search->nodes[i].name;
+        return NULL;
 }
 
-/* "/dev/nbd0p1" or "/dev/blockstore/NAME-part1", the latter only as far as it goes by our name. */
-static bool is_path(const struct search *search, const char *path) {
+static const char *find_path(const struct search *search, const char *path) {
         static const char links[] = "/dev/blockstore/";
         size_t n = strlen(search->link_name);
 
-        for (size_t i = 0; i < search->n_nodes; i++)
-                if (strncmp(path, "/dev/", 5) == 0 && strcmp(path + 5, search->nodes[i].name) == 0)
-                        return true;
+        for (size_t i = 0; i < search->n_nodes; i++) {
+                const struct node *node = search->nodes + i;
 
-        if (strncmp(path, links, strlen(links)) != 0)
-                return false;
+                if (strncmp(path, "/dev/", 5) == 0 &&
+                        (strcmp(path + 5, node->name) == 0 || (*node->alias && strcmp(path + 5, node->alias) == 0)))
+                        return node->name;
+        }
+
+        if (strncmp(path, links, strlen(links)) != 0 || search->n_nodes == 0)
+                return NULL;
         path += strlen(links);
         if (strncmp(path, search->link_name, n) != 0)
-                return false;
+                return NULL;
         path += n;
-        if (*path == 0)
-                return true;
-        return strncmp(path, "-part", 5) == 0 && path[5] && strspn(path + 5, "0123456789") == strlen(path + 5);
+        if (*path == 0 ||
+                (strncmp(path, "-part", 5) == 0 && path[5] && strspn(path + 5, "0123456789") == strlen(path + 5)))
+                return search->nodes[0].name;
+        return NULL;
+}
+
+/* A loop device does not stand among the holders of what lies beneath it. */
+static void search_loops(struct search *search) {
+        _cleanup_(closedirp) DIR *block = NULL;
+        struct dirent *entry;
+        char path[512], target[256];
+
+        (void) snprintf(path, sizeof(path), "%s/block", search->roots->sys);
+        block = opendir(path);
+        while (block && (entry = readdir(block))) {
+                const char *device;
+
+                if (strncmp(entry->d_name, "loop", 4) != 0)
+                        continue;
+                (void) snprintf(
+                        path, sizeof(path), "%s/block/%.64s/loop/backing_file", search->roots->sys, entry->d_name);
+                if (read_line(path, target, sizeof(target)) && (device = find_path(search, target)))
+                        add_stacked(search, device, entry->d_name);
+        }
+}
+
+/* From the disk upwards; what is found on the way is looked at in its turn. */
+static void search_stack(struct search *search) {
+        char path[512];
+
+        search_loops(search);
+        for (size_t i = 0; i < search->n_nodes; i++) {
+                const char *name = search->nodes[i].name;
+
+                if (i > 0 && i < search->n_own)
+                        (void) snprintf(
+                                path, sizeof(path), "%s/block/%s/%s", search->roots->sys, search->nodes[0].name, name);
+                else
+                        (void) snprintf(path, sizeof(path), "%s/block/%s", search->roots->sys, name);
+                search_block_holders(search, path, name);
+        }
 }
 
 /* Undoes the octal escapes of mountinfo and swaps, in place. */
@@ -181,6 +245,7 @@ static void unescape(char *text) {
 /* "ID PARENT MAJOR:MINOR ROOT MOUNTPOINT OPTIONS [FIELDS...] - TYPE SOURCE OPTIONS" */
 static void search_mount_line(struct search *search, char *line) {
         char *fields[6] = {}, *state = NULL, *field, *source = NULL;
+        const char *device;
         unsigned n = 0;
 
         for (field = strtok_r(line, " \n", &state); field && n < ELEMENTSOF(fields);
@@ -196,11 +261,14 @@ static void search_mount_line(struct search *search, char *line) {
         if (source)
                 unescape(source);
 
-        if (!is_number(search, fields[2]) && !(source && is_path(search, source)))
+        device = find_number(search, fields[2]);
+        if (!device && source)
+                device = find_path(search, source);
+        if (!device)
                 return;
 
         unescape(fields[4]);
-        found(search, "mounted on %s", fields[4]);
+        found(search, HOLDER_MOUNT, device, NULL, NULL, fields[4], 0);
 }
 
 static void search_mounts(struct search *search) {
@@ -232,10 +300,13 @@ static void search_swaps(struct search *search) {
         (void) snprintf(path, sizeof(path), "%s/swaps", search->roots->proc);
         file = fopen(path, "re");
         while (file && getline(&line, &allocated, file) > 0) {
+                const char *device;
+
                 line[strcspn(line, " \t\n")] = 0;
                 unescape(line);
-                if (is_path(search, line))
-                        found(search, "swap");
+                device = find_path(search, line);
+                if (device)
+                        found(search, HOLDER_SWAP, device, NULL, NULL, NULL, 0);
         }
 }
 
@@ -252,6 +323,7 @@ static void search_process(struct search *search, const char *pid) {
         (void) snprintf(path, sizeof(path), "%s/%s/fd", search->roots->proc, pid);
         fds = opendir(path);
         for (unsigned n = 0; fds && n < FDS_PER_PROCESS && (entry = readdir(fds)); n++) {
+                const char *device;
                 ssize_t k;
 
                 if (entry->d_name[0] == '.')
@@ -261,7 +333,8 @@ static void search_process(struct search *search, const char *pid) {
                 if (k < 0)
                         continue;
                 target[k] = 0;
-                if (!is_path(search, target))
+                device = find_path(search, target);
+                if (!device)
                         continue;
 
                 (void) snprintf(path, sizeof(path), "%s/%s/comm", search->roots->proc, pid);
@@ -270,7 +343,7 @@ static void search_process(struct search *search, const char *pid) {
                 if (is_udev(comm))
                         search->udev = true;
                 else
-                        found(search, "open in %s[%s]", comm, pid);
+                        found(search, HOLDER_PROCESS, device, NULL, comm, NULL, (uint32_t) strtoul(pid, NULL, 10));
                 return;
         }
 }
@@ -286,21 +359,18 @@ static void search_processes(struct search *search) {
                         search_process(search, entry->d_name);
 }
 
-int holders_find(const struct holders_roots *roots, uint32_t index, const char *link_name, char *text, size_t size,
-        bool *ret_only_udev) {
+int holders_list(const struct holders_roots *roots, uint32_t index, const char *link_name, struct holder *ret,
+        size_t max, bool *ret_only_udev) {
         struct search *search;
         int n;
-
-        if (size == 0)
-                return -EINVAL;
 
         search = calloc(1, sizeof(*search));
         if (!search)
                 return -ENOMEM;
-        *search = (struct search){ .roots = roots, .link_name = link_name, .text = text, .size = size };
-        text[0] = 0;
+        *search = (struct search){ .roots = roots, .link_name = link_name, .holders = ret, .max = max };
 
         search_disk(search, index);
+        search_stack(search);
         search_mounts(search);
         search_swaps(search);
         search_processes(search);
@@ -309,5 +379,56 @@ int holders_find(const struct holders_roots *roots, uint32_t index, const char *
         if (ret_only_udev)
                 *ret_only_udev = n == 0 && search->udev;
         free(search);
+        return n;
+}
+
+/* "mounted on /srv", "used by dm-0 (data)"; what goes by way of another device names that one. */
+static void describe(const struct holder *holder, char *text, size_t size) {
+        bool direct = strncmp(holder->device, "nbd", 3) == 0;
+        const char *open = direct ? "" : " (", *device = direct ? "" : holder->device, *close = direct ? "" : ")";
+
+        switch (holder->kind) {
+        case HOLDER_MOUNT:
+                (void) snprintf(text, size, "mounted on %s%s%s%s", holder->path, open, device, close);
+                return;
+        case HOLDER_SWAP:
+                (void) snprintf(text, size, "swap%s%s%s", open, device, close);
+                return;
+        case HOLDER_PROCESS:
+                (void) snprintf(text, size, "open in %s[%u]%s%s%s", holder->name, holder->pid, open, device, close);
+                return;
+        case HOLDER_MAPPED:
+                (void) snprintf(text, size, "used by %s (%s)", holder->by, holder->name);
+                return;
+        case HOLDER_LOOP:
+        case HOLDER_STACKED:
+        case _HOLDER_KIND_MAX:
+        default:
+                (void) snprintf(text, size, "used by %s", holder->by);
+                return;
+        }
+}
+
+int holders_find(const struct holders_roots *roots, uint32_t index, const char *link_name, char *text, size_t size,
+        bool *ret_only_udev) {
+        struct holder holders[HOLDERS_NAMED];
+        size_t used = 0;
+        int n;
+
+        if (size == 0)
+                return -EINVAL;
+
+        text[0] = 0;
+        n = holders_list(roots, index, link_name, holders, HOLDERS_NAMED, ret_only_udev);
+        for (int i = 0; i < n && i <= (int) HOLDERS_NAMED; i++) {
+                char one[256] = "and others";
+                int k;
+
+                if (i < (int) HOLDERS_NAMED)
+                        describe(holders + i, one, sizeof(one));
+                k = snprintf(text + used, size - used, "%s%s", i > 0 ? ", " : "", one);
+                if (k > 0)
+                        used += (size_t) k < size - used ? (size_t) k : size - used - 1;
+        }
         return n;
 }

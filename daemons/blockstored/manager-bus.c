@@ -406,6 +406,7 @@ void manager_bus_close(struct manager *manager) {
                 operations_forget(&managed->operations);
         queries_forget(manager);
         resizes_forget(manager);
+        image_holders_forget(manager);
         (void) units_set_system_bus(manager->units, NULL);
         manager->bus = sd_bus_flush_close_unref(manager->bus);
 }

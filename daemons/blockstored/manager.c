@@ -195,6 +195,7 @@ int manager_new(struct manager **ret) {
         manager->idle_usec = access(NBD_MODULE, F_OK) < 0 ? IDLE_WITHOUT_NBD_USEC : IDLE_USEC;
         LIST_INIT(&manager->queries);
         LIST_INIT(&manager->resizes);
+        LIST_INIT(&manager->holders_calls);
 
         r = sd_event_new(&manager->event);
         if (r >= 0)

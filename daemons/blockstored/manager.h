@@ -49,6 +49,7 @@ struct manager {
         unsigned n_operations;
         LIST_HEAD(query_list, query) queries;
         LIST_HEAD(resize_list, resize) resizes;
+        LIST_HEAD(holders_call_list, holders_call) holders_calls;
         struct query_sources query_sources; /* what the query worker has read, if there is one */
         bool query_sources_known;
 };
@@ -77,6 +78,10 @@ void manager_bus_close(struct manager *manager);
 int image_bus_add(struct manager *manager);
 void image_bus_announce(struct managed *managed); /* PropertiesChanged of what has changed */
 void image_bus_announce_added(struct managed *managed);
+/* image-holders.c: Image.Holders. */
+int image_holders_method(struct managed *managed, sd_bus_message *message, sd_bus_error *error);
+/* Without an answer: the bus is gone. */
+void image_holders_forget(struct manager *manager);
 void image_bus_announce_removed(struct managed *managed);
 
 /* job-bus.c */

@@ -31,8 +31,6 @@ static int finish(struct file_store *store, int directory_fd, const char *name, 
         if (r < 0)
                 return r == -ENOENT ? -EUCLEAN : r;
         /* Done once, however often it is tried. */
-        if (record.size != intent->size)
-                record.size_epoch++;
         if (record.size != intent->size) {
                 record.size = intent->size;
                 record.size_epoch++;

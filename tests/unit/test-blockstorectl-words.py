@@ -79,7 +79,7 @@ class WordsTest(unittest.TestCase):
     def test_help_is_understood(self):
         words = from_help()
         self.assertIn('user passwd', words)
-        self.assertEqual(words['detach'], set())
+        self.assertEqual(words['detach'], {'--wait'})
         self.assertEqual(words['list'], {'--local', '-l'})
         self.assertIn('--json', words[''])
 

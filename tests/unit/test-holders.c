@@ -66,6 +66,54 @@ static void swaps_and_stacks(void) {
         scratch_remove();
 }
 
+/* LUKS on a partition, a volume on that, a loop device beside; and who uses them. */
+static void what_is_stacked(void) {
+        struct holder holders[HOLDERS_MAX];
+        char text[512];
+        int n;
+
+        begin();
+        scratch_link("sys/block/nbd3/nbd3p1/holders/dm-0", "x");
+        scratch_file("sys/block/dm-0/dev", "254:0\n");
+        scratch_file("sys/block/dm-0/dm/name", "secret\n");
+        scratch_link("sys/block/dm-0/holders/dm-1", "x");
+        scratch_file("sys/block/dm-1/dev", "254:1\n");
+        scratch_file("sys/block/dm-1/dm/name", "vg-data\n");
+        /* It goes in a circle. */
+        scratch_link("sys/block/dm-1/holders/dm-0", "x");
+        scratch_file("sys/block/loop7/dev", "7:7\n");
+        scratch_file("sys/block/loop7/loop/backing_file", "/dev/blockstore/data\n");
+        scratch_file("sys/block/loop8/dev", "7:8\n");
+        scratch_file("sys/block/loop8/loop/backing_file", "/srv/data\n");
+        scratch_file("proc/1/mountinfo", "22 1 254:1 / /srv rw - ext4 /dev/mapper/vg-data rw\n"
+                                         "23 1 7:7 / /loop rw - ext4 /dev/loop7 rw\n");
+        scratch_file("proc/77/comm", "dd\n");
+        scratch_link("proc/77/fd/4", "/dev/mapper/secret");
+
+        n = holders_list(&roots, 3, "data", holders, HOLDERS_MAX, NULL);
+        ASSERT_EQ(n, 7);
+        ASSERT_EQ(holders[0].kind, HOLDER_LOOP);
+        ASSERT_STREQ(holders[0].by, "loop7");
+        ASSERT_EQ(holders[1].kind, HOLDER_MAPPED);
+        ASSERT_STREQ(holders[1].device, "nbd3p1");
+        ASSERT_STREQ(holders[1].by, "dm-0");
+        ASSERT_STREQ(holders[1].name, "secret");
+        ASSERT_STREQ(holders[2].by, "dm-1");
+        ASSERT_STREQ(holders[2].device, "dm-0");
+        ASSERT_EQ(holders[4].kind, HOLDER_MOUNT);
+        ASSERT_STREQ(holders[4].device, "dm-1");
+        ASSERT_STREQ(holders[4].path, "/srv");
+        ASSERT_STREQ(holders[5].path, "/loop");
+        ASSERT_EQ(holders[6].kind, HOLDER_PROCESS);
+        ASSERT_EQ(holders[6].pid, 77U);
+        ASSERT_STREQ(holders[6].device, "dm-0");
+
+        ASSERT_EQ(find(text, sizeof(text), NULL), 7);
+        ASSERT_STREQ(text,
+                "used by loop7, used by dm-0 (secret), used by dm-1 (vg-data), used by dm-0 (secret), and others");
+        scratch_remove();
+}
+
 static void processes(void) {
         char text[256];
         bool udev;
@@ -109,4 +157,4 @@ static void many(void) {
         scratch_remove();
 }
 
-TEST_MAIN(TEST(nobody), TEST(mounts), TEST(swaps_and_stacks), TEST(processes), TEST(many));
+TEST_MAIN(TEST(nobody), TEST(mounts), TEST(swaps_and_stacks), TEST(what_is_stacked), TEST(processes), TEST(many));
