@@ -37,6 +37,7 @@ static const struct option_entry file_options[] = {
 
 static int run_add(const struct cli *cli, char *arguments[], unsigned n_arguments);
 static int run_passwd(const struct cli *cli, char *arguments[], unsigned n_arguments);
+static int run_rights(const struct cli *cli, char *arguments[], unsigned n_arguments);
 static int run_remove(const struct cli *cli, char *arguments[], unsigned n_arguments);
 static int run_list(const struct cli *cli, char *arguments[], unsigned n_arguments);
 
@@ -44,6 +45,7 @@ const struct verb user_verbs[] = {
         { "add", "NAME", "Add a user; the password is asked for, or is a line on stdin", 1, 1, add_options, run_add,
                 NULL },
         { "passwd", "NAME", "Change a user's password, likewise", 1, 1, file_options, run_passwd, NULL },
+        { "rights", "NAME", "Give a user these rights instead of those it has", 1, 1, add_options, run_rights, NULL },
         { "remove", "NAME", "Remove a user", 1, 1, file_options, run_remove, NULL },
         { "list", "", "Show the users and their rights", 0, 0, file_options, run_list, NULL },
         { NULL },
@@ -138,6 +140,23 @@ static int read_hash(const char *name, char **ret) {
         return r;
 }
 
+/* Adds or replaces a user with the rights of the command line, and writes the file. */
+static int edit_set(struct edit *edit, const struct users_file_user *user) {
+        int r;
+
+        r = users_file_set(edit->file, user);
+        if (r == -EINVAL)
+                return report(FAILURE_USAGE, "user",
+                        "a pattern of --read or --write is not valid: expected UTF-8 without control characters, and "
+                        "not empty");
+        if (r == -E2BIG)
+                return report_plain(
+                        FAILURE_USAGE, "%s is full: there may be %u users", arg_file, USERS_FILE_USERS_MAX);
+        if (r < 0)
+                return r;
+        return edit_commit(edit);
+}
+
 static int run_add(const struct cli *cli, char *arguments[], unsigned n_arguments) {
         _cleanup_(edit_done) struct edit edit = { .lock = -EBADF };
         _cleanup_free_ char *hash = NULL;
@@ -168,18 +187,7 @@ static int run_add(const struct cli *cli, char *arguments[], unsigned n_argument
                         "remove the user first",
                         user.name, arg_file);
 
-        r = users_file_set(edit.file, &user);
-        if (r == -EINVAL)
-                return report(FAILURE_USAGE, "user",
-                        "a pattern of --read or --write is not valid: expected UTF-8 without control characters, and "
-                        "not empty");
-        if (r == -E2BIG)
-                return report_plain(
-                        FAILURE_USAGE, "%s is full: there may be %u users", arg_file, USERS_FILE_USERS_MAX);
-        if (r < 0)
-                return r;
-
-        r = edit_commit(&edit);
+        r = edit_set(&edit, &user);
         if (r != 0)
                 return r;
 
@@ -232,6 +240,37 @@ static int run_passwd(const struct cli *cli, char *arguments[], unsigned n_argum
 
         if (cli->json == JSON_OFF)
                 printf("The password of %s is changed.\n", name);
+        return 0;
+}
+
+/* All of them are said each time: what is not named any more is taken away, and a proxy that serves the user does so at once when it reads the file anew. */
+static int run_rights(const struct cli *cli, char *arguments[], unsigned n_arguments) {
+        _cleanup_(edit_done) struct edit edit = { .lock = -EBADF };
+        struct users_file_user *found, user;
+        const char *name = arguments[0];
+        int r;
+
+        r = edit_begin(&edit, false);
+        if (r != 0)
+                return r;
+        r = edit_find(&edit, name, &found);
+        if (r != 0)
+                return r;
+
+        user = *found;
+        user.read = (char **) arg_read.items;
+        user.n_read = arg_read.n;
+        user.write = (char **) arg_write.items;
+        user.n_write = arg_write.n;
+        user.admin = arg_admin;
+        r = edit_set(&edit, &user);
+        if (r != 0)
+                return r;
+
+        if (cli->json == JSON_OFF)
+                printf("The rights of %s are changed.\n", name);
+        if (!user.admin && user.n_read == 0 && user.n_write == 0)
+                remark("%s has no rights now: neither --read, --write nor --admin was given.", name);
         return 0;
 }
 

@@ -808,6 +808,13 @@ bare   -     -          no
         self.assertEqual(self.load()['alice']['write'], ['vm-*', 'data'])
         self.assertEqual(self.load()['root'], users['root'])
 
+        hash_before = self.load()['alice']['hash']
+        self.assertEqual(self.user('rights', 'alice', '--read', 'vm-*', '--admin').stdout, 'The rights of alice are changed.\n')
+        alice = self.load()['alice']
+        self.assertEqual((alice['read'], alice['write'], alice['admin'], alice['hash']), (['vm-*'], [], True, hash_before))
+        self.assertIn('has no rights now', self.user('rights', 'alice').stderr)
+        self.assertEqual(self.user('rights', 'alice', '--read', '').returncode, 64)
+
         self.assertEqual(self.user('remove', 'alice').returncode, 0)
         self.assertEqual(sorted(self.load()), ['bare', 'root'])
 
@@ -820,6 +827,7 @@ bare   -     -          no
                 (73, 'already', ('add', 'alice'), 'x\n'),
                 (66, 'no user bob', ('passwd', 'bob'), 'x\n'),
                 (66, 'no user bob', ('remove', 'bob'), ''),
+                (66, 'no user bob', ('rights', 'bob', '--admin'), ''),
                 (64, 'no password was given', ('add', 'bob'), ''),
                 (64, 'empty password', ('add', 'bob'), '\n'),
                 (64, 'longer than', ('add', 'bob'), 'x' * 1024),
