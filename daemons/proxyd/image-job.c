@@ -9,59 +9,16 @@
  * The image is pinned from HOLDING until it has been shared, or until its gate has begun to move: those are moments. From then on another proxy may take the image, which ends a snapshot that is still being
  * copied: the clients' I/O goes first. An image that another process holds, and does not give away, has its snapshot made there: HOLDING ▶ LOOKING ▶ ELSEWHERE ▶ ENDING. */
 
-#include <assert.h>
 #include <string.h>
 
-#include "container-of.h"
-#include "image-job.h"
+#include "image-job-internal.h"
 #include "log.h"
 
 #define RUNNING_MAX   16U
 #define KEPT_MAX      64U /* of those that are over */
 
 #define SILENCE_USEC  30000000U /* of a holder that makes a snapshot for us */
-#define TRIES_MAX     5U        /* to find who holds an image */
 #define PATIENCE_USEC 1000000U  /* then whoever asked for it is told that it takes its time */
-
-TAILQ_HEAD(image_job_list, image_job);
-
-struct image_jobs {
-        struct images *images;
-        struct store *store;
-        struct ring *ring;
-        struct jobs *store_jobs, *copies;
-        struct image_job_list jobs; /* the oldest first */
-        unsigned n_running, n_kept;
-        struct ring_timer patience;
-};
-
-struct image_job {
-        struct image_jobs *jobs;
-        sd_id128_t id, made;
-        enum image_job_state state;
-        struct store_copy_how how; /* its strings are the following */
-        char name[IVBS_IMAGE_NAME_SIZE], snapshot[IVBS_IMAGE_NAME_SIZE], new_name[IVBS_IMAGE_NAME_SIZE];
-        char user[IVBS_USER_SIZE + 1];
-        struct image_job_waiter *waiter;
-        struct image *image; /* of a snapshot */
-        struct hold_waiter hold;
-        struct image_gate gate;
-        bool pinned, cancelled;
-
-        /* Made by another process for us; made by us for another process. */
-        struct hand_over_errand errand;
-        struct hand_over_order *order;
-        struct store_holder holder;
-        unsigned n_tries;
-        int error; /* why it ends */
-
-        struct store_copy *copy;
-        struct job job;
-        int result; /* of the job */
-        uint64_t offset, length, next;
-        uint64_t began_usec, ended_usec, size;
-        TAILQ_ENTRY(image_job) entry;
-};
 
 const char *image_job_state_to_string(enum image_job_state state) {
         static const char *const names[_IMAGE_JOB_STATE_MAX] = {
@@ -99,18 +56,11 @@ static bool is_over(const struct image_job *job) {
         return job->state >= IMAGE_JOB_DONE;
 }
 
-static void tell(struct image_job *job) {
+void image_job_tell(struct image_job *job) {
         struct image_job_waiter *waiter = TAKE_PTR(job->waiter);
 
         if (waiter)
                 waiter->told(waiter, job);
-}
-
-static void tell_order(struct image_job *job) {
-        struct image_job_status status;
-
-        image_job_get_status(job, &status);
-        hand_over_order_goes(job->order, status.done, status.total);
 }
 
 static void patience_over(struct ring_timer *timer) {
@@ -122,9 +72,9 @@ static void patience_over(struct ring_timer *timer) {
         for (job = TAILQ_FIRST(&jobs->jobs); job; job = next) {
                 next = TAILQ_NEXT(job, entry);
                 if (job->waiter && now - job->began_usec >= PATIENCE_USEC)
-                        tell(job);
+                        image_job_tell(job);
                 if (job->order)
-                        tell_order(job);
+                        image_job_tell_order(job);
                 if (job->state == IMAGE_JOB_ELSEWHERE && now - job->errand.heard_usec >= SILENCE_USEC) {
                         job->error = -ETIMEDOUT;
                         hand_over_errand_stop(&job->errand);
@@ -135,20 +85,16 @@ static void patience_over(struct ring_timer *timer) {
                 ring_timer_set(timer, PATIENCE_USEC / 2);
 }
 
-static void run_on(struct image_job *job, struct jobs *thread, enum image_job_state state, void (*run)(struct job *),
-        void (*done)(struct job *)) {
+void image_job_run_on(struct image_job *job, struct jobs *thread, enum image_job_state state,
+        void (*run)(struct job *), void (*done)(struct job *)) {
         job->state = state;
         job->job = (struct job){ .run = run, .done = done };
         jobs_submit_reserved(thread, &job->job);
 }
 
-static struct image_job *JOB(struct job *job) {
-        return CONTAINER_OF(job, struct image_job, job);
-}
-
 /* --- the end --- */
 
-static void unpin(struct image_job *job) {
+void image_job_unpin(struct image_job *job) {
         if (job->pinned)
                 image_unpin(job->image);
         job->pinned = false;
@@ -168,7 +114,7 @@ static void prune(struct image_jobs *jobs) {
 }
 
 static void ended(struct job *j) {
-        struct image_job *job = JOB(j);
+        struct image_job *job = IMAGE_JOB(j);
         struct image_jobs *jobs = job->jobs;
         const char *what = kind_to_string(job->how.kind);
 
@@ -191,274 +137,33 @@ static void ended(struct job *j) {
         }
         if (job->order)
                 hand_over_order_over(TAKE_PTR(job->order), job->error, job->made);
-        tell(job);
+        image_job_tell(job);
         prune(jobs);
 }
 
 static void run_free(struct job *j) {
-        struct image_job *job = JOB(j);
+        struct image_job *job = IMAGE_JOB(j);
 
         if (job->copy)
                 job->copy = job->jobs->store->ops->copy_free(job->copy);
 }
 
-static void end(struct image_job *job, int error) {
+void image_job_end(struct image_job *job, int error) {
         job->error = error;
         image_gate_open(&job->gate);
-        unpin(job);
-        run_on(job, job->jobs->store_jobs, IMAGE_JOB_ENDING, run_free, ended);
+        image_job_unpin(job);
+        image_job_run_on(job, job->jobs->store_jobs, IMAGE_JOB_ENDING, run_free, ended);
 }
 
 /* After each step. Returns whether it goes on. */
-static bool goes_on(struct image_job *job, int r) {
+bool image_job_goes_on(struct image_job *job, int r) {
         if (job->cancelled)
                 r = -ECANCELED;
         else if (job->error < 0)
                 r = job->error;
         if (r < 0)
-                end(job, r);
+                image_job_end(job, r);
         return r >= 0;
-}
-
-/* --- commit --- */
-
-static void run_commit(struct job *j) {
-        struct image_job *job = JOB(j);
-
-        job->result = job->jobs->store->ops->copy_commit(job->copy, &job->made);
-}
-
-static void committed(struct job *j) {
-        struct image_job *job = JOB(j);
-
-        /* Too late for second thoughts. */
-        if (job->result >= 0)
-                job->cancelled = false;
-        end(job, job->result);
-}
-
-static void run_sync(struct job *j) {
-        struct image_job *job = JOB(j);
-
-        job->result = job->jobs->store->ops->copy_sync(job->copy);
-}
-
-static void synced(struct job *j) {
-        struct image_job *job = JOB(j);
-
-        if (goes_on(job, job->result))
-                run_on(job, job->jobs->store_jobs, IMAGE_JOB_COMMITTING, run_commit, committed);
-}
-
-/* All bytes are there: what becomes of the image is of no interest any more. */
-static void copied(struct image_job *job) {
-        image_gate_open(&job->gate);
-        unpin(job);
-        run_on(job, job->jobs->copies, IMAGE_JOB_SYNCING, run_sync, synced);
-}
-
-/* --- bytes --- */
-
-static void copy_next(struct image_job *job);
-
-static void run_piece(struct job *j) {
-        struct image_job *job = JOB(j);
-
-        job->result = job->jobs->store->ops->copy_piece(job->copy, job->offset, job->length, &job->next);
-}
-
-static void piece_copied(struct job *j) {
-        struct image_job *job = JOB(j);
-
-        if (!goes_on(job, job->result))
-                return;
-        if (job->image)
-                image_gate_copied(&job->gate, job->offset, job->next);
-        /* Who goes on may have taken the image along. */
-        if (goes_on(job, 0))
-                copy_next(job);
-}
-
-/* A source that nobody changes is copied from the beginning to the end. */
-static void copy_next(struct image_job *job) {
-        bool more;
-
-        if (job->image)
-                more = image_gate_next(&job->gate, &job->offset, &job->length);
-        else {
-                job->offset = job->next;
-                job->length = 1024U * 1024U;
-                more = job->offset < job->size;
-        }
-        if (more)
-                run_on(job, job->jobs->copies, IMAGE_JOB_COPYING, run_piece, piece_copied);
-        else
-                copied(job);
-}
-
-static void run_whole(struct job *j) {
-        struct image_job *job = JOB(j);
-
-        job->result = job->jobs->store->ops->copy_whole(job->copy);
-}
-
-static void shared(struct job *j) {
-        struct image_job *job = JOB(j);
-        int r;
-
-        if (!goes_on(job, job->result))
-                return;
-        if (job->result == 0) {
-                copied(job);
-                return;
-        }
-
-        if (job->image) {
-                r = image_is_being_let_go(job->image) ? -EREMOTE : image_gate_start_copying(&job->gate, job->size);
-                if (r < 0) {
-                        end(job, r);
-                        return;
-                }
-                unpin(job);
-                if (!goes_on(job, 0))
-                        return;
-        }
-        copy_next(job);
-        tell(job);
-}
-
-/* --- the moment of a snapshot --- */
-
-static void share(struct image_job *job) {
-        run_on(job, job->jobs->copies, IMAGE_JOB_SHARING, run_whole, shared);
-}
-
-static void quiet(struct image_gate *gate) {
-        share(CONTAINER_OF(gate, struct image_job, gate));
-}
-
-static void abandoned(struct image_gate *gate) {
-        struct image_job *job = CONTAINER_OF(gate, struct image_job, gate);
-
-        /* While it is pinned it is not let go, and it is only a moment. */
-        if (job->pinned)
-                return;
-        job->error = -EREMOTE;
-        image_gate_open(gate);
-}
-
-static void run_prepare(struct job *j) {
-        struct image_job *job = JOB(j);
-
-        job->result = job->jobs->store->ops->copy_prepare(job->copy);
-}
-
-static void prepared(struct job *j) {
-        struct image_job *job = JOB(j);
-
-        if (!goes_on(job, job->result))
-                return;
-        if (job->image->gate || job->image->n_quiescing > 0) {
-                end(job, -EAGAIN);
-                return;
-        }
-        job->state = IMAGE_JOB_STILLING;
-        image_gate_close(&job->gate, job->image);
-}
-
-/* --- the beginning --- */
-
-static void run_begin(struct job *j) {
-        struct image_job *job = JOB(j);
-        struct store *store = job->jobs->store;
-
-        job->result = store->ops->copy_begin(store, &job->how, &job->copy);
-}
-
-static void begun(struct job *j) {
-        struct image_job *job = JOB(j);
-
-        if (job->copy)
-                job->size = job->copy->size;
-        if (!goes_on(job, job->result))
-                return;
-        if (job->image)
-                run_on(job, job->jobs->copies, IMAGE_JOB_PREPARING, run_prepare, prepared);
-        else
-                share(job);
-}
-
-static void begin(struct image_job *job) {
-        run_on(job, job->jobs->store_jobs, IMAGE_JOB_BEGINNING, run_begin, begun);
-}
-
-static void hold(struct image_job *job);
-
-/* --- made by another process --- */
-
-static void errand_over(struct hand_over_errand *errand, int error, sd_id128_t made) {
-        struct image_job *job = CONTAINER_OF(errand, struct image_job, errand);
-
-        /* It does not hold the image either, any more: whoever does, perhaps nobody. */
-        if (error == -ESTALE && !job->cancelled && job->error == 0 && job->n_tries < TRIES_MAX) {
-                hold(job);
-                return;
-        }
-        /* Made is made, cancelled or not. */
-        if (error == 0) {
-                job->cancelled = false;
-                job->made = made;
-                job->size = errand->total;
-                end(job, 0);
-                return;
-        }
-        (void) goes_on(job, error);
-}
-
-static void run_look(struct job *j) {
-        struct image_job *job = JOB(j);
-
-        job->result = job->jobs->store->ops->look_at_holder(job->image->handle, &job->holder);
-}
-
-static void looked(struct job *j) {
-        struct image_job *job = JOB(j);
-        int r = job->result;
-
-        if (!goes_on(job, r))
-                return;
-        job->errand.over = errand_over;
-        r = hand_over_errand_start(&job->errand, images_hand_over(job->jobs->images), &job->holder,
-                job->image->handle->uuid, job->name, job->snapshot, job->user);
-        if (!goes_on(job, r))
-                return;
-        job->state = IMAGE_JOB_ELSEWHERE;
-}
-
-/* Another one wants a snapshot of an image that we hold. */
-static void order_cancelled(struct hand_over_order *order) {
-        image_job_cancel(order->userdata);
-}
-
-static int take_order(struct hand_over_order *order, void *userdata) {
-        struct image_jobs *jobs = userdata;
-        struct image *image = images_find(jobs->images, order->name);
-        const struct store_copy_how how = {
-                .kind = STORE_COPY_SNAPSHOT, .name = order->name, .uuid = order->uuid, .snapshot = order->snapshot
-        };
-        struct image_job *job;
-        int r;
-
-        if (!image || !image_is_held(image) || !sd_id128_equal(image->handle->uuid, order->uuid))
-                return -ESTALE;
-        r = image_job_start(jobs, &how, order->user, NULL);
-        if (r < 0)
-                return -EAGAIN;
-        job = TAILQ_LAST(&jobs->jobs, image_job_list);
-        job->order = order;
-        order->userdata = job;
-        order->cancelled = order_cancelled;
-        return 0;
 }
 
 static void held(struct hold_waiter *waiter, int error) {
@@ -468,18 +173,18 @@ static void held(struct hold_waiter *waiter, int error) {
         /* Somebody writes there: it is not taken away for a snapshot. What was asked of us we hold, or held a moment ago. */
         if (error == -EBUSY && !job->cancelled && images_hand_over(job->jobs->images)) {
                 if (job->order)
-                        end(job, -ESTALE);
+                        image_job_end(job, -ESTALE);
                 else
-                        run_on(job, job->jobs->store_jobs, IMAGE_JOB_LOOKING, run_look, looked);
+                        image_job_have_made(job);
                 return;
         }
         if (error == -ESTALE)
                 image_forget(job->image);
-        if (goes_on(job, error))
-                begin(job);
+        if (image_job_goes_on(job, error))
+                image_job_begin(job);
 }
 
-static void hold(struct image_job *job) {
+void image_job_hold(struct image_job *job) {
         job->n_tries++;
         job->state = IMAGE_JOB_HOLDING;
         job->hold = (struct hold_waiter){ .held = held, .why = HAND_OVER_CLASSIC };
@@ -487,7 +192,7 @@ static void hold(struct image_job *job) {
 }
 
 static void run_open(struct job *j) {
-        struct image_job *job = JOB(j);
+        struct image_job *job = IMAGE_JOB(j);
         struct store *store = job->jobs->store;
         struct lease lease;
 
@@ -497,12 +202,12 @@ static void run_open(struct job *j) {
 }
 
 static void opened(struct job *j) {
-        struct image_job *job = JOB(j);
+        struct image_job *job = IMAGE_JOB(j);
 
         if (job->result == -ESTALE)
                 image_forget(job->image);
-        if (goes_on(job, job->result))
-                hold(job);
+        if (image_job_goes_on(job, job->result))
+                image_job_hold(job);
 }
 
 int image_job_start(
@@ -529,7 +234,6 @@ int image_job_start(
         job->jobs = jobs;
         job->waiter = waiter;
         job->began_usec = ring_now_usec(jobs->ring);
-        job->gate = (struct image_gate){ .quiet = quiet, .abandoned = abandoned };
         (void) snprintf(job->name, sizeof(job->name), "%s", how->name);
         (void) snprintf(job->snapshot, sizeof(job->snapshot), "%s", how->snapshot);
         (void) snprintf(job->new_name, sizeof(job->new_name), "%s", how->new_name ? how->new_name : "");
@@ -545,9 +249,9 @@ int image_job_start(
                 ring_timer_set(&jobs->patience, PATIENCE_USEC);
 
         if (job->image)
-                run_on(job, jobs->store_jobs, IMAGE_JOB_OPENING, run_open, opened);
+                image_job_run_on(job, jobs->store_jobs, IMAGE_JOB_OPENING, run_open, opened);
         else
-                begin(job);
+                image_job_begin(job);
         return 0;
 }
 
@@ -607,8 +311,7 @@ int image_jobs_new(struct image_jobs **ret, struct images *images, struct store 
         };
         TAILQ_INIT(&jobs->jobs);
         ring_timer_init(&jobs->patience, ring, patience_over);
-        if (images_hand_over(images))
-                hand_over_take_orders(images_hand_over(images), take_order, jobs);
+        image_jobs_take_orders(jobs);
         *ret = jobs;
         return 0;
 }
