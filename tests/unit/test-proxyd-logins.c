@@ -4,6 +4,7 @@
  * the thread busy. */
 
 #include <semaphore.h>
+#include <stdatomic.h>
 
 #include "logins.h"
 #include "on-ring.h"
@@ -12,7 +13,7 @@
 #define LONG (UINT64_C(3600) * 1000000U)
 
 static sem_t entered, gate;
-static bool gated;
+static atomic_bool gated;
 static unsigned n_checks;
 static char last_name[IVBS_USER_SIZE + 1];
 
@@ -84,9 +85,9 @@ static struct desk *open_desk(bool with_gate) {
 }
 
 static void close_desk(struct desk *desk) {
-        /* Whatever the thread is at. */
-        for (unsigned i = 0; i < 8; i++)
-                sem_post(&gate);
+        /* Whatever the thread is at: no check waits from now on, and the one that does goes on. */
+        gated = false;
+        sem_post(&gate);
         ring_free(desk->ring);
         logins_free(desk->logins);
         users_unref(desk->users);
