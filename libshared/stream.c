@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Sending: all that was queued in a step goes in one call, made at once and not by way of the ring: it costs no completion, which would only wake the loop to
- * learn what is known already, and what was sent can be used again while it is warm. Only what the socket has no room for is left to the ring. There
- * is one send at a time, which keeps the byte order, and what is queued meanwhile leaves in the next one: the busier the stream, the larger the batches.
- *
- * Receiving: one receive in the ring, into the input buffer; or, while a payload is awaited, scattered, into the owner's buffer first and the input buffer behind
+/* Receiving: one receive in the ring, into the input buffer; or, while a payload is awaited, scattered, into the owner's buffer first and the input buffer behind
  * it, so that a large payload is not copied and the headers after it still come in the same call. Small messages are taken in as many as there are; but where
  * payloads are large, little is taken behind them, since that would be the beginning of the next one, to be copied.
  *
@@ -13,15 +9,16 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/sockios.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "container-of.h"
-#include "stream.h"
-
-#define STREAM_OF(ptr, member) CONTAINER_OF(ptr, struct stream, member)
+#include "stream-internal.h"
 
 /* Below this much room behind the buffered bytes they are moved to the front. */
 #define INPUT_ROOM_MIN (STREAM_INPUT_SIZE / 4U)
@@ -49,8 +46,11 @@ static void arm_receive(struct stream *s) {
                 room = BESIDE_LARGE;
 
         sqe = ring_get_sqe(s->ring);
-        s->receiving_sink = s->sink_left > 0;
-        if (s->receiving_sink) {
+        s->polling_in = s->sink_pipe && s->sink_left > 0;
+        s->receiving_sink = s->sink_left > 0 && !s->polling_in;
+        if (s->polling_in)
+                io_uring_prep_poll_add(sqe, s->fd, POLLIN);
+        else if (s->receiving_sink) {
                 s->recv_iov[0] = (struct iovec){ .iov_base = s->sink, .iov_len = s->sink_left };
                 s->recv_iov[1] = (struct iovec){ .iov_base = s->input + s->input_end, .iov_len = room };
                 s->recv_msg = (struct msghdr){ .msg_iov = s->recv_iov, .msg_iovlen = 2 };
@@ -61,116 +61,6 @@ static void arm_receive(struct stream *s) {
         s->receiving = true;
 }
 
-/* What is queued into send_iov, as much as fits. Returns its length in bytes. */
-static size_t gather(struct stream *s) {
-        struct stream_out *out;
-        size_t skip = s->out_done, total = 0;
-        unsigned n = 0;
-
-        STAILQ_FOREACH(out, &s->out, entry) {
-                if (n + out->n_iov > STREAM_SEND_IOV)
-                        break;
-                for (unsigned i = 0; i < out->n_iov; i++) {
-                        size_t len = out->iov[i].iov_len;
-
-                        if (len <= skip) {
-                                skip -= len;
-                                continue;
-                        }
-                        s->send_iov[n++] = (struct iovec){
-                                .iov_base = (uint8_t *) out->iov[i].iov_base + skip,
-                                .iov_len = len - skip,
-                        };
-                        total += len - skip;
-                        skip = 0;
-                }
-        }
-
-        s->send_msg = (struct msghdr){ .msg_iov = s->send_iov, .msg_iovlen = n };
-        return total;
-}
-
-/* n more bytes have gone. */
-static void count_sent(struct stream *s, size_t n) {
-        struct stream_out *out;
-
-        s->bytes_out += n;
-        s->last_output_usec = ring_now_usec(s->ring);
-        s->out_done += n;
-
-        while ((out = STAILQ_FIRST(&s->out))) {
-                size_t len = 0;
-
-                for (unsigned i = 0; i < out->n_iov; i++)
-                        len += out->iov[i].iov_len;
-                if (s->out_done < len)
-                        break;
-
-                s->out_done -= len;
-                s->n_out--;
-                STAILQ_REMOVE_HEAD(&s->out, entry);
-                if (out->done)
-                        out->done(out, 0);
-        }
-}
-
-/* The rest, when the socket has room again. */
-static void arm_send(struct stream *s) {
-        struct io_uring_sqe *sqe;
-
-        gather(s);
-        sqe = ring_get_sqe(s->ring);
-        /* MSG_WAITALL: the kernel goes on after a short send by itself. */
-        io_uring_prep_sendmsg(sqe, s->fd, &s->send_msg, MSG_NOSIGNAL | MSG_WAITALL);
-        ring_sqe_set_op(sqe, &s->send_op);
-        s->sending = true;
-}
-
-static void send_queued(struct stream *s) {
-        while (!s->closing && !s->sending && !STAILQ_EMPTY(&s->out)) {
-                size_t total = gather(s);
-                ssize_t n = sendmsg(s->fd, &s->send_msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-                if (n < 0 && errno != EAGAIN && errno != EINTR) {
-                        stream_close(s, -errno);
-                        return;
-                }
-                if (n > 0)
-                        count_sent(s, (size_t) n);
-                if (n < 0 || (size_t) n < total) {
-                        if (!s->closing)
-                                arm_send(s);
-                        return;
-                }
-        }
-}
-
-/* What is queued and has not gone, in one piece. Returns 0 or -ENOMEM. */
-static int gather_output(const struct stream *s, struct stream_rest *rest) {
-        size_t skip = s->out_done, n = 0;
-        struct stream_out *out;
-
-        STAILQ_FOREACH(out, &s->out, entry)
-                for (unsigned i = 0; i < out->n_iov; i++)
-                        n += out->iov[i].iov_len;
-        if (n == skip)
-                return 0;
-
-        rest->output = malloc(n - skip);
-        if (!rest->output)
-                return -ENOMEM;
-        STAILQ_FOREACH(out, &s->out, entry)
-                for (unsigned i = 0; i < out->n_iov; i++) {
-                        size_t len = out->iov[i].iov_len, passed = len < skip ? len : skip;
-
-                        memcpy(rest->output + rest->n_output, (const uint8_t *) out->iov[i].iov_base + passed,
-                                len - passed);
-                        rest->n_output += len - passed;
-                        skip -= passed;
-                }
-        return 0;
-}
-
 static void release(struct stream *s) {
         struct stream_rest rest = { .fd = TAKE_FD(s->fd), .n_input = s->input_end - s->input_start };
 
@@ -178,7 +68,7 @@ static void release(struct stream *s) {
                 memmove(s->input, s->input + s->input_start, rest.n_input);
         rest.input = TAKE_PTR(s->input);
         /* Half an answer must not be followed by a whole one: the peer sees the connection break instead. */
-        if (gather_output(s, &rest) < 0)
+        if (stream_take_output(s, &rest) < 0)
                 rest.fd = safe_close(rest.fd);
         s->ops->released(s, &rest);
         free(rest.input);
@@ -215,8 +105,14 @@ static void fill_sink(struct stream *s) {
                 n = s->sink_left;
         if (n == 0)
                 return;
-        memcpy(s->sink, s->input + s->input_start, n);
-        s->sink += n;
+        if (s->sink_pipe) {
+                ssize_t taken = pipe_buffer_write(s->sink_pipe, s->input + s->input_start, n);
+
+                n = taken > 0 ? (size_t) taken : 0;
+        } else {
+                memcpy(s->sink, s->input + s->input_start, n);
+                s->sink += n;
+        }
         s->sink_left -= n;
         s->input_start += n;
 }
@@ -229,6 +125,7 @@ static void finish_sink(struct stream *s) {
 
         s->sink_pending = false;
         s->sink = NULL;
+        s->sink_pipe = NULL;
         r = s->ops->payload(s);
         if (r < 0)
                 stream_close(s, r);
@@ -267,11 +164,67 @@ static void consume(struct stream *s) {
         s->dispatching = false;
 }
 
+/* The pipe takes no more, or is not for this socket: from here on into memory. */
+static void spill(struct stream *s) {
+        void *buffer;
+        int r;
+
+        r = s->ops->spill(s, &buffer);
+        if (r < 0) {
+                stream_close(s, r);
+                return;
+        }
+        s->sink_pipe = NULL;
+        s->sink = buffer;
+        fill_sink(s);
+        finish_sink(s);
+}
+
+/* Moves what the socket has into the pipe. */
+static void receive_into_pipe(struct stream *s) {
+        int there = 0;
+
+        while (s->sink_left > 0) {
+                ssize_t n = -ENOBUFS;
+
+                /* What could not be written comes first. */
+                if (s->input_end == s->input_start)
+                        n = pipe_buffer_fill(s->sink_pipe, s->fd, s->sink_left);
+                if (n == -EINTR)
+                        continue;
+                /* Either the socket is empty or the pipe is full: the latter if there was something before the attempt. */
+                if (n == -EAGAIN && there == 0 && ioctl(s->fd, SIOCINQ, &there) >= 0) {
+                        if (there == 0)
+                                return;
+                        continue;
+                }
+                if (n < 0) {
+                        spill(s);
+                        return;
+                }
+                if (n == 0) {
+                        stream_close(s, -ECONNRESET);
+                        return;
+                }
+                there = 0;
+                s->bytes_in += (size_t) n;
+                s->last_input_usec = ring_now_usec(s->ring);
+                s->sink_left -= (size_t) n;
+        }
+        finish_sink(s);
+}
+
 static void work(struct ring_deferred *deferred) {
         struct stream *s = STREAM_OF(deferred, work);
 
         if (!s->closing && !s->releasing)
                 consume(s);
+        while (!s->closing && !s->releasing && !s->paused && s->sink_pipe && !s->receiving && s->sink_left > 0) {
+                receive_into_pipe(s);
+                if (s->closing || s->sink_pipe)
+                        break;
+                consume(s);
+        }
 
         if (s->releasing && !s->closing && !s->receiving && !s->sending)
                 stream_close(s, 0);
@@ -283,7 +236,7 @@ static void work(struct ring_deferred *deferred) {
 
         if (s->releasing)
                 return;
-        send_queued(s);
+        stream_send_queued(s);
         if (!s->closing && !s->receiving && !s->paused)
                 arm_receive(s);
 }
@@ -333,6 +286,8 @@ static void received(struct ring_op *op, int32_t res, uint32_t flags) {
                         stream_close(s, res);
                 return;
         }
+        if (s->polling_in)
+                return; /* deferred work sees what there is */
         if (res == 0) {
                 /* In order only between messages: an end in the middle of one has cut it. */
                 stream_close(s, s->sink_pending || s->input_end > s->input_start ? -ECONNRESET : 0);
@@ -356,21 +311,6 @@ static void received(struct ring_op *op, int32_t res, uint32_t flags) {
         finish_sink(s);
 }
 
-static void sent(struct ring_op *op, int32_t res, uint32_t flags) {
-        struct stream *s = STREAM_OF(op, send_op);
-
-        s->sending = false;
-        ring_defer(s->ring, &s->work);
-
-        if (res < 0) {
-                if (!s->closing && res != -EAGAIN && res != -EINTR && !(s->releasing && res == -ECANCELED))
-                        stream_close(s, res);
-                return;
-        }
-
-        count_sent(s, (size_t) res);
-}
-
 int stream_init_from(struct stream *s, struct ring *ring, int fd, const void *input, size_t n,
         const struct stream_ops *ops, void *owner) {
         *s = (struct stream){
@@ -381,7 +321,7 @@ int stream_init_from(struct stream *s, struct ring *ring, int fd, const void *in
                 .last_input_usec = ring_now_usec(ring),
                 .last_output_usec = ring_now_usec(ring),
                 .recv_op.done = received,
-                .send_op.done = sent,
+                .send_op.done = stream_sent,
                 .work.run = work,
         };
         STAILQ_INIT(&s->out);
@@ -413,6 +353,11 @@ void stream_receive_into(struct stream *s, void *buffer, size_t len) {
         s->sink_pending = true;
         if (len >= LARGE_PAYLOAD)
                 s->large = LARGE_MEMORY;
+}
+
+void stream_receive_into_pipe(struct stream *s, struct pipe_buffer *pipe, size_t len) {
+        stream_receive_into(s, NULL, len);
+        s->sink_pipe = pipe;
 }
 
 void stream_send(struct stream *s, struct stream_out *out) {

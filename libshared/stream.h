@@ -18,6 +18,7 @@
 #define STREAM_SEND_IOV    128U
 
 struct stream;
+struct pipe_buffer;
 
 /* A message to send. Its memory belongs to the caller and stays untouched until done() (may be NULL), which comes exactly once: error 0 when the
  * last byte has gone to the kernel, else a negative errno. done() may free it. */
@@ -25,6 +26,7 @@ struct stream_out {
         STAILQ_ENTRY(stream_out) entry;
         struct iovec iov[STREAM_OUT_IOV_MAX];
         unsigned n_iov;
+        struct pipe_buffer *pipe; /* NULL, or what follows the iov: all that the pipe holds */
         void (*done)(struct stream_out *out, int error);
 };
 STAILQ_HEAD(stream_out_list, stream_out);
@@ -45,6 +47,9 @@ struct stream_ops {
         ssize_t (*input)(struct stream *stream, const uint8_t *data, size_t n);
         /* The buffer given to stream_receive_into() is full. Returns 0 or a negative errno, with which the stream is closed. */
         int (*payload)(struct stream *stream);
+        /* The pipe given to stream_receive_into_pipe() takes no more. Returns 0 with a buffer for the bytes that are missing, as of stream_receive_into(), or a negative errno. NULL where no
+         * pipe is ever given. */
+        int (*spill)(struct stream *stream, void **ret_buffer);
         /* The last call: nothing of the stream is in the kernel any more, the descriptor is closed, the memory may be freed. error: 0 the peer closed
          * in order, else a negative errno (that of stream_close(), or of the socket). */
         void (*closed)(struct stream *stream, int error);
@@ -70,6 +75,7 @@ struct stream {
         size_t input_start, input_end, input_size;
         uint8_t *sink; /* where payload goes, and how much of it is missing */
         size_t sink_left;
+        struct pipe_buffer *sink_pipe; /* instead of sink, or NULL */
         bool sink_pending;
         bool receiving_sink; /* the receive in the kernel fills the sink first */
         unsigned large;      /* messages until it is forgotten that one had a large payload */
@@ -79,6 +85,7 @@ struct stream {
         struct stream_out_list out;
         size_t out_done; /* bytes of the first message that have gone */
         unsigned n_out;
+        bool polling_in, polling_out; /* the receive, the send in the kernel is only a poll: for a pipe */
         bool receiving, sending, paused, closing, reported, dispatching, releasing;
         bool trimming, trimmed; /* the receive is called back for it; nothing has come since */
         uint64_t trim_bytes_in; /* bytes_in at the last stream_trim() */
@@ -95,6 +102,9 @@ int stream_init_from(struct stream *stream, struct ring *ring, int fd, const voi
 /* To be called from input(), at most once a call: the len bytes after those that input() returns as consumed go to buffer, then payload() is
  * called. buffer must stay in place until payload() or closed(). len > 0. */
 void stream_receive_into(struct stream *stream, void *buffer, size_t len);
+
+/* The same with a pipe, empty until then, whose data are not touched on the way: for what is only passed on. The descriptor must not block (stream_set_nonblocking()). */
+void stream_receive_into_pipe(struct stream *stream, struct pipe_buffer *pipe, size_t len);
 
 /* Queues a message; it goes out with what else is queued in this step, and done() comes from the loop, never from inside this call; except on a closing stream, where
  * it comes at once, with -ECONNRESET. */

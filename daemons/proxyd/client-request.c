@@ -200,6 +200,7 @@ static void answer(struct request *request, enum ivbs_status status, void *paylo
         request->out.iov[0] = (struct iovec){ .iov_base = request->header, .iov_len = IVBS_HEADER_SIZE };
         request->out.iov[1] = (struct iovec){ .iov_base = payload, .iov_len = n };
         request->out.n_iov = n > 0 ? 2 : 1;
+        request->out.pipe = NULL;
         request->out.done = sent;
         stream_send(&client->stream, &request->out);
 }

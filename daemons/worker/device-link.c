@@ -102,6 +102,8 @@ static int ask(struct device_link *device) {
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
                 return -errno;
         kernel = fds[1];
+        /* As in frontend_new(), for the way here. */
+        (void) setsockopt(kernel, SOL_SOCKET, SO_SNDBUF, &(int){ 1 << 20 }, sizeof(int));
 
         r = supervisor_link_connect_device(
                 device->supervisor, kernel, &device->attachment, engine_nbd_flags(&device->attachment));

@@ -109,6 +109,7 @@ static void status_expired(struct ring_timer *timer) {
         if (engine->stats.completed != engine->shown_completed || engine->stats.in_flight > 0)
                 engine_status_changed(engine);
         (void) buffers_trim(engine->buffers);
+        requests_trim(engine->requests);
         ring_timer_set(&engine->status_timer, STATUS_USEC);
 }
 

@@ -7,6 +7,7 @@
  * leaves too many answers unread: a refused request takes no slot, but its answer takes memory. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -178,7 +179,9 @@ static void request_done(struct request *request, int error) {
                 .n_iov = 1,
                 .done = reply_sent,
         };
-        if (request->op == REQUEST_READ)
+        if (request->op == REQUEST_READ && request->pipe)
+                request->reply.pipe = request->pipe;
+        else if (request->op == REQUEST_READ)
                 request->reply.iov[request->reply.n_iov++] =
                         (struct iovec){ .iov_base = request->data, .iov_len = request->length };
         stream_send(&f->stream, &request->reply);
@@ -386,6 +389,9 @@ int frontend_make(struct frontend **ret, struct ring *ring, int fd, const uint8_
         f->handshake_timer.stopped = handshake_timer_stopped;
         TAILQ_INIT(&f->in_flight);
 
+        /* Large answers leave in fewer pieces, with as many fewer switches to the client and back; the kernel caps it (net.core.wmem_max). And what comes out of a pipe must not wait. */
+        (void) setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){ 1 << 20 }, sizeof(int));
+        (void) fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK);
         r = stream_init_from(&f->stream, ring, fd, input, n_input, &stream_ops, f);
         if (r < 0) {
                 free(f);

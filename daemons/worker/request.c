@@ -10,10 +10,14 @@
 
 #include "request.h"
 
+/* As many answers as may be under way to clients at a time; what is beyond is copied. */
+#define PIPES_MAX 16U
+
 TAILQ_HEAD(request_waiter_list, request_waiter);
 
 struct requests {
         struct buffers *buffers;
+        struct pipe_buffers *pipes;
         struct request_list free;
         struct request reserved[REQUESTS_RESERVED];
         struct request_list reserved_free;
@@ -31,6 +35,10 @@ int requests_new(struct requests **ret, struct buffers *buffers, unsigned max) {
         if (!requests)
                 return -ENOMEM;
 
+        if (pipe_buffers_new(&requests->pipes, PIPES_MAX) < 0) {
+                free(requests);
+                return -ENOMEM;
+        }
         requests->buffers = buffers;
         requests->max = max;
         TAILQ_INIT(&requests->free);
@@ -53,6 +61,7 @@ struct requests *requests_free(struct requests *requests) {
                 TAILQ_REMOVE(&requests->free, request, entry);
                 free(request);
         }
+        pipe_buffers_free(requests->pipes);
         free(requests);
         return NULL;
 }
@@ -64,6 +73,7 @@ static struct request *fill(struct requests *requests, struct request *request, 
         request->fua = request->no_hole = request->kept = false;
         request->length = length;
         request->data = NULL;
+        request->pipe = NULL;
         request->done = NULL;
         request->owner = NULL;
         request->session = NULL;
@@ -117,6 +127,32 @@ int request_take_buffer(struct request *request) {
         return request->data ? 0 : -ENOMEM;
 }
 
+struct pipe_buffer *request_take_pipe(struct request *request) {
+        assert(request->op == REQUEST_READ && !request->reserved && !request->pipe);
+
+        if (!request->data)
+                request->pipe = pipe_buffer_get(request->requests->pipes);
+        return request->pipe;
+}
+
+ssize_t request_spill_pipe(struct request *request) {
+        size_t n = request->pipe->held;
+        int r;
+
+        r = request_take_buffer(request);
+        if (r < 0)
+                return r;
+        r = pipe_buffer_read(request->pipe, request->data);
+        if (r < 0)
+                return r;
+        request->pipe = pipe_buffer_put(request->pipe);
+        return (ssize_t) n;
+}
+
+void request_drop_pipe(struct request *request) {
+        request->pipe = pipe_buffer_put(request->pipe);
+}
+
 struct request *requests_get_reserved(struct requests *requests, enum request_op op, uint32_t length) {
         struct request *request = TAILQ_FIRST(&requests->reserved_free);
 
@@ -151,6 +187,7 @@ void requests_put(struct request *request) {
                 return;
         }
 
+        request_drop_pipe(request);
         if (request->op == REQUEST_READ && !request->data)
                 buffers_unreserve(requests->buffers, request->length);
         else if (request->op == REQUEST_READ || request->op == REQUEST_WRITE)
@@ -181,6 +218,10 @@ void requests_unwait(struct requests *requests, struct request_waiter *waiter) {
 
         waiter->waiting = false;
         TAILQ_REMOVE(&requests->waiters, waiter, entry);
+}
+
+void requests_trim(struct requests *requests) {
+        pipe_buffers_trim(requests->pipes);
 }
 
 void requests_memory_freed(struct requests *requests) {

@@ -10,6 +10,7 @@
 
 #include "buffers.h"
 #include "ivbs-hello.h"
+#include "pipe-buffer.h"
 #include "stream.h"
 
 struct session;
@@ -39,6 +40,8 @@ struct request {
         uint32_t length;
         uint8_t *
                 data; /* of writes: length bytes, NULL once somebody has taken them over; of reads: from request_take_buffer() on */
+
+        struct pipe_buffer *pipe; /* of reads: has what data would have, see request_take_pipe() */
 
         /* The acceptor. done() comes exactly once, with 0 or a negative errno; it ends in requests_put(). */
         void (*done)(struct request *request, int error);
@@ -98,6 +101,12 @@ struct request *requests_get(struct requests *requests, enum request_op op, uint
 /* Of a read whose answer is coming: now it has data. Not before, so that many reads that wait share the few buffers that are warm. Nothing to be done on one that has data already.
  * Returns 0 or -ENOMEM. */
 int request_take_buffer(struct request *request);
+/* The same for data that are only passed on: a pipe to receive into, or NULL when it has to be a buffer. The request has none yet. */
+struct pipe_buffer *request_take_pipe(struct request *request);
+/* The pipe does after all not do: copies what it holds to a buffer. Returns how many bytes that were, or a negative errno. */
+ssize_t request_spill_pipe(struct request *request);
+/* What has come into the pipe, if there is one, is not wanted any more. */
+void request_drop_pipe(struct request *request);
 /* A slot that frontends cannot take, for the pool's own flush and for replay, so that neither waits for what waits for it; NULL: all REQUESTS_RESERVED are in use. Without data:
  * those of a replayed write (length bytes) are set by the caller, and stay the caller's. */
 struct request *requests_get_reserved(struct requests *requests, enum request_op op, uint32_t length);
@@ -109,6 +118,9 @@ unsigned requests_in_use(const struct requests *requests);
 /* waiter is woken when it is worth to try again. unwait: it will not try again, and passes on the turn that it may have been given. */
 void requests_wait(struct requests *requests, struct request_waiter *waiter);
 void requests_unwait(struct requests *requests, struct request_waiter *waiter);
+
+/* Gives back what has not been needed since the last call: to be called now and then. Buffers are the caller's. */
+void requests_trim(struct requests *requests);
 
 /* Buffers have gone back without a slot, as when the log of retained writes is cut: wakes all who wait. */
 void requests_memory_freed(struct requests *requests);

@@ -110,6 +110,7 @@ void session_send(struct session *s, struct request *request) {
         request->out.iov[0] = (struct iovec){ .iov_base = request->prefix, .iov_len = IVBS_HEADER_SIZE + prefix };
         request->out.iov[1] = (struct iovec){ .iov_base = request->data, .iov_len = data };
         request->out.n_iov = data > 0 ? 2 : 1;
+        request->out.pipe = NULL;
         request->out.done = request_sent;
         session_owes(s);
         TAILQ_INSERT_TAIL(&s->in_flight, request, entry);
@@ -122,6 +123,33 @@ int session_payload(struct stream *stream) {
         struct session *s = stream->owner;
 
         finish(s, TAKE_PTR(s->receiving), 0);
+        return 0;
+}
+
+static int receive_data(struct session *s, struct request *request) {
+        if (request->length >= SESSION_PIPE_MIN && request->length <= s->pipe_max && request_take_pipe(request)) {
+                s->receiving = request;
+                stream_receive_into_pipe(&s->stream, request->pipe, request->length);
+                return 0;
+        }
+
+        if (request_take_buffer(request) < 0)
+                return -ENOMEM;
+        s->receiving = request;
+        stream_receive_into(&s->stream, request->data, request->length);
+        return 0;
+}
+
+int session_spill(struct stream *stream, void **ret_buffer) {
+        struct session *s = stream->owner;
+        ssize_t n;
+
+        n = request_spill_pipe(s->receiving);
+        if (n < 0)
+                return (int) n;
+        /* What comes from this proxy comes in such small pieces. */
+        s->pipe_max = (size_t) n / 2;
+        *ret_buffer = s->receiving->data + n;
         return 0;
 }
 
@@ -145,10 +173,7 @@ int session_io_reply(struct session *s, const struct ivbs_header *header, const 
                 if (request->op == REQUEST_READ) {
                         if (header->length != request->length)
                                 return -EPROTO;
-                        if (request_take_buffer(request) < 0)
-                                return -ENOMEM;
-                        s->receiving = request;
-                        stream_receive_into(&s->stream, request->data, request->length);
+                        return receive_data(s, request);
                 } else {
                         if (request->op == REQUEST_FLUSH && (s->caps & IVBS_CAP_DURABILITY) && !request->has_identity)
                                 return -EPROTO;

@@ -7,6 +7,7 @@
  * back, ended() hands over the requests that have had no answer. By then no byte of theirs can still be sent or received on this connection. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -62,6 +63,8 @@ static void settle(struct session *s) {
         if (reply)
                 reply(s->reply_userdata, -ECONNRESET, 0, NULL, 0);
 
+        if (s->receiving)
+                request_drop_pipe(s->receiving);
         TAILQ_CONCAT(&unanswered, &s->in_flight, entry);
         s->ops->ended(s, &s->end, &unanswered);
         proxy_unref(s->proxy);
@@ -117,6 +120,7 @@ static void stream_closed(struct stream *stream, int error) {
 static const struct stream_ops stream_ops = {
         .input = session_input,
         .payload = session_payload,
+        .spill = session_spill,
         .closing = stream_closing,
         .closed = stream_closed,
 };
@@ -168,6 +172,9 @@ static void connected(struct ring_op *op, int32_t res, uint32_t flags) {
         tcp_tune(s->fd);
         /* What is sent into a cut link is given up by the kernel, too, and not after its quarter of an hour. */
         (void) setsockopt(s->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead_ms, sizeof(dead_ms));
+
+        /* For stream_receive_into_pipe(). */
+        (void) fcntl(s->fd, F_SETFL, O_RDWR | O_NONBLOCK);
 
         s->has_stream = true;
         s->connected_usec = ring_now_usec(s->ring);
@@ -234,6 +241,7 @@ int session_new(struct session **ret, struct ring *ring, const struct host_confi
         s->owner = owner;
         s->fd = -EBADF;
         s->next_sequence = 1;
+        s->pipe_max = SESSION_PIPE_MAX;
         s->started_usec = ring_now_usec(ring);
         TAILQ_INIT(&s->in_flight);
         ring_timer_init(&s->timer, ring, timer_expired);

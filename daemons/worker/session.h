@@ -22,7 +22,10 @@
 
 #define SESSION_IN_FLIGHT_MAX 256U
 #define SESSION_CALL_MAX      1024U /* bytes of payload */
-#define SESSION_SEQUENCES     1024U /* a power of two, well above what is in flight */
+/* Reads whose data go through a pipe: below, the system calls that this takes cost more than copying; above, no pipe has room for it. */
+#define SESSION_PIPE_MIN  (48U * 1024U)
+#define SESSION_PIPE_MAX  (4U * 1024U * 1024U)
+#define SESSION_SEQUENCES 1024U /* a power of two, well above what is in flight */
 
 enum session_state {
         SESSION_RESOLVING,
@@ -124,6 +127,7 @@ struct session {
         unsigned n_in_flight;
         uint64_t bytes_in_flight;
         struct request *receiving; /* the read whose data is coming */
+        size_t pipe_max;           /* data that fit into a pipe, as far as is known */
 
         /* Silence, see session-clock.c. */
         uint64_t owed_usec;  /* since when the proxy owes an answer, while it owes any */
@@ -186,6 +190,7 @@ int session_call(
 /* Between the files of this room. */
 ssize_t session_input(struct stream *stream, const uint8_t *data, size_t n); /* session-input.c */
 int session_payload(struct stream *stream);                                  /* session-io.c */
+int session_spill(struct stream *stream, void **ret_buffer);                 /* session-io.c */
 int session_io_reply(struct session *session, const struct ivbs_header *header, const uint8_t *payload);
 void session_set_state(struct session *session, enum session_state state);
 void session_watch(struct session *session); /* session-clock.c: the timer of a session that is logged in */

@@ -75,6 +75,15 @@ void stream_receive_into(struct stream *s, void *buffer, size_t len) {
         p->sink_pending = true;
 }
 
+/* There is no socket to splice from: as with a pipe that takes nothing. */
+void stream_receive_into_pipe(struct stream *s, struct pipe_buffer *pipe, size_t len) {
+        void *buffer = NULL;
+
+        if (s->ops->spill(s, &buffer) < 0)
+                REPLAY_FAIL("no memory for a read");
+        stream_receive_into(s, buffer, len);
+}
+
 void stream_send(struct stream *s, struct stream_out *out) {
         struct pipe *p = find(s);
 

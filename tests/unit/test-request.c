@@ -54,6 +54,45 @@ static void bounds(void) {
         ASSERT_EQ(buffers_in_use(buffers), 0U);
 }
 
+/* A read's data are in a buffer or in a pipe; the promise holds for both. */
+static void pipes(void) {
+        _cleanup_(buffers_freep) struct buffers *buffers = NULL;
+        _cleanup_(requests_freep) struct requests *requests = NULL;
+        struct request *read;
+        uint8_t data[1000];
+
+        ASSERT_OK(buffers_new(&buffers, 64 * 1024));
+        ASSERT_OK(requests_new(&requests, buffers, 2));
+        for (size_t i = 0; i < sizeof(data); i++)
+                data[i] = (uint8_t) (i * 3);
+
+        /* What was lost in the middle is dropped, and comes again. */
+        read = requests_get(requests, REQUEST_READ, sizeof(data));
+        ASSERT_TRUE(read && request_take_pipe(read));
+        ASSERT_EQ(pipe_buffer_write(read->pipe, data, 10), 10);
+        request_drop_pipe(read);
+        ASSERT_TRUE(!read->pipe && !read->data);
+        ASSERT_TRUE(request_take_pipe(read));
+        ASSERT_EQ(read->pipe->held, 0U);
+        ASSERT_EQ(buffers_in_use(buffers), 4096U);
+        ASSERT_EQ(buffers_allocated(buffers), 0U);
+
+        ASSERT_EQ(pipe_buffer_write(read->pipe, data, sizeof(data)), (ssize_t) sizeof(data));
+        ASSERT_EQ(request_spill_pipe(read), (ssize_t) sizeof(data));
+        ASSERT_TRUE(!read->pipe);
+        ASSERT_MEMEQ(read->data, data, sizeof(data));
+        ASSERT_EQ(buffers_in_use(buffers), 4096U);
+        ASSERT_TRUE(!request_take_pipe(read)); /* it has a buffer */
+        requests_put(read);
+
+        read = requests_get(requests, REQUEST_READ, sizeof(data));
+        ASSERT_TRUE(read && request_take_pipe(read));
+        requests_put(read);
+        ASSERT_EQ(buffers_in_use(buffers), 0U);
+        requests_trim(requests);
+        requests_trim(requests);
+}
+
 static void without_memory(void) {
         _cleanup_(buffers_freep) struct buffers *buffers = NULL;
         _cleanup_(requests_freep) struct requests *requests = NULL;
@@ -204,5 +243,5 @@ static void names(void) {
         ASSERT_TRUE(requests_free(NULL) == NULL);
 }
 
-TEST_MAIN(TEST(bounds), TEST(without_memory), TEST(waiters_are_woken), TEST(turn_is_passed_on), TEST(reserved),
-        TEST(data_taken_over), TEST(names));
+TEST_MAIN(TEST(bounds), TEST(pipes), TEST(without_memory), TEST(waiters_are_woken), TEST(turn_is_passed_on),
+        TEST(reserved), TEST(data_taken_over), TEST(names));
