@@ -23,6 +23,7 @@ Runs the cases of tests/$suite/cases (default: all) in one boot of a throw-away 
 
   --build DIR   install this build directory instead of making one ("none": nothing)
   --loop N      run each case N times
+  --kernel 6.1  boot Debian 12's default kernel, the oldest supported (vm only)
   --shell       no cases: an interactive shell in the booted system
   --keep        do not remove the run's folder (its name is printed)
   --results FILE  also write "STATUS NAME SECONDS REASON" lines to FILE
@@ -125,6 +126,7 @@ suite_main() {
         case $1 in
         --build) build=${2:?} && shift ;;
         --loop) loop=${2:?} && shift ;;
+        --kernel) export BLOCKSTORE_TEST_KERNEL=${2:?} && shift ;;
         --results) results_file=${2:?} && shift ;;
         --shell) shell=1 ;;
         --keep) keep=1 ;;
@@ -139,6 +141,7 @@ suite_main() {
             [ ! -x "$i" ] || [ ! -f "$i" ] || cases+=("$(basename "$i")")
         done
     fi
+    [ "$suite" = vm ] || [ -z "${BLOCKSTORE_TEST_KERNEL:-}" ] || suite_die "--kernel is for tests/vm/run"
     [ ${#cases[@]} -gt 0 ] || suite_die "no cases in tests/$suite/cases"
     for name in "${cases[@]}"; do
         [ -x "$top/tests/$suite/cases/$name" ] || suite_die "no case named '$name' in tests/$suite/cases"
