@@ -48,7 +48,7 @@ def parse(arguments):
     parser.add_argument("--size", type=int, default=512, metavar="MIB", help="of the image (512)")
     parser.add_argument("--set", type=key_value, action="append", metavar="KEY=VALUE", help="a setting of our image, such as retain=always")
     parser.add_argument("--no-strace", action="store_true", help="no round with system calls counted")
-    parser.add_argument("--images", metavar="N,...", help="of scale")
+    parser.add_argument("--images", metavar="N,...", help="of scale; how many at once, of vm")
     parser.add_argument("--minutes", type=float, default=10, help="of soak (10)")
     parser.add_argument("--limit", type=float, default=3600, metavar="SECONDS", help="everything is ended after that (3600)")
     parser.add_argument("--build", required=True, help=argparse.SUPPRESS)

@@ -30,7 +30,7 @@ def borrow(root):
         shutil.copy2(path, root + path)
 
 
-def boot(options, directory, seconds, rounds, say):
+def boot(options, directory, images, seconds, rounds, say):
     home = os.path.join(directory, "vm")
     os.makedirs(os.path.join(home, "share"))
     staged = subprocess.run([os.path.join(TOP, "tests/lib/stage"), options.build, home], timeout=300, check=False)
@@ -39,7 +39,7 @@ def boot(options, directory, seconds, rounds, say):
     borrow(os.path.join(home, "root"))
     works = "\n".join(f"{work.name} {work.rw} {work.block} {work.depth}" for work in WORKS)
     with open(os.path.join(home, "share/settings"), "w", encoding="ascii") as file:
-        file.write(f"rounds={rounds} seconds={seconds:g} size={IMAGE_MIB} images={IMAGES} budget={BUDGET}\nworks='{works}'\n")
+        file.write(f"rounds={rounds} seconds={seconds:g} size={IMAGE_MIB} images={images} budget={BUDGET}\nworks='{works}'\n")
     shutil.copy2(os.path.join(TOP, "tests/bench/vm-guest"), os.path.join(home, "share/job"))
     machine = Child("machine", [os.path.join(TOP, "tests/lib/machine"), home], directory, environment={"BOOT_LIMIT": str(LIMIT)})
     share, end = os.path.join(home, "share"), time.monotonic() + LIMIT + 30
@@ -112,27 +112,28 @@ def compare(samples):
     return table(head, rows), ratios
 
 
-def starts(share):
+def starts(share, images):
     one, many = numbers(share, "attach-one"), numbers(share, "attach-many")
     text = f"`systemctl start` of one image until it is attached and has its device: {median(one):.0f} ms ({min(one)}–{max(one)}). " if one else ""
     if many:
-        verdict = "met" if many[0] <= AT_ONCE * 1e3 and numbers(share, "attached") == [IMAGES] else "**behind**"
-        text += (f"{IMAGES} images at once: {many[0] / 1e3:.1f} s, {(numbers(share, 'attached') or [0])[0]} active (aim: {AT_ONCE} s, {verdict}); "
+        verdict = "met" if many[0] <= AT_ONCE * 1e3 and numbers(share, "attached") == [images] else "**behind**"
+        text += (f"{images} images at once: {many[0] / 1e3:.1f} s, {(numbers(share, 'attached') or [0])[0]} active (aim: {AT_ONCE} s, {verdict}); "
                  f"their stop: {(numbers(share, 'detach-many') or [0])[0] / 1e3:.1f} s.")  # fmt: skip
     return text + "\n", one, many
 
 
 def run(options, directory, say):
+    images = int(options.images or IMAGES)
     seconds, rounds = options.seconds or 2, options.rounds or (2 if options.quick else 5)
-    share, machine = boot(options, directory, seconds, rounds, say)
+    share, machine = boot(options, directory, images, seconds, rounds, say)
     samples = collect(share)
     text, ratios = compare(samples)
-    sentence, one, many = starts(share)
+    sentence, one, many = starts(share, images)
     done = len({sample["round"] for sample in samples})
     text += f"\n{done} rounds of {seconds:g} s. {sentence}"
     print(text)
     result = {"command": "tools/bench vm" + (" --quick" if options.quick else ""), "commit": options.commit, "settings": {"rounds": done, "seconds": seconds}, "samples": samples, "ratios": ratios,
-              "attach_ms": one, "attach_many_ms": many, "images": IMAGES, "text": text}  # fmt: skip
+              "attach_ms": one, "attach_many_ms": many, "images": images, "text": text}  # fmt: skip
     failure = what_failed(share, machine)
     if failure:
         raise Failed(failure, result)
