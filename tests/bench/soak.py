@@ -46,7 +46,7 @@ def run(options, directory, say):
     requests = n = 0
     for n in range(1, WARM_UP + 2):
         requests += client(directory, pair, n)
-    began = time.monotonic()
+    began = time.monotonic() + SETTLE
     looks = [look(pair, worker, began)]
     end = began + options.minutes * 60
     while time.monotonic() < end:
