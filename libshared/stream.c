@@ -62,8 +62,9 @@ static void arm_receive(struct stream *s) {
 }
 
 static void release(struct stream *s) {
-        struct stream_rest rest = { .fd = TAKE_FD(s->fd), .n_input = s->input_end - s->input_start };
+        struct stream_rest rest = { .n_input = s->input_end - s->input_start };
 
+        rest.fd = TAKE_FD(s->fd);
         if (s->input_start > 0)
                 memmove(s->input, s->input + s->input_start, rest.n_input);
         rest.input = TAKE_PTR(s->input);

@@ -59,7 +59,8 @@ void engine_succession_post(struct engine *engine) {
         if (!left)
                 return; /* they break, as after a crash */
 
-        *left = (struct legacies_mail){ .mail.deliver = on_left, .legacies = TAKE_PTR(engine->legacies) };
+        *left = (struct legacies_mail){ .mail.deliver = on_left };
+        left->legacies = TAKE_PTR(engine->legacies);
         if (mailbox_send(engine->to_main, &left->mail) < 0) {
                 legacies_free(left->legacies);
                 free(left);
