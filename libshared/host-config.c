@@ -55,22 +55,6 @@ struct host_config *host_config_free(struct host_config *config) {
         return NULL;
 }
 
-bool image_local_name_is_valid(const char *name) {
-        size_t n = 0;
-
-        if (!name)
-                return false;
-
-        for (const char *p = name; *p; p++, n++) {
-                bool alphanumeric = (*p >= 'A' && *p <= 'Z') || (*p >= 'a' && *p <= 'z') || (*p >= '0' && *p <= '9');
-
-                if (n >= IMAGE_LOCAL_NAME_MAX || (!alphanumeric && (n == 0 || !strchr("_.:-", *p))))
-                        return false;
-        }
-
-        return n > 0;
-}
-
 static int handle_address(struct config_context *context, struct json_object *value, void *userdata) {
         char **target = userdata, *address;
         int r;
