@@ -5,6 +5,7 @@
 
 #include "device-link.h"
 #include "engine.h"
+#include "going-down.h"
 #include "succession.h"
 #include "supervisor-link.h"
 #include "transitions.h"
@@ -27,6 +28,7 @@ struct worker {
         struct supervisor_link *supervisor;
         struct device_link *device;
         int listen_fd;
+        int claim_fd; /* on the image, for this name */
 
         struct attachment attachment; /* the engine's until attached; then this is the main thread's copy */
         struct attachment known;
@@ -38,6 +40,8 @@ struct worker {
         struct transitions transitions;
         uint64_t started_usec;
         bool waits, io_fails; /* I/O, for a proxy; it has waited as long as it may */
+        struct going_down *watch;
+        bool going_down; /* the system is */
         bool told_badly;
         bool device_gone; /* given back, or never there */
         sd_event_source *extend_timer, *io_deadline;

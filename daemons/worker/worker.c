@@ -19,13 +19,17 @@
 #include "fd-store.h"
 #include "log.h"
 #include "mark.h"
+#include "one-name.h"
 #include "refuse.h"
 #include "worker-internal.h"
 #include "worker.h"
 
 #define STOP_TIMEOUT_USEC (10U * 1000U * 1000U)
-#define EXTEND_EVERY_USEC (10U * 1000U * 1000U)
-#define REFUSE_TIMEOUT_MS 500
+/* While the system goes down it is not to wait for proxies that will not come back: not for I/O of file systems that are being unmounted, and not for the last flush. */
+#define GOING_DOWN_IO_USEC   POOL_STOP_WAIT_USEC
+#define GOING_DOWN_STOP_USEC (3U * 1000U * 1000U)
+#define EXTEND_EVERY_USEC    (10U * 1000U * 1000U)
+#define REFUSE_TIMEOUT_MS    500
 
 static const char *state_of(const struct worker *w) {
         if (w->failure != FAILURE_NONE)
@@ -92,6 +96,11 @@ static int on_io_deadline(sd_event_source *source, uint64_t usec, void *userdata
         return 0;
 }
 
+static uint64_t io_timeout_usec(const struct worker *w) {
+        return w->going_down && w->config->io_timeout_usec > GOING_DOWN_IO_USEC ? GOING_DOWN_IO_USEC
+                                                                                : w->config->io_timeout_usec;
+}
+
 /* Whether I/O waits for a proxy, which the device link wants to know. */
 static void note_waiting(struct worker *w) {
         bool waits = w->ready && !w->stopping && w->failure == FAILURE_NONE && w->transitions.waiting_usec > 0;
@@ -102,9 +111,9 @@ static void note_waiting(struct worker *w) {
         if (waits != w->waits) {
                 w->waits = waits;
                 w->io_deadline = sd_event_source_disable_unref(w->io_deadline);
-                if (waits && w->config->io_timeout_usec != UINT64_MAX)
-                        (void) sd_event_add_time_relative(w->event, &w->io_deadline, CLOCK_MONOTONIC,
-                                w->config->io_timeout_usec, 0, on_io_deadline, w);
+                if (waits && io_timeout_usec(w) != UINT64_MAX)
+                        (void) sd_event_add_time_relative(
+                                w->event, &w->io_deadline, CLOCK_MONOTONIC, io_timeout_usec(w), 0, on_io_deadline, w);
                 w->io_fails = false;
         }
         if (!w->io_fails)
@@ -138,7 +147,7 @@ void worker_finish(struct worker *w) {
 }
 
 static void stop_engine(struct worker *w, bool detach) {
-        if (!w->engine || engine_stop(w->engine, detach, STOP_TIMEOUT_USEC) < 0)
+        if (!w->engine || engine_stop(w->engine, detach, w->going_down ? GOING_DOWN_STOP_USEC : STOP_TIMEOUT_USEC) < 0)
                 worker_finish(w);
 }
 
@@ -396,6 +405,21 @@ void worker_stop(struct worker *w) {
                 device_link_disconnect(w->device);
 }
 
+static void on_going_down(void *userdata) {
+        struct worker *w = userdata;
+
+        w->going_down = true;
+        if (w->waits && !w->io_fails) {
+                log_event(LOG_WARNING, LOG_FIELDS({ "IMAGE", w->name }, { "STATE", w->transitions.state }),
+                        "Image %s: The system is going down: I/O fails unless a proxy is there within %u s.", w->name,
+                        GOING_DOWN_IO_USEC / 1000000U);
+                /* Its deadline begins now. */
+                w->waits = false;
+        }
+        (void) engine_limit_wait(w->engine);
+        note_waiting(w);
+}
+
 static uint64_t now_usec(struct worker *w) {
         uint64_t now = 0;
 
@@ -430,6 +454,27 @@ static int on_extend(sd_event_source *source, uint64_t usec, void *userdata) {
         usec = w->config->attach_timeout_usec > elapsed ? w->config->attach_timeout_usec - elapsed : EXTEND_EVERY_USEC;
         (void) sd_event_source_set_time_relative(source, usec < EXTEND_EVERY_USEC ? usec : EXTEND_EVERY_USEC);
         return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+/* Readers may be many. Where there is no directory for claims (no tmpfiles, tests), fencing is what remains. */
+static int claim(struct worker *w, const char *image) {
+        char other[IMAGE_LOCAL_NAME_MAX + 1] = "";
+        int r;
+
+        r = one_name_claim(w->config, image, w->name, other, sizeof(other));
+        if (r == -EBUSY) {
+                fail(w, FAILURE_HELD,
+                        "Image \"%s\" is attached on this host already, as \"%s\". Detach it there first.", image,
+                        other);
+                return r;
+        }
+        if (r >= 0)
+                w->claim_fd = r;
+        else if (r != -ENOENT)
+                log_event(LOG_WARNING, LOG_FIELDS({ "IMAGE", w->name }),
+                        "Image %s: cannot make sure that it has one name on this host only: %s.", w->name,
+                        strerror(-r));
+        return 0;
 }
 
 /* The settings and what they lead to. On failure the sentence is set. */
@@ -469,7 +514,7 @@ static int configure(struct worker *w) {
         strcpy(w->attachment.name, image);
         w->attachment.read_only = w->config->read_only;
         w->attachment.steal = w->config->steal;
-        return 0;
+        return w->attachment.read_only ? 0 : claim(w, image);
 }
 
 static int start(struct worker *w) {
@@ -513,6 +558,8 @@ static int start(struct worker *w) {
                 r = device_link_new(&w->device, w->event, w->engine, w->supervisor, &device_events, w);
         if (r >= 0)
                 r = sd_event_add_time_relative(w->event, &w->extend_timer, CLOCK_MONOTONIC, 0, 0, on_extend, w);
+        if (r >= 0)
+                r = going_down_new(&w->watch, w->event, on_going_down, w);
         if (r < 0)
                 fail(w, FAILURE_INTERNAL, "Cannot start: %s.", strerror(-r));
         return r;
@@ -520,19 +567,21 @@ static int start(struct worker *w) {
 
 static void clean_up(struct worker *w) {
         worker_succession_done(w);
+        going_down_free(w->watch);
         device_link_free(w->device);
         supervisor_link_free(w->supervisor);
         engine_free(w->engine);
         credentials_free(w->credentials);
         host_config_free(w->config);
         explicit_bzero(&w->attachment, sizeof(w->attachment));
+        safe_close(w->claim_fd);
         sd_event_source_disable_unref(w->extend_timer);
         sd_event_source_disable_unref(w->io_deadline);
         sd_event_unref(w->event);
 }
 
 int worker_run(const char *name) {
-        struct worker w = { .name = name, .listen_fd = -EBADF };
+        struct worker w = { .name = name, .listen_fd = -EBADF, .claim_fd = -EBADF };
         bool found = false;
         sigset_t signals;
         int r;
