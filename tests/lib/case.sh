@@ -41,6 +41,13 @@ trap 'exit 143' TERM
 # In a substitution it is for the caller to judge.
 trap '[ "$BASH_SUBSHELL" -gt 0 ] || echo "failed at ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND" >&2' ERR
 
+# reboot: ends this run of the case, without what was given to `defer`, by a reboot to
+# multi-user.target. The case is run again then, with TEST_PHASE one higher (the first is 0).
+reboot() {
+    trap - EXIT ERR
+    exit 79
+}
+
 note() {
     local uptime
     read -r uptime _ </proc/uptime

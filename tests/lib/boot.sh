@@ -1,0 +1,57 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# For cases that reboot (case.sh: reboot), sourced after case.sh: what is asked of every boot,
+# and how long the last shutdown took.
+
+BOOT_STATE=/var/lib/blockstore-tests-boot
+
+# boot_begin: in phase 0. Cases keep what they need later in $BOOT_STATE.
+boot_begin() {
+    rm -rf $BOOT_STATE
+    mkdir -p $BOOT_STATE /var/log/journal
+    journalctl --flush
+}
+
+# boot_up: waits for the end of the boot, and looks for what none may have.
+boot_up() {
+    local found
+    wait_for 240 unit_is active multi-user.target
+    journalctl --flush
+    found=$(journalctl -q --no-pager -b | grep -i 'ordering cycle' || true)
+    check_eq "" "$found" "ordering cycles at boot"
+    # The last shutdown is as good a place for one.
+    found=$(journalctl -q --no-pager -b -1 | grep -i 'ordering cycle' || true)
+    check_eq "" "$found" "ordering cycles at shutdown"
+}
+
+# shutdown_ms: from the call for a reboot to the end of the machine, by the host's clock.
+shutdown_ms() {
+    local from to
+    from=$(stat -c %.3Y /share/going-down)
+    to=$(stat -c %.3Y /share/ended)
+    echo $((10#${to/./} - 10#${from/./}))
+}
+
+# check_shutdown WHAT: not more than 10 s beyond what it took without images (the file "rest").
+check_shutdown() {
+    local ms rest
+    ms=$(shutdown_ms)
+    rest=$(cat $BOOT_STATE/rest)
+    note "shutdown, $1: $ms ms; without images: $rest ms"
+    [ $((ms - rest)) -le 10000 ] || {
+        journalctl -q --no-pager -b -1 -o short-monotonic | tail -n 60
+        fail "shutdown, $1: $((ms - rest)) ms more than without images"
+    }
+}
+
+# started_before UNIT UNIT: by systemd's own clock.
+started_before() {
+    local a b
+    a=$(unit_property "$1" ActiveEnterTimestampMonotonic)
+    b=$(unit_property "$2" ActiveEnterTimestampMonotonic)
+    if [ "$a" = 0 ] || [ "$b" = 0 ]; then
+        fail "$1 or $2 was never active"
+    fi
+    [ "$a" -le "$b" ] || fail "$2 was active before $1"
+}
