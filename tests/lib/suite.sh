@@ -22,6 +22,7 @@ Usage: tests/$suite/run [OPTION...] [CASE...]
 Runs the cases of tests/$suite/cases (default: all) in one boot of a throw-away system.
 
   --build DIR   install this build directory instead of making one ("none": nothing)
+  --smoke       without the cases that have a line "# long"
   --loop N      run each case N times
   --kernel 6.1  boot Debian 12's default kernel, the oldest supported (vm only)
   --shell       no cases: an interactive shell in the booted system
@@ -120,7 +121,7 @@ suite_run() {
 # suite_main ARGUMENT...: needs $suite and the functions suite_deps, suite_probe (sets
 # probe_reason when it fails) and suite_boot RUN [--interactive].
 suite_main() {
-    local build='' loop=1 shell=0 cases=() i name
+    local build='' loop=1 shell=0 smoke=0 cases=() i name
     keep=0 results_file='' boot_pid='' n_passed=0 n_failed=0 n_skipped=0
     while [ $# -gt 0 ]; do
         case $1 in
@@ -129,6 +130,7 @@ suite_main() {
         --kernel) export BLOCKSTORE_TEST_KERNEL=${2:?} && shift ;;
         --results) results_file=${2:?} && shift ;;
         --shell) shell=1 ;;
+        --smoke) smoke=1 ;;
         --keep) keep=1 ;;
         -h | --help) suite_usage && exit 0 ;;
         -*) suite_usage >&2 && exit 2 ;;
@@ -138,7 +140,9 @@ suite_main() {
     done
     if [ ${#cases[@]} -eq 0 ]; then
         for i in "$top/tests/$suite/cases"/*; do
-            [ ! -x "$i" ] || [ ! -f "$i" ] || cases+=("$(basename "$i")")
+            [ -x "$i" ] && [ -f "$i" ] || continue
+            [ $smoke = 0 ] || ! grep -qx '# long' "$i" || continue
+            cases+=("$(basename "$i")")
         done
     fi
     [ "$suite" = vm ] || [ -z "${BLOCKSTORE_TEST_KERNEL:-}" ] || suite_die "--kernel is for tests/vm/run"
