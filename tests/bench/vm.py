@@ -39,7 +39,7 @@ def boot(options, directory, images, seconds, rounds, say):
     borrow(os.path.join(home, "root"))
     works = "\n".join(f"{work.name} {work.rw} {work.block} {work.depth}" for work in WORKS)
     with open(os.path.join(home, "share/settings"), "w", encoding="ascii") as file:
-        file.write(f"rounds={rounds} seconds={seconds:g} size={IMAGE_MIB} images={images} budget={BUDGET}\nworks='{works}'\n")
+        file.write(f"rounds={rounds} seconds={int(seconds * 1000)}ms size={IMAGE_MIB} images={images} budget={BUDGET}\nworks='{works}'\n")
     shutil.copy2(os.path.join(TOP, "tests/bench/vm-guest"), os.path.join(home, "share/job"))
     machine = Child("machine", [os.path.join(TOP, "tests/lib/machine"), home], directory, environment={"BOOT_LIMIT": str(LIMIT)})
     share, end = os.path.join(home, "share"), time.monotonic() + LIMIT + 30
