@@ -114,6 +114,10 @@ bool pool_find_leader(struct pool *pool) {
                 }
         if (count_members(pool) > 0)
                 return true; /* one is being made */
+        /* One has failed, and its end, which is on the way, is what the proxy is judged by. Another one made now would make that end look like one among several, each in its turn. */
+        TAILQ_FOREACH(s, &pool->sessions, entry)
+                if (s->role == ROLE_MEMBER)
+                        return true;
 
         if (pool->standby) {
                 promote(pool);

@@ -459,6 +459,46 @@ static void drains_idle_script(struct server *s) {
         server_expect_end(s);
 }
 
+/* With nobody to go to, the pool is parked: the ends of the sessions that it has left must not make each new attempt, refused at once, look like one of several. */
+static void drains_for_good_script(struct server *s) {
+        uint8_t notice[IVBS_NOTICE_LENGTH];
+        int first, second;
+
+        s->caps = FENCING_CAPS;
+        server_modern_up(s, false);
+        first = put_aside(s);
+        server_modern_up(s, true);
+        second = put_aside(s);
+        s->listen_fd = safe_close(s->listen_fd);
+        ivbs_notice_encode(&(const struct ivbs_notice){ IVBS_NOTICE_DRAIN, 1000 }, notice);
+        s->fd = first;
+        server_send(s, IVBS_OP_NOTICE, 0, 0, notice, sizeof(notice));
+        server_expect_end(s);
+        server_cut(s);
+        s->fd = second;
+        server_expect_end(s);
+}
+
+static void is_away_script(struct server *s) {
+        s->listen_fd = safe_close(s->listen_fd);
+}
+
+static void a_drain_leads_nowhere(void) {
+        struct server *s = server_start(drains_for_good_script, NULL), *away = server_start(is_away_script, NULL);
+        struct fixture x;
+
+        begin(&x, s, away);
+        x.client.config.connections = 2;
+        go_and_attach(&x);
+        RUN_UNTIL(x.client.ring, pool_get_state(x.pool) == POOL_PARKED);
+        ASSERT_EQ(pool_get_sessions(x.pool), 0U);
+        ASSERT_EQ(proxies_get(pool_get_proxies(x.pool), 1)->state, PROXY_UNREACHABLE);
+        pool_stop(x.pool, true, 0);
+        wait_stopped(&x);
+        server_join(s);
+        server_join(away);
+}
+
 static void takes_over_script(struct server *s) {
         s->caps = FENCING_CAPS;
         server_modern_up(s, true);
@@ -714,5 +754,5 @@ TEST_MAIN(TEST(a_new_size_is_taken_up), TEST(what_was_cut_off_is_not_rewritten),
         TEST(stopped_while_it_moves), TEST(detach_is_waited_for), TEST(a_restarted_reader_does_not_fence),
         TEST(readers_have_no_generation), TEST(a_lost_write_is_fenced), TEST(a_lost_fence_is_found_out),
         TEST(the_fencer_dies), TEST(a_fence_is_overtaken), TEST(stolen_meanwhile), TEST(a_fence_put_off),
-        TEST(a_restarted_worker_fences), TEST(a_drain_is_followed), TEST(overlaps_wait), TEST(classic_without_replay),
-        TEST(classic_expired), TEST(a_silent_classic_server_is_asked));
+        TEST(a_restarted_worker_fences), TEST(a_drain_is_followed), TEST(a_drain_leads_nowhere), TEST(overlaps_wait),
+        TEST(classic_without_replay), TEST(classic_expired), TEST(a_silent_classic_server_is_asked));
