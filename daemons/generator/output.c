@@ -12,7 +12,7 @@
 
 #define UNIT_DIRECTORY "/usr/lib/systemd/system"
 
-static int print(const char *path, int flags, const char *format, va_list ap) {
+static _printf_(3, 0) int print(const char *path, int flags, const char *format, va_list ap) {
         _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | flags, 0644);
         int r;
 

@@ -193,8 +193,8 @@ void store_file_unwatch(struct file_image *image);
 /* store-file-size.c. is: what the record says, on the store's thread. */
 void store_file_size_is(struct file_image *image, const struct image_record *record);
 void store_file_get_size(struct store_image *image, struct store_size *ret);
-int store_file_resize(struct store_image *image, uint64_t size, store_size_check_t check, void *userdata,
-        struct lease *ret_lease);
+int store_file_resize(
+        struct store_image *image, uint64_t size, store_size_check_t check, void *userdata, struct lease *ret_lease);
 
 /* store-file-image.c */
 /* Locks the image's record and loads it; the lock ends with *ret_fd. Errors as store_ops.change_lease(). */

@@ -17,8 +17,8 @@ struct attachment {
 
         bool attached; /* the rest is valid */
         bool modern;
-        uint64_t caps; /* that sessions must have: what the device was promised */
-        uint64_t size; /* bytes */
+        uint64_t caps;       /* that sessions must have: what the device was promised */
+        uint64_t size;       /* bytes */
         uint64_t size_epoch; /* which of its sizes that is; 0: the first, or the server tells none */
         uint32_t block_size;
         bool refuses_writes; /* the store allows only reads, whatever was asked for */

@@ -107,9 +107,9 @@ struct session {
         bool standby;  /* not to attach by itself */
         bool draining; /* the proxy wants to be left */
 
-        uint64_t generation;           /* under which it is attached */
-        uint64_t size_epoch;           /* ... and which size of the image it was told */
-        uint64_t noticed_epoch;        /* that there is a later one, and it has not been told yet; 0: none */
+        uint64_t generation;    /* under which it is attached */
+        uint64_t size_epoch;    /* ... and which size of the image it was told */
+        uint64_t noticed_epoch; /* that there is a later one, and it has not been told yet; 0: none */
         bool size_asked_again;
         uint64_t resume_generation;    /* under which it tries to be */
         struct ivbs_identity identity; /* of the proxy, as the attach's reply has it */

@@ -270,8 +270,7 @@ int supervisor_link_resize_device(struct supervisor_link *link, uint64_t size) {
         if (!link->up)
                 return -ENOTCONN;
 
-        r = sd_bus_message_new_method_call(
-                link->bus, &m, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "ResizeDevice");
+        r = sd_bus_message_new_method_call(link->bus, &m, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "ResizeDevice");
         if (r >= 0)
                 r = sd_bus_message_append(m, "t", size);
         if (r >= 0)

@@ -217,8 +217,7 @@ static void on_device_resized(void *userdata, uint64_t size) {
 
         if (w->known.size != size)
                 log_event(LOG_NOTICE, LOG_FIELDS({ "IMAGE", w->name }),
-                        "Image %s: its size is %" PRIu64 " bytes now, and was %" PRIu64, w->name, size,
-                        w->known.size);
+                        "Image %s: its size is %" PRIu64 " bytes now, and was %" PRIu64, w->name, size, w->known.size);
         w->known.size = size;
         worker_show(w);
 }

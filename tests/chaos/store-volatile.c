@@ -340,8 +340,8 @@ static int volatile_open_image(struct store *s, const char *name, struct store_i
 }
 
 /* Its memory has the size that the image had when it was opened. */
-static int volatile_resize(struct store_image *image, uint64_t size, store_size_check_t check, void *userdata,
-        struct lease *ret_lease) {
+static int volatile_resize(
+        struct store_image *image, uint64_t size, store_size_check_t check, void *userdata, struct lease *ret_lease) {
         return -EOPNOTSUPP;
 }
 

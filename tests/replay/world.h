@@ -54,6 +54,11 @@ void proxy_step(void);
 const uint8_t *proxy_image(void);
 const uint8_t *client_image(void);
 
+/* --- replay.c --- */
+
+/* All of it, from the first connection to the last; does not return when something is not as it should be. */
+void replay(void);
+
 #define REPLAY_FAIL(...)                                 \
         do {                                             \
                 fprintf(stderr, "replay: " __VA_ARGS__); \
