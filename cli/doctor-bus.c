@@ -57,8 +57,9 @@ void check_bus_policy(struct doctor *d) {
                 r = sd_bus_message_new_method_call(d->bus, &call, BUS_NAME, BUS_PATH, BUS_MANAGER, "ListImages");
                 if (r >= 0)
                         r = sd_bus_message_set_auto_start(call, false);
+                /* What counts is the error's name: that nobody answers is all right here. */
                 if (r >= 0)
-                        r = sd_bus_call(d->bus, call, BUS_TIMEOUT_READ_USEC, &error, NULL);
+                        (void) sd_bus_call(d->bus, call, BUS_TIMEOUT_READ_USEC, &error, NULL);
         }
         if (sd_bus_error_has_name(&error, SD_BUS_ERROR_ACCESS_DENIED))
                 found(d, FINDING_ERROR, NULL, RELOAD, "The bus has not read the policy: it refuses calls.");

@@ -20,12 +20,14 @@
 /* A parser's sentence begins with FILE:LINE. */
 static const char *edit_command(const char *message, char command[static DOCTOR_COMMAND_MAX]) {
         const char *colon = message ? strchr(message, ':') : NULL;
-        int line;
+        unsigned long line;
+        char *end;
 
         if (!colon || *message != '/')
                 return NULL;
-        if (sscanf(colon, ":%d:", &line) == 1)
-                snprintf(command, DOCTOR_COMMAND_MAX, "${EDITOR:-editor} +%d %.*s", line, (int) (colon - message),
+        line = strtoul(colon + 1, &end, 10);
+        if (line > 0 && *end == ':')
+                snprintf(command, DOCTOR_COMMAND_MAX, "${EDITOR:-editor} +%lu %.*s", line, (int) (colon - message),
                         message);
         else
                 snprintf(command, DOCTOR_COMMAND_MAX, "${EDITOR:-editor} %.*s", (int) (colon - message), message);

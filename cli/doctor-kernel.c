@@ -20,9 +20,16 @@
 
 void check_kernel_version(struct doctor *d) {
         struct utsname name;
-        unsigned major, minor;
+        unsigned long major, minor;
+        char *end;
 
-        if (uname(&name) < 0 || sscanf(name.release, "%u.%u", &major, &minor) != 2)
+        if (uname(&name) < 0) {
+                found(d, FINDING_SKIPPED, NULL, NULL, "The kernel's version cannot be told.");
+                return;
+        }
+        major = strtoul(name.release, &end, 10);
+        minor = *end == '.' ? strtoul(end + 1, &end, 10) : 0;
+        if (major == 0)
                 found(d, FINDING_SKIPPED, NULL, NULL, "The kernel's version cannot be told.");
         else if (major < FLOOR_MAJOR || (major == FLOOR_MAJOR && minor < FLOOR_MINOR))
                 found(d, FINDING_ERROR, NULL, NULL, "Linux %s is older than %u.%u, the oldest that is supported.",

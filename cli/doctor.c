@@ -140,7 +140,7 @@ int doctor_run(const char *const argv[], char output[DOCTOR_OUTPUT_MAX]) {
         if (r != 0)
                 return -r;
 
-        writer = safe_close(writer);
+        close(TAKE_FD(writer));
         r = read_output(reader, output);
         if (r < 0)
                 (void) kill(pid, SIGKILL);

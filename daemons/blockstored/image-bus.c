@@ -164,8 +164,9 @@ static int resize_checked(sd_bus_message *message, void *userdata, sd_bus_error 
                 return r < 0 ? r : 1;
 
         r = find_called(manager, message, &managed, error);
-        if (r >= 0)
-                r = resize_start(manager, managed->image->image_name, &wish, message, error);
+        if (r < 0 || !managed)
+                return r;
+        r = resize_start(manager, managed->image->image_name, &wish, message, error);
         return r < 0 ? r : 1;
 }
 

@@ -40,17 +40,20 @@ int store_file_lock_images(struct file_store *store, int *ret_fd) {
 }
 
 static int open_directory(int parent_fd, const char *name, DIR **ret) {
+        DIR *directory;
         int fd, r;
 
         fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
                 return -errno;
-        *ret = fdopendir(fd);
-        if (*ret)
+        directory = fdopendir(fd);
+        if (directory) {
+                *ret = directory;
                 return 0;
+        }
         r = -errno;
         safe_close(fd);
-        return r;
+        return r < 0 ? r : -EIO;
 }
 
 static int delete_within(int parent_fd, const char *name, unsigned depth) {
