@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -142,6 +143,13 @@ static void release(const char *name, const char *disk) {
         }
 }
 
+/* The unit has a mount namespace of its own, and systemd runs even "+" commands in it: what is unmounted there stays mounted for everybody else. */
+static int enter_host_mounts(void) {
+        _cleanup_close_ int fd = open("/proc/1/ns/mnt", O_RDONLY | O_CLOEXEC);
+
+        return fd < 0 || setns(fd, CLONE_NEWNS) < 0 ? -errno : 0;
+}
+
 void release_image(const char *name) {
         struct timespec patience = { .tv_sec = PATIENCE_USEC / 1000000U };
         char path[256], disk[256];
@@ -149,6 +157,7 @@ void release_image(const char *name) {
         sigset_t signals;
         ssize_t n;
         pid_t pid;
+        int r;
 
         (void) snprintf(path, sizeof(path), "/dev/blockstore/%s", name);
         n = readlink(path, disk, sizeof(disk) - 1);
@@ -156,6 +165,11 @@ void release_image(const char *name) {
                 return;
         disk[n] = 0;
         slash = strrchr(disk, '/');
+        r = enter_host_mounts();
+        if (r < 0) {
+                SAY("3", "Image %s: cannot see the mounts of the host: %s.\n", name, strerror(-r));
+                return;
+        }
 
         sigemptyset(&signals);
         sigaddset(&signals, SIGCHLD);
