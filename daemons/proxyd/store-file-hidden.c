@@ -39,33 +39,25 @@ int store_file_lock_images(struct file_store *store, int *ret_fd) {
         return 0;
 }
 
-static int open_directory(int parent_fd, const char *name, DIR **ret) {
-        DIR *directory;
-        int fd, r;
+/* NULL with errno set. */
+static DIR *open_directory(int parent_fd, const char *name) {
+        _cleanup_close_ int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
 
-        fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        directory = fdopendir(fd);
-        if (directory) {
-                *ret = directory;
-                return 0;
-        }
-        r = -errno;
-        safe_close(fd);
-        return r < 0 ? r : -EIO;
+        if (directory)
+                (void) TAKE_FD(fd);
+        return directory;
 }
 
 static int delete_within(int parent_fd, const char *name, unsigned depth) {
         struct dirent *entry;
         DIR *directory;
-        int r;
 
         if (depth == 0)
                 return -ELOOP;
-        r = open_directory(parent_fd, name, &directory);
-        if (r < 0)
-                return r == -ENOENT ? 0 : r;
+        directory = open_directory(parent_fd, name);
+        if (!directory)
+                return errno == ENOENT ? 0 : -errno;
 
         while ((entry = readdir(directory)))
                 if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
@@ -99,7 +91,8 @@ static void sweep_hidden(int parent_fd) {
         struct dirent *entry;
         DIR *directory;
 
-        if (open_directory(parent_fd, ".", &directory) < 0)
+        directory = open_directory(parent_fd, ".");
+        if (!directory)
                 return;
         while ((entry = readdir(directory))) {
                 const char *name = entry->d_name;
@@ -136,9 +129,9 @@ int store_file_sweep(struct file_store *store) {
                 return r;
         sweep_hidden(images_fd);
 
-        r = open_directory(images_fd, ".", &directory);
-        if (r < 0)
-                return r;
+        directory = open_directory(images_fd, ".");
+        if (!directory)
+                return -errno;
         while ((entry = readdir(directory)))
                 if (image_store_name_is_valid(entry->d_name))
                         sweep_image(store, entry->d_name);
