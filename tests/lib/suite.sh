@@ -173,7 +173,14 @@ suite_main() {
         exit 0
     fi
 
-    printf '#!/bin/bash\nexec /usr/lib/blockstore-tests/lib/runner %s\n' "$suite" >"$run/share/job"
+    # What a case can be told by the environment reaches it.
+    {
+        echo '#!/bin/bash'
+        for name in "${!BLOCKSTORE_TEST_@}"; do
+            printf 'export %s=%q\n' "$name" "${!name}"
+        done
+        echo "exec /usr/lib/blockstore-tests/lib/runner $suite"
+    } >"$run/share/job"
     chmod +x "$run/share/job"
     for ((i = 0; i < loop; i++)); do
         printf '%s\n' "${cases[@]}"
