@@ -103,79 +103,43 @@ bool query_succeeded(struct query_operation *operation, int error, uint32_t stat
         }
 }
 
-static const char *uuid_to_string(
-        const uint8_t uuid[static IVBS_UUID_SIZE], char ret[static SD_ID128_UUID_STRING_MAX]) {
-        sd_id128_t id;
+static int append_image(sd_bus_message *reply, const uint8_t *payload, size_t n, size_t *offset,
+        char ret_name[static IVBS_IMAGE_NAME_SIZE]) {
+        char uuid[SD_ID128_UUID_STRING_MAX];
+        struct ivbs_listed_image image;
+        int r;
 
-        memcpy(id.bytes, uuid, sizeof(id.bytes));
-        return sd_id128_to_uuid_string(id, ret);
+        r = ivbs_listed_image_decode(payload, n, offset, &image);
+        if (r < 0)
+                return r;
+        memcpy(ret_name, image.name, sizeof(image.name));
+        return sd_bus_message_append(reply, "(sttsb)", image.name, image.size, image.used,
+                query_uuid_to_string(image.uuid, uuid), (int) ((image.flags & IVBS_LISTED_ATTACHED) != 0));
 }
 
-static void on_list(void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message);
+static int ask_list(struct query_operation *operation, const char *after);
+
+static const struct query_list image_list = {
+        .row = "(sttsb)",
+        .nonsense = "The proxy's list of images makes no sense.",
+        .ask = ask_list,
+        .append = append_image,
+};
+
+static void on_list(
+        void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message) {
+        query_list_answer(userdata, &image_list, error, status, payload, n, message);
+}
 
 static int ask_list(struct query_operation *operation, const char *after) {
         uint8_t payload[IVBS_LIST_IMAGES_SIZE];
         int r;
 
-        r = ivbs_list_images_encode(after, IVBS_IMAGES_PER_LIST, payload);
+        r = ivbs_list_images_encode(after[0] ? after : NULL, IVBS_IMAGES_PER_LIST, payload);
         if (r < 0)
                 return r;
         return engine_call(operation->query->engine, IVBS_OP_LIST_IMAGES, payload, sizeof(payload), QUERY_CALL_USEC,
                 on_list, operation);
-}
-
-static int append_images(struct query_operation *operation, const uint8_t *payload, size_t n, bool *ret_more,
-        struct ivbs_listed_image *image) {
-        char uuid[SD_ID128_UUID_STRING_MAX];
-        size_t offset = 8;
-        uint32_t count;
-        bool more;
-        int r;
-
-        r = ivbs_list_reply_start_decode(payload, n, &count, &more);
-        for (uint32_t i = 0; r >= 0 && i < count; i++) {
-                r = ivbs_listed_image_decode(payload, n, &offset, image);
-                if (r < 0)
-                        break;
-                r = sd_bus_message_append(operation->reply, "(sttsb)", image->name, image->size, image->used,
-                        uuid_to_string(image->uuid, uuid), (int) ((image->flags & IVBS_LISTED_ATTACHED) != 0));
-                operation->listed++;
-        }
-        if (r >= 0)
-                *ret_more = more && count > 0;
-        return r;
-}
-
-static void on_list(
-        void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message) {
-        _cleanup_(query_operationp) struct query_operation *operation = userdata;
-        struct ivbs_listed_image image;
-        bool more = false;
-        int r = 0;
-
-        if (!query_succeeded(operation, error, status, message))
-                return;
-
-        if (!operation->reply) {
-                r = sd_bus_message_new_method_return(operation->call, &operation->reply);
-                if (r >= 0)
-                        r = sd_bus_message_open_container(operation->reply, 'a', "(sttsb)");
-        }
-        if (r >= 0)
-                r = append_images(operation, payload, n, &more, &image);
-        if (r >= 0 && more && operation->listed < QUERY_LIST_MAX) {
-                r = ask_list(operation, image.name);
-                if (r >= 0) {
-                        TAKE_PTR(operation); /* goes on with the next answer */
-                        return;
-                }
-        }
-        if (r >= 0)
-                r = sd_bus_message_close_container(operation->reply);
-        if (r >= 0)
-                r = sd_bus_send(NULL, operation->reply, NULL);
-        if (r < 0)
-                query_reply_error(operation, FAILURE_PROTOCOL, "The proxy's list of images makes no sense.");
 }
 
 static int method_list_images(sd_bus_message *m, void *userdata, sd_bus_error *error) {
@@ -185,7 +149,7 @@ static int method_list_images(sd_bus_message *m, void *userdata, sd_bus_error *e
         r = query_operation_new(userdata, m, &operation, error);
         if (r < 0)
                 return r;
-        r = ask_list(operation, NULL);
+        r = ask_list(operation, "");
         if (r < 0)
                 return r;
         TAKE_PTR(operation);
@@ -202,7 +166,7 @@ static void on_created(
         if (n < IVBS_UUID_SIZE)
                 query_reply_error(operation, FAILURE_PROTOCOL, "The proxy's answer makes no sense.");
         else
-                (void) sd_bus_reply_method_return(operation->call, "s", uuid_to_string(payload, uuid));
+                (void) sd_bus_reply_method_return(operation->call, "s", query_uuid_to_string(payload, uuid));
 }
 
 int query_check_name(const char *name, sd_bus_error *error) {

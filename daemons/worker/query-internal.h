@@ -4,6 +4,7 @@
 /* What query.c (the process) and query-bus.c (the operations) share. */
 
 #include <systemd/sd-bus.h>
+#include <systemd/sd-id128.h>
 
 #include "engine.h"
 #include "peer-bus.h"
@@ -47,6 +48,22 @@ void query_reply_error(struct query_operation *operation, enum failure failure, 
 bool query_succeeded(struct query_operation *operation, int error, uint32_t status, const char *message);
 int query_check_name(const char *name, sd_bus_error *error);
 int query_check_size(uint64_t size, sd_bus_error *error);
+
+/* query-list.c */
+struct query_list {
+        const char *row;      /* its type on the bus */
+        const char *nonsense; /* what is said of a list that cannot be read */
+        /* Asks for what comes behind that name ("": from the beginning); the answer goes to query_list_answer(). */
+        int (*ask)(struct query_operation *operation, const char *after);
+        /* One row from the payload at *offset, which moves on; its name goes to ret_name. */
+        int (*append)(sd_bus_message *reply, const uint8_t *payload, size_t n, size_t *offset,
+                char ret_name[static IVBS_IMAGE_NAME_SIZE]);
+};
+
+/* Takes the operation: replies, or asks for more. */
+void query_list_answer(struct query_operation *operation, const struct query_list *list, int error, uint32_t status,
+        const uint8_t *payload, size_t n, const char *message);
+const char *query_uuid_to_string(const uint8_t uuid[static IVBS_UUID_SIZE], char ret[static SD_ID128_UUID_STRING_MAX]);
 
 /* query-lifecycle.c */
 int query_rename_image(sd_bus_message *message, void *userdata, sd_bus_error *error);

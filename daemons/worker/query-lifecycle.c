@@ -195,7 +195,34 @@ int query_roll_back_image(sd_bus_message *m, void *userdata, sd_bus_error *error
 
 /* --- lists --- */
 
-static void on_list(void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message);
+static int append_snapshot(sd_bus_message *reply, const uint8_t *payload, size_t n, size_t *offset,
+        char ret_name[static IVBS_IMAGE_NAME_SIZE]) {
+        char uuid[SD_ID128_UUID_STRING_MAX];
+        struct ivbs_listed_snapshot snapshot;
+        int r;
+
+        r = ivbs_listed_snapshot_decode(payload, n, offset, &snapshot);
+        if (r < 0)
+                return r;
+        memcpy(ret_name, snapshot.name, sizeof(snapshot.name));
+        return sd_bus_message_append(reply, "(stttsb)", snapshot.name, snapshot.size, snapshot.used,
+                snapshot.created_usec, query_uuid_to_string(snapshot.uuid, uuid),
+                (int) ((snapshot.flags & IVBS_LISTED_ATTACHED) != 0));
+}
+
+static int ask_list(struct query_operation *operation, const char *after);
+
+static const struct query_list snapshot_list = {
+        .row = "(stttsb)",
+        .nonsense = "The proxy's list of snapshots makes no sense.",
+        .ask = ask_list,
+        .append = append_snapshot,
+};
+
+static void on_list(
+        void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message) {
+        query_list_answer(userdata, &snapshot_list, error, status, payload, n, message);
+}
 
 static int ask_list(struct query_operation *operation, const char *after) {
         struct ivbs_list_snapshots list = { .limit = IVBS_SNAPSHOTS_PER_LIST };
@@ -208,64 +235,6 @@ static int ask_list(struct query_operation *operation, const char *after) {
         return r < 0 ? r
                      : engine_call(operation->query->engine, IVBS_OP_LIST_SNAPSHOTS, payload, sizeof(payload),
                                QUERY_CALL_USEC, on_list, operation);
-}
-
-static int append_snapshots(struct query_operation *operation, const uint8_t *payload, size_t n, bool *ret_more,
-        struct ivbs_listed_snapshot *snapshot) {
-        size_t offset = 8;
-        uint32_t count;
-        bool more;
-        int r;
-
-        r = ivbs_list_reply_start_decode(payload, n, &count, &more);
-        for (uint32_t i = 0; r >= 0 && i < count; i++) {
-                char uuid[SD_ID128_UUID_STRING_MAX];
-                sd_id128_t id;
-
-                r = ivbs_listed_snapshot_decode(payload, n, &offset, snapshot);
-                if (r < 0)
-                        break;
-                memcpy(id.bytes, snapshot->uuid, sizeof(id.bytes));
-                r = sd_bus_message_append(operation->reply, "(stttsb)", snapshot->name, snapshot->size, snapshot->used,
-                        snapshot->created_usec, sd_id128_to_uuid_string(id, uuid),
-                        (int) ((snapshot->flags & IVBS_LISTED_ATTACHED) != 0));
-                operation->listed++;
-        }
-        if (r >= 0)
-                *ret_more = more && count > 0;
-        return r;
-}
-
-static void on_list(
-        void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message) {
-        _cleanup_(query_operationp) struct query_operation *operation = userdata;
-        struct ivbs_listed_snapshot snapshot;
-        bool more = false;
-        int r = 0;
-
-        if (!query_succeeded(operation, error, status, message))
-                return;
-
-        if (!operation->reply) {
-                r = sd_bus_message_new_method_return(operation->call, &operation->reply);
-                if (r >= 0)
-                        r = sd_bus_message_open_container(operation->reply, 'a', "(stttsb)");
-        }
-        if (r >= 0)
-                r = append_snapshots(operation, payload, n, &more, &snapshot);
-        if (r >= 0 && more && operation->listed < QUERY_LIST_MAX) {
-                r = ask_list(operation, snapshot.name);
-                if (r >= 0) {
-                        TAKE_PTR(operation); /* goes on with the next answer */
-                        return;
-                }
-        }
-        if (r >= 0)
-                r = sd_bus_message_close_container(operation->reply);
-        if (r >= 0)
-                r = sd_bus_send(NULL, operation->reply, NULL);
-        if (r < 0)
-                query_reply_error(operation, FAILURE_PROTOCOL, "The proxy's list of snapshots makes no sense.");
 }
 
 int query_list_snapshots(sd_bus_message *m, void *userdata, sd_bus_error *error) {
