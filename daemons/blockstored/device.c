@@ -526,6 +526,28 @@ static bool is_same_device(struct device *device) {
                read_only == !!(device->wanted.flags & NBD_FLAG_READ_ONLY);
 }
 
+/* What has begun ends with done(). */
+static int begun(struct device *device, int r, device_done_t done, void *userdata) {
+        if (r < 0)
+                return r;
+        device->done = done;
+        device->userdata = userdata;
+        return 0;
+}
+
+/* 0, or a negative errno: -EBUSY, something is under way; -ENODEV, the kernel has no such device. */
+static int find_idle(struct device *device) {
+        int r;
+
+        if (device_is_busy(device))
+                return -EBUSY;
+
+        r = device_discover(device);
+        if (r < 0)
+                return r;
+        return r == 0 ? -ENODEV : 0;
+}
+
 int device_connect(struct device *device, const struct device_parameters *parameters, int socket, device_done_t done,
         void *userdata) {
         _cleanup_close_ int owned = socket;
@@ -553,120 +575,53 @@ int device_connect(struct device *device, const struct device_parameters *parame
                 if (r >= 0)
                         device->connect_after = true;
         }
-        if (r < 0) {
+        if (r < 0)
                 device->socket = safe_close(device->socket);
-                return r;
-        }
-
-        device->done = done;
-        device->userdata = userdata;
-        return 0;
+        return begun(device, r, done, userdata);
 }
 
 int device_disconnect(struct device *device, bool flush, device_done_t done, void *userdata) {
-        int r;
+        int r = find_idle(device);
 
-        if (device_is_busy(device))
-                return -EBUSY;
-
-        r = device_discover(device);
-        if (r < 0)
-                return r;
-        if (r == 0)
-                return -ENODEV;
-
-        r = run_and_settle(device, PHASE_DISCONNECTING, device_work_disconnect, flush, DISCONNECT_TIMEOUT_USEC);
-        if (r < 0)
-                return r;
-
-        device->done = done;
-        device->userdata = userdata;
-        return 0;
+        if (r >= 0)
+                r = run_and_settle(
+                        device, PHASE_DISCONNECTING, device_work_disconnect, flush, DISCONNECT_TIMEOUT_USEC);
+        return begun(device, r, done, userdata);
 }
 
 int device_check_unheld(struct device *device, device_done_t done, void *userdata) {
-        int r;
+        int r = find_idle(device);
 
-        if (device_is_busy(device))
-                return -EBUSY;
-
-        r = device_discover(device);
-        if (r < 0)
-                return r;
-        if (r == 0)
-                return -ENODEV;
-
-        r = run(device, PHASE_CHECKING, device_work_check, false, SD_ID128_NULL, CHECK_TIMEOUT_USEC);
-        if (r < 0)
-                return r;
-
-        device->done = done;
-        device->userdata = userdata;
-        return 0;
+        if (r >= 0)
+                r = run(device, PHASE_CHECKING, device_work_check, false, SD_ID128_NULL, CHECK_TIMEOUT_USEC);
+        return begun(device, r, done, userdata);
 }
 
 int device_resize(struct device *device, uint64_t size, device_done_t done, void *userdata) {
-        int r;
+        int r = find_idle(device);
 
-        if (device_is_busy(device))
-                return -EBUSY;
-
-        r = device_discover(device);
-        if (r < 0)
-                return r;
-        if (r == 0)
-                return -ENODEV;
-
-        device->wanted.size = size;
-        r = run(device, PHASE_RESIZING, device_work_resize, false, SD_ID128_NULL, RESIZE_TIMEOUT_USEC);
-        if (r < 0)
-                return r;
-
-        device->done = done;
-        device->userdata = userdata;
-        return 0;
+        if (r >= 0) {
+                device->wanted.size = size;
+                r = run(device, PHASE_RESIZING, device_work_resize, false, SD_ID128_NULL, RESIZE_TIMEOUT_USEC);
+        }
+        return begun(device, r, done, userdata);
 }
 
 int device_set_waiting(struct device *device, bool waiting, device_done_t done, void *userdata) {
-        int r;
+        int r = find_idle(device);
 
-        if (device_is_busy(device))
-                return -EBUSY;
-
-        r = device_discover(device);
-        if (r < 0)
-                return r;
-        if (r == 0)
-                return -ENODEV;
-
-        device->waiting = waiting;
-        device->was_waiting |= waiting;
-        r = run(device, PHASE_TIMING, device_work_set_waiting, false, SD_ID128_NULL, CHECK_TIMEOUT_USEC);
-        if (r < 0)
-                return r;
-
-        device->done = done;
-        device->userdata = userdata;
-        return 0;
+        if (r >= 0) {
+                device->waiting = waiting;
+                device->was_waiting |= waiting;
+                r = run(device, PHASE_TIMING, device_work_set_waiting, false, SD_ID128_NULL, CHECK_TIMEOUT_USEC);
+        }
+        return begun(device, r, done, userdata);
 }
 
 int device_abandon(struct device *device, device_done_t done, void *userdata) {
-        int r;
+        int r = find_idle(device);
 
-        if (device_is_busy(device))
-                return -EBUSY;
-
-        r = device_discover(device);
-        if (r < 0)
-                return r;
-        if (r == 0)
-                return -ENODEV;
-
-        r = run(device, PHASE_ABANDONING, device_work_abandon, false, SD_ID128_NULL, CHECK_TIMEOUT_USEC);
-        if (r < 0)
-                return r;
-
-        device->done = done;
-        device->userdata = userdata;
-        return 0;
+        if (r >= 0)
+                r = run(device, PHASE_ABANDONING, device_work_abandon, false, SD_ID128_NULL, CHECK_TIMEOUT_USEC);
+        return begun(device, r, done, userdata);
 }
