@@ -99,6 +99,9 @@ bool transitions_observe(struct transitions *t, const char *state, const char *r
                              strcmp(t->state, "attaching") != 0;
                 uint64_t since = pools ? status->state_since_usec : now_usec;
 
+                /* Parked is shown late, and did not begin before what was shown instead. */
+                if (pools && strcmp(state, "parked") == 0 && since < t->since_usec)
+                        since = t->since_usec;
                 logged = say_state(t, state, reason, detail, status, now_usec, ret);
                 snprintf(t->state, sizeof(t->state), "%s", state);
                 t->since_usec = since;

@@ -6,6 +6,7 @@
 #include "device-link.h"
 #include "engine.h"
 #include "going-down.h"
+#include "patience.h"
 #include "succession.h"
 #include "supervisor-link.h"
 #include "transitions.h"
@@ -38,6 +39,8 @@ struct worker {
         char sentence[WORKER_SENTENCE_MAX]; /* why it failed */
         char node[64];
         struct transitions transitions;
+        struct patience patience;
+        enum pool_state shown; /* of the pool: what people are told */
         uint64_t started_usec;
         bool waits, io_fails; /* I/O, for a proxy; it has waited as long as it may */
         struct going_down *watch;

@@ -43,7 +43,7 @@ static const char *state_of(const struct worker *w) {
                 return "attaching";
         if (!w->ready && w->status.state == POOL_ATTACHED)
                 return "reconnecting";
-        return pool_state_to_string(w->status.state);
+        return pool_state_to_string(w->shown);
 }
 
 static const char *reason_of(const struct worker *w) {
@@ -87,6 +87,10 @@ static void note(struct worker *w) {
                 "Image %s: %s", w->name, transition.message);
 }
 
+static void on_patience_over(void *userdata) {
+        worker_show(userdata);
+}
+
 static int on_io_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         struct worker *w = userdata;
 
@@ -122,8 +126,10 @@ static void note_waiting(struct worker *w) {
 
 /* Tells the journal, systemd and the supervisor how things are. */
 void worker_show(struct worker *w) {
-        const char *state = state_of(w), *reason = reason_of(w);
+        const char *state, *reason = reason_of(w);
 
+        w->shown = patience_observe(&w->patience, w->status.state);
+        state = state_of(w);
         note(w);
         note_waiting(w);
 
@@ -576,6 +582,7 @@ static void clean_up(struct worker *w) {
         safe_close(w->claim_fd);
         sd_event_source_disable_unref(w->extend_timer);
         sd_event_source_disable_unref(w->io_deadline);
+        patience_done(&w->patience);
         sd_event_unref(w->event);
 }
 
@@ -601,6 +608,9 @@ int worker_run(const char *name) {
                 (void) fd_store_clear();
 
         r = sd_event_new(&w.event);
+        w.patience = (struct patience){
+                .event = w.event, .limit_usec = PATIENCE_USEC, .over = on_patience_over, .userdata = &w
+        };
         if (r >= 0)
                 r = sd_event_add_signal(w.event, NULL, SIGTERM, on_signal, &w);
         if (r >= 0)

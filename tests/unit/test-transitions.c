@@ -66,6 +66,7 @@ static void failover(void) {
         ASSERT_TRUE(observe("parked", B ": connection refused."));
         ASSERT_STREQ(line.message, "No proxy can be had; I/O waits until one is back. " B ": connection refused.");
         ASSERT_STREQ(line.proxy, A);
+        ASSERT_EQ(transitions.since_usec, now + 10);
         ASSERT_FALSE(observe("parked", B ": connection refused, again."));
 
         strcpy(status.active_proxy, B);
