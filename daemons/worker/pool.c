@@ -19,7 +19,7 @@
 #include "fault-point.h"
 #include "pool-internal.h"
 
-#define TOGETHER_BYTES (128U * 1024U)
+#define TOGETHER_BYTES (512U * 1024U) /* eight requests of 64 KiB */
 
 const char *pool_state_to_string(enum pool_state state) {
         static const char *const names[_POOL_STATE_MAX] = {

@@ -32,7 +32,7 @@ struct server {
         const void *data; /* the test's, for the script */
 
         struct ivbs_header header; /* of the packet that came last, and its payload */
-        uint8_t payload[256 * 1024];
+        uint8_t payload[1024 * 1024];
         unsigned n_keepalives;
 
         /* What it offers, and the image's lease as it stands: a script may change them. */

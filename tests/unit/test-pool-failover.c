@@ -92,7 +92,7 @@ static void a_lost_fence_is_found_out(void) {
 }
 
 /* A FENCE waits for what others have in hand, not for what its own session has: when that is lost afterwards, it needs a fence of its own. */
-#define LARGE (192U * 1024U) /* what comes next goes over the other session */
+#define LARGE (640U * 1024U) /* what comes next goes over the other session */
 
 static void fencer_dies_script(struct server *s) {
         int first, second;
