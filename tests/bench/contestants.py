@@ -88,9 +88,10 @@ def nbd_server(directory, data):
     # In the foreground it would serve one client and end.
     pid_file = f"{directory}/nbd-server.pid"
     launcher = Child("nbd-server", ["nbd-server", "-C", configuration, "-p", pid_file], directory)
+    # It has left the launcher's group by then, all of which ends with the launcher.
+    wait_for(lambda: os.path.exists(pid_file) and os.path.getsize(pid_file) > 0, PATIENCE, "nbd-server writes its process id")
     if launcher.wait(PATIENCE) != 0:
         launcher.fail("does not start")
-    wait_for(lambda: os.path.exists(pid_file) and os.path.getsize(pid_file) > 0, PATIENCE, "nbd-server writes its process id")
     with open(pid_file, encoding="ascii") as file:
         child = Child.adopt(launcher, int(file.read()))
     yield Contestant("nbd-server", "nbd-server", 1, f"nbd+unix:///{IMAGE}?socket={path}", {"file": on_unix(child, path)})
