@@ -11,7 +11,7 @@ _blockstorectl_names() {
 _blockstorectl() {
     local -A options=(
         [attach]='--read-only -r --as --device --steal --proxy'
-        [detach]='--wait'
+        [detach]='--wait --lazy --cancel'
         [list]='--local -l'
         [status]=''
         [create]='--preallocate'

@@ -20,11 +20,15 @@
 #define WAIT_MAX_SEC  (365U * 24U * 3600U)
 #define BUSY_ERROR    "org.blockstore.Error.Busy"
 
+static bool arg_lazy, arg_cancel;
 static const char *arg_wait; /* NULL: not given; "": for as long as it takes */
 
 const struct option_entry detach_options[] = {
         { "wait", 0, "SECONDS", "Wait until nobody uses the device, for so long or for ever; Ctrl-C ends it",
                 OPTION_OPTIONAL, &arg_wait },
+        { "lazy", 0, NULL, "Return at once, and have it detached when nobody uses the device any more", OPTION_FLAG,
+                &arg_lazy },
+        { "cancel", 0, NULL, "Let a detach that still waits for that not happen", OPTION_FLAG, &arg_cancel },
         { NULL },
 };
 
@@ -113,6 +117,34 @@ static int wait_until_free(sd_bus *bus, const char *name, uint64_t deadline_sec,
         return 0;
 }
 
+static int append_options(sd_bus_message *message, const char *name) {
+        if (arg_lazy)
+                return sd_bus_message_append(message, "sa{sv}", name, 1, "lazy", "b", 1);
+        if (arg_cancel)
+                return sd_bus_message_append(message, "sa{sv}", name, 1, "cancel", "b", 1);
+        return sd_bus_message_append(message, "sa{sv}", name, 0);
+}
+
+/* How it went, for somebody who has not asked for more than that it be done. */
+static void show_success(sd_bus *bus, const char *name) {
+        _cleanup_free_ char *path = NULL;
+        int pending = 0;
+
+        if (arg_cancel) {
+                printf("%s stays attached.\n", name);
+                return;
+        }
+        if (arg_lazy && image_path(name, &path) >= 0)
+                (void) sd_bus_get_property_trivial(
+                        bus, BUS_NAME, path, BUS_IMAGE, "DetachPending", NULL, 'b', &pending);
+        if (pending)
+                printf("%s is in use, and is detached when it is not any more. To keep it: blockstorectl detach "
+                       "--cancel %s\n",
+                        name, name);
+        else
+                printf("%s is detached.\n", name);
+}
+
 int verb_detach(const struct cli *cli, char *arguments[], unsigned n_arguments) {
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
         const char *name = arguments[0];
@@ -121,6 +153,8 @@ int verb_detach(const struct cli *cli, char *arguments[], unsigned n_arguments) 
         char action[128];
         int r;
 
+        if (arg_lazy + arg_cancel + !!arg_wait > 1)
+                return report(FAILURE_USAGE, "detach", "--wait, --lazy and --cancel exclude each other");
         r = image_check_name(name);
         if (r == 0 && arg_wait)
                 r = parse_wait(&seconds);
@@ -129,7 +163,7 @@ int verb_detach(const struct cli *cli, char *arguments[], unsigned n_arguments) 
         if (r != 0)
                 return r;
 
-        snprintf(action, sizeof action, "detach \"%s\"", name);
+        snprintf(action, sizeof action, arg_cancel ? "cancel the detaching of \"%s\"" : "detach \"%s\"", name);
         deadline = now_sec() + seconds;
         for (;;) {
                 _cleanup_(sd_bus_message_unrefp) sd_bus_message *message = NULL;
@@ -144,7 +178,7 @@ int verb_detach(const struct cli *cli, char *arguments[], unsigned n_arguments) 
 
                 r = bus_new_change(cli, bus, "DetachImage", &message);
                 if (r >= 0)
-                        r = sd_bus_message_append(message, "sa{sv}", name, 0);
+                        r = append_options(message, name);
                 if (r < 0)
                         return r;
                 r = bus_call_change(cli, bus, message, &error, NULL);
@@ -164,6 +198,6 @@ int verb_detach(const struct cli *cli, char *arguments[], unsigned n_arguments) 
         }
 
         if (cli->json == JSON_OFF)
-                printf("%s is detached.\n", name);
+                show_success(bus, name);
         return 0;
 }

@@ -5,6 +5,7 @@
  * could be answered, not whether the answer is good news: scripts read State from --json. */
 
 #include <inttypes.h>
+#include <pwd.h>
 #include <string.h>
 #include <time.h>
 
@@ -219,6 +220,26 @@ static void next_step_print(struct json_object *image) {
         }
 }
 
+/* root's, as most are, is nothing to tell. */
+static void show_owner(struct json_object *image) {
+        uint64_t uid = json_number(image, "owner");
+        const struct passwd *user;
+
+        if (json_is_true(image, "detach_pending"))
+                fact("Detach", "waits until nobody uses the device");
+        if (uid == 0)
+                return;
+        label("Attached by");
+        /* The program has one thread. */
+        /* cppcheck-suppress getpwuidCalled */
+        user = getpwuid((uid_t) uid);
+        if (user)
+                output_text(stdout, user->pw_name);
+        else
+                printf("user %" PRIu64, uid);
+        fputc('\n', stdout);
+}
+
 static void show_image(struct json_object *image) {
         const char *state = json_string(image, "state");
 
@@ -229,6 +250,7 @@ static void show_image(struct json_object *image) {
         label("State");
         state_print(image);
         next_step_print(image);
+        show_owner(image);
         fact("Image", json_string(image, "image_name"));
         fact("UUID", json_string(image, "uuid"));
         show_size(image);

@@ -18,12 +18,12 @@
 #define ALLOW_INTERACTION 1U
 
 static const struct {
-        const char *method, *action;
+        const char *method, *action, *others; /* others: where it is not the caller's; NULL: the same */
 } actions[] = {
         { "AttachImage", "org.blockstore.attach-image" },
         { "Attach", "org.blockstore.attach-image" },
-        { "DetachImage", "org.blockstore.detach-image" },
-        { "Detach", "org.blockstore.detach-image" },
+        { "DetachImage", "org.blockstore.detach-image", "org.blockstore.detach-image-others" },
+        { "Detach", "org.blockstore.detach-image", "org.blockstore.detach-image-others" },
         { "CreateImage", "org.blockstore.create-image" },
         { "RemoveImage", "org.blockstore.remove-image" },
         { "RenameImage", "org.blockstore.rename-image" },
@@ -64,6 +64,7 @@ struct question {
         sd_bus_message_handler_t handler;
         void *userdata;
         sd_bus_slot *slot;
+        uid_t owner, caller; /* of what is asked about; who asks, when that is known */
         enum answer answer;
 };
 
@@ -72,10 +73,10 @@ struct bouncer {
         unsigned n;
 };
 
-const char *bouncer_action(const char *method) {
+const char *bouncer_action(const char *method, bool is_owner) {
         for (size_t i = 0; method && i < ELEMENTSOF(actions); i++)
                 if (strcmp(actions[i].method, method) == 0)
-                        return actions[i].action;
+                        return actions[i].others && !is_owner ? actions[i].others : actions[i].action;
         return STRICTEST_ACTION;
 }
 
@@ -112,6 +113,10 @@ struct bouncer *bouncer_free(struct bouncer *bouncer) {
 
 unsigned bouncer_count(const struct bouncer *bouncer) {
         return bouncer->n;
+}
+
+static const char *action_of(const struct question *question) {
+        return bouncer_action(sd_bus_message_get_member(question->message), question->caller == question->owner);
 }
 
 /* Runs the handler again, which asks bouncer_check() and finds the answer. */
@@ -168,8 +173,7 @@ static int ask_polkit(struct question *question) {
                 return r;
 
         r = sd_bus_message_append(call, "(sa{sv})sa{ss}us", "system-bus-name", 1, "name", "s",
-                sd_bus_message_get_sender(question->message),
-                bouncer_action(sd_bus_message_get_member(question->message)), 0,
+                sd_bus_message_get_sender(question->message), action_of(question), 0,
                 sd_bus_message_get_allow_interactive_authorization(question->message) > 0 ? ALLOW_INTERACTION : 0, "");
         if (r < 0)
                 return r;
@@ -185,7 +189,7 @@ static int on_user(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
 
         if (sd_bus_message_is_method_error(reply, NULL) || sd_bus_message_read(reply, "u", &uid) < 0)
                 answer(question, ANSWER_REFUSED);
-        else if (uid == 0)
+        else if ((question->caller = uid) == 0)
                 answer(question, ANSWER_GRANTED);
         else if (ask_polkit(question) < 0)
                 answer(question, ANSWER_REFUSED);
@@ -198,7 +202,7 @@ static int refuse(const struct question *question, sd_bus_error *error) {
         switch (question->answer) {
         case ANSWER_WANTS_INTERACTION:
                 return sd_bus_error_setf(error, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED,
-                        "%s needs to be authorised (action %s)", member, bouncer_action(member));
+                        "%s needs to be authorised (action %s)", member, action_of(question));
         case ANSWER_NO_POLKIT:
                 return peer_bus_error_set(error, FAILURE_ACCESS_DENIED,
                         "%s is for root only: polkit is not running on this system", member);
@@ -207,22 +211,44 @@ static int refuse(const struct question *question, sd_bus_error *error) {
         case ANSWER_REFUSED:
         default:
                 return peer_bus_error_set(error, FAILURE_ACCESS_DENIED, "%s was refused (polkit action %s)", member,
-                        bouncer_action(member));
+                        action_of(question));
         }
+}
+
+static struct question *find_answered(const struct bouncer *bouncer, const sd_bus_message *message) {
+        struct question *question;
+
+        LIST_FOREACH(question, &bouncer->questions, entry)
+                if (question->message == message && question->answer != ANSWER_PENDING)
+                        return question;
+        return NULL;
+}
+
+uid_t bouncer_caller(const struct bouncer *bouncer, const sd_bus_message *message) {
+        const struct question *question = find_answered(bouncer, message);
+
+        return question ? question->caller : 0;
 }
 
 int bouncer_check(struct bouncer *bouncer, sd_bus_message *message, sd_bus_message_handler_t handler, void *userdata,
         sd_bus_error *error) {
+        return bouncer_check_owner(bouncer, message, 0, handler, userdata, error);
+}
+
+int bouncer_check_owner(struct bouncer *bouncer, sd_bus_message *message, uid_t owner,
+        sd_bus_message_handler_t handler, void *userdata, sd_bus_error *error) {
         sd_bus *bus = sd_bus_message_get_bus(message);
         struct question *question;
         int r;
 
-        if (!bouncer_action(sd_bus_message_get_member(message)))
+        if (!bouncer_action(sd_bus_message_get_member(message), false))
                 return 1;
 
-        LIST_FOREACH(question, &bouncer->questions, entry)
-                if (question->message == message && question->answer != ANSWER_PENDING)
-                        return question->answer == ANSWER_GRANTED ? 1 : refuse(question, error);
+        question = find_answered(bouncer, message);
+        if (question && question->owner != owner)
+                return peer_bus_error_set(error, FAILURE_BUSY, "The image has changed hands meanwhile; try again");
+        if (question)
+                return question->answer == ANSWER_GRANTED ? 1 : refuse(question, error);
 
         if (bouncer->n >= QUESTIONS_MAX)
                 return peer_bus_error_set(
@@ -232,7 +258,12 @@ int bouncer_check(struct bouncer *bouncer, sd_bus_message *message, sd_bus_messa
         if (!question)
                 return -ENOMEM;
         *question = (struct question){
-                .bouncer = bouncer, .message = sd_bus_message_ref(message), .handler = handler, .userdata = userdata
+                .bouncer = bouncer,
+                .message = sd_bus_message_ref(message),
+                .handler = handler,
+                .userdata = userdata,
+                .owner = owner,
+                .caller = (uid_t) -1,
         };
         LIST_INSERT_HEAD(&bouncer->questions, question, entry);
         bouncer->n++;

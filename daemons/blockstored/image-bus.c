@@ -39,6 +39,8 @@ DEFINE_NUMBER_GETTER(get_sessions, "u", IMAGE_OF(userdata)->n_sessions);
 DEFINE_NUMBER_GETTER(get_size, "t", IMAGE_OF(userdata)->size);
 DEFINE_NUMBER_GETTER(get_failovers, "t", IMAGE_OF(userdata)->failovers);
 DEFINE_NUMBER_GETTER(get_read_only, "b", (int) IMAGE_OF(userdata)->read_only);
+DEFINE_NUMBER_GETTER(get_owner, "u", IMAGE_OF(userdata)->owner_uid);
+DEFINE_NUMBER_GETTER(get_detach_pending, "b", (int) IMAGE_OF(userdata)->detach_pending);
 DEFINE_NUMBER_GETTER(get_configured, "b", (int) IMAGE_OF(userdata)->configured);
 DEFINE_NUMBER_GETTER(get_read_operations, "t", IMAGE_OF(userdata)->counters.read_operations);
 DEFINE_NUMBER_GETTER(get_write_operations, "t", IMAGE_OF(userdata)->counters.write_operations);
@@ -129,7 +131,7 @@ static int attach_checked(sd_bus_message *message, void *userdata, sd_bus_error 
         if (r >= 0)
                 r = attach_options_read(message, &options, error);
         if (r >= 0)
-                r = managed_attach(managed, &options, message, error);
+                r = managed_attach(managed, &options, bouncer_caller(manager->bouncer, message), message, error);
         attach_options_done(&options);
         return r < 0 ? r : 1;
 }
@@ -137,17 +139,19 @@ static int attach_checked(sd_bus_message *message, void *userdata, sd_bus_error 
 static int detach_checked(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         struct manager *manager = userdata;
         struct managed *managed = NULL;
+        struct detach_options options;
         int r;
-
-        r = bouncer_check(manager->bouncer, message, detach_checked, manager, error);
-        if (r <= 0)
-                return r < 0 ? r : 1;
 
         r = find_called(manager, message, &managed, error);
         if (r >= 0)
-                r = detach_options_read(message, error);
+                r = detach_options_read(message, &options, error);
         if (r >= 0)
-                r = managed_detach(managed, message, error);
+                r = bouncer_check_owner(
+                        manager->bouncer, message, managed->image->owner_uid, detach_checked, manager, error);
+        if (r <= 0)
+                return r < 0 ? r : 1;
+
+        r = managed_detach(managed, &options, message, error);
         return r < 0 ? r : 1;
 }
 
@@ -214,6 +218,8 @@ static const sd_bus_vtable image_vtable[] = {
         SD_BUS_PROPERTY("Sessions", "u", get_sessions, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("MissingFeatures", "as", get_missing_features, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Configured", "b", get_configured, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("Owner", "u", get_owner, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("DetachPending", "b", get_detach_pending, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Failovers", "t", get_failovers, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("RetainedBytes", "t", get_retained_bytes, 0, 0),
         SD_BUS_PROPERTY("ReadOperations", "t", get_read_operations, 0, 0),
@@ -320,6 +326,8 @@ void image_bus_announce(struct managed *managed) {
                 { IMAGE_STANDBY_PROXY, "StandbyProxy" },
                 { IMAGE_PROXY_HEALTH, "ProxyHealth" },
                 { IMAGE_MISSING_FEATURES, "MissingFeatures" },
+                { IMAGE_OWNER, "Owner" },
+                { IMAGE_DETACH_PENDING, "DetachPending" },
         };
         char *names[ELEMENTSOF(properties) + 1];
         size_t n = 0;

@@ -395,6 +395,20 @@ int image_set_device(struct image *image, const char *device) {
         return r;
 }
 
+void image_set_owner(struct image *image, uint32_t uid) {
+        uint32_t mask = image->owner_uid != uid ? IMAGE_OWNER : 0;
+
+        image->owner_uid = uid;
+        announce(image, mask);
+}
+
+void image_set_detach_pending(struct image *image, bool pending) {
+        uint32_t mask = image->detach_pending != pending ? IMAGE_DETACH_PENDING : 0;
+
+        image->detach_pending = pending;
+        announce(image, mask);
+}
+
 int image_set_reason(struct image *image, const char *reason) {
         uint32_t mask = 0;
         int r = set_string(&image->state_reason, reason, IMAGE_STATE_REASON, &mask);

@@ -66,6 +66,8 @@ enum image_property {
         IMAGE_STANDBY_PROXY = 1U << 14,
         IMAGE_PROXY_HEALTH = 1U << 15,
         IMAGE_MISSING_FEATURES = 1U << 16,
+        IMAGE_OWNER = 1U << 17,
+        IMAGE_DETACH_PENDING = 1U << 18,
 };
 
 struct image_proxy {
@@ -108,6 +110,8 @@ struct image {
         uint64_t size, failovers;
         uint32_t n_sessions, missing_features;
         bool read_only, configured, linked;
+        uint32_t owner_uid;  /* who has attached it */
+        bool detach_pending; /* when nobody holds the device any more */
         enum image_state state;
         uint64_t state_since_usec; /* CLOCK_REALTIME */
         struct image_proxy *proxies;
@@ -151,6 +155,8 @@ int image_apply_status(struct image *image, const struct image_status *status);
 /* What did not come from a worker. Return 0 or -ENOMEM. */
 int image_set_device(struct image *image, const char *device);
 int image_set_reason(struct image *image, const char *reason);
+void image_set_owner(struct image *image, uint32_t uid);
+void image_set_detach_pending(struct image *image, bool pending);
 int image_set_configuration(struct image *image, bool configured, const char *image_name, bool read_only);
 
 /* Forgets what only a worker knows: counters, proxies, size. */

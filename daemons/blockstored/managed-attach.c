@@ -138,8 +138,8 @@ static int keep_options(struct managed *managed, struct attach_options *options)
         return 0;
 }
 
-int managed_attach(
-        struct managed *managed, struct attach_options *options, sd_bus_message *message, sd_bus_error *error) {
+int managed_attach(struct managed *managed, struct attach_options *options, uid_t caller, sd_bus_message *message,
+        sd_bus_error *error) {
         const char *name = managed->image->name;
         bool is_up = is_running(managed) || (managed->unit_known && unit_state_is_up(&managed->unit));
         int r;
@@ -157,6 +157,8 @@ int managed_attach(
         if (r < 0)
                 return r;
 
+        /* Somebody wants it, so it is not to go any more. */
+        (void) managed_lazy_cancel(managed);
         if (managed->work == MANAGED_STARTING)
                 return 0;
         if (is_running(managed)) {
@@ -175,6 +177,7 @@ int managed_attach(
                         operations_fail(&managed->operations, FAILURE_SYSTEM, text);
                         return 0;
                 }
+                managed_set_owner(managed, caller);
         }
 
         managed->work = MANAGED_STARTING;

@@ -33,6 +33,11 @@ static void end_failed(struct managed *managed, enum failure failure, const char
         if (managed->link)
                 (void) image_handle_event(managed->image, IMAGE_EVENT_STOP_REFUSED, NULL);
         operations_fail(&managed->operations, failure, message);
+        /* What is not there is not to be detached; a holder goes some day. */
+        if (failure == FAILURE_BUSY)
+                managed_lazy_look_later(managed);
+        else
+                (void) managed_lazy_cancel(managed);
         managed_consider_gone(managed);
         manager_check_idle(managed->manager);
 }
@@ -137,8 +142,28 @@ static void on_checked(enum failure failure, const char *message, void *userdata
         managed_device_free_again(managed);
         if (failure == FAILURE_NONE || failure == FAILURE_NOT_ATTACHED)
                 stop_units(managed);
-        else
+        else if (managed->detach_is_lazy) {
+                managed->work = MANAGED_IDLE;
+                operations_succeed(&managed->operations, NULL);
+                manager_check_idle(managed->manager);
+        } else
                 end_failed(managed, failure, message);
+}
+
+static int begin(struct managed *managed, bool lazy) {
+        managed->detach_is_lazy = lazy;
+        managed->work = MANAGED_STOPPING;
+        managed->stray_call = units_call_free(managed->stray_call);
+        return device_check_unheld(managed->device, on_checked, managed);
+}
+
+void managed_detach_if_free(struct managed *managed) {
+        int r = begin(managed, true);
+
+        if (r == -ENODEV)
+                stop_units(managed);
+        else if (r < 0)
+                managed->work = MANAGED_IDLE;
 }
 
 /* Nothing to detach: neither unit, worker nor device. */
@@ -147,12 +172,24 @@ static bool is_away(const struct managed *managed) {
                managed->work == MANAGED_IDLE;
 }
 
-int managed_detach(struct managed *managed, sd_bus_message *message, sd_bus_error *error) {
+int managed_detach(
+        struct managed *managed, const struct detach_options *options, sd_bus_message *message, sd_bus_error *error) {
         int r;
 
         if (is_away(managed))
                 return peer_bus_error_set(
                         error, FAILURE_NOT_ATTACHED, "Image %s is not attached on this host", managed->image->name);
+
+        if (options->cancel) {
+                if (managed->work == MANAGED_STOPPING || !managed_lazy_cancel(managed))
+                        return peer_bus_error_set(error, FAILURE_USAGE, "%s: %s", managed->image->name,
+                                managed->work == MANAGED_STOPPING
+                                        ? "it is being detached, which cannot be cancelled any more"
+                                        : "no detach of it is waiting");
+                return sd_bus_reply_method_return(message, NULL);
+        }
+        if (options->lazy)
+                managed_lazy_begin(managed);
 
         if (managed->work == MANAGED_STARTING) {
                 managed->call = units_call_free(managed->call);
@@ -163,14 +200,16 @@ int managed_detach(struct managed *managed, sd_bus_message *message, sd_bus_erro
 
         r = operation_new(
                 managed->manager, &managed->operations, message, ANSWER_USEC, on_caller_timeout, managed, error);
-        if (r < 0 || managed->work == MANAGED_STOPPING)
+        if (r < 0 || managed->work == MANAGED_STOPPING) {
+                managed->detach_is_lazy &= options->lazy;
                 return r;
+        }
 
-        managed->work = MANAGED_STOPPING;
-        managed->stray_call = units_call_free(managed->stray_call);
-
-        r = device_check_unheld(managed->device, on_checked, managed);
-        if (r == -ENODEV || r == -EBUSY)
+        r = begin(managed, options->lazy);
+        if (r == -EBUSY && options->lazy) {
+                managed->work = MANAGED_IDLE;
+                operations_succeed(&managed->operations, NULL);
+        } else if (r == -ENODEV || r == -EBUSY)
                 stop_units(managed); /* the worker's own call finds out */
         else if (r < 0)
                 end_failed(managed, FAILURE_INTERNAL, strerror(-r));

@@ -42,6 +42,8 @@ static void on_image_changed(struct image *image, uint32_t mask) {
                         "%s: %s%s%s", image->name, image_state_to_string(image->state),
                         *image->state_reason ? ": " : "", image->state_reason);
 
+        if ((mask & IMAGE_STATE) && image->state == IMAGE_INACTIVE)
+                managed_forget(managed);
         if (mask & IMAGE_SIZE)
                 resize_size_changed(managed->manager, image);
         managed->announce |= mask;
@@ -151,7 +153,8 @@ static void on_unit(const struct unit_state *state, void *userdata) {
                                 /* Stopped by somebody else: what AttachImage was given went with it. */
                                 (void) options_remove(managed->image->name);
                                 attach_options_done(&managed->options);
-                        }
+                        } else if (managed->image->state == IMAGE_INACTIVE)
+                                managed_forget(managed); /* what a former supervisor has noted */
                 }
         } else if (is_deactivating(managed)) {
                 if (state->job == 0 || managed_ask_job(managed) < 0)
@@ -222,6 +225,7 @@ int managed_new(struct manager *manager, const char *name, struct managed **ret)
         managed->image->changed = on_image_changed;
         HASH_ADD_KEYPTR(hh, manager->images, managed->image->name, strlen(managed->image->name), managed);
         HASH_SORT(manager->images, compare_names);
+        managed_recall(managed);
         managed_discover_device(managed);
         image_bus_announce_added(managed);
 
@@ -243,6 +247,7 @@ struct managed *managed_free(struct managed *managed) {
         units_job_free(managed->job_call);
         units_watch_free(managed->watch);
         sd_event_source_disable_unref(managed->gone_timer);
+        sd_event_source_disable_unref(managed->lazy_timer);
         sd_event_source_disable_unref(managed->io_deadline);
         safe_close(managed->device_socket);
         device_free(managed->device);

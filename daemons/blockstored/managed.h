@@ -55,6 +55,8 @@ struct managed {
         uint64_t unserved_usec;       /* CLOCK_MONOTONIC: since when nobody serves the device; 0: somebody does */
         sd_event_source *io_deadline; /* until when its I/O may wait for that */
         bool abandoned;               /* that is over */
+        bool detach_is_lazy;          /* of the detach under way: a holder is no failure */
+        sd_event_source *lazy_timer;  /* when to look again whether nobody holds the device */
         sd_event_source *gone_timer;  /* when to look again whether a device without a worker is let go */
 
         enum managed_work work;
@@ -95,7 +97,20 @@ void managed_consider_gone(struct managed *managed);
 /* managed-worker.c: what workers call. */
 extern const struct worker_link_ops managed_worker_ops;
 
+/* managed-lazy.c: whose it is, and whether it is to be detached as soon as nobody uses it. Both end with the attachment. */
+void managed_set_owner(struct managed *managed, uid_t uid);
+void managed_lazy_begin(struct managed *managed);
+void managed_lazy_look_later(struct managed *managed);
+/* Returns whether there was anything to cancel. */
+bool managed_lazy_cancel(struct managed *managed);
+/* The image is not attached any more; it is known again, after a restart of the supervisor. */
+void managed_forget(struct managed *managed);
+void managed_recall(struct managed *managed);
+
 /* managed-attach.c and managed-detach.c: callers on the bus. Take over the answer when they return 0; else error is set. options is taken (emptied). */
-int managed_attach(
-        struct managed *managed, struct attach_options *options, sd_bus_message *message, sd_bus_error *error);
-int managed_detach(struct managed *managed, sd_bus_message *message, sd_bus_error *error);
+int managed_attach(struct managed *managed, struct attach_options *options, uid_t caller, sd_bus_message *message,
+        sd_bus_error *error);
+int managed_detach(
+        struct managed *managed, const struct detach_options *options, sd_bus_message *message, sd_bus_error *error);
+/* Begins a detach that nobody waits for, of an image that nothing is being done with, unless somebody holds its device. */
+void managed_detach_if_free(struct managed *managed);

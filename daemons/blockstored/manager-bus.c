@@ -52,7 +52,7 @@ static int attach_checked(sd_bus_message *message, void *userdata, sd_bus_error 
         if (r == -E2BIG)
                 r = peer_bus_error_set(error, FAILURE_BUSY, "This host knows %u images already", IMAGES_MAX);
         if (r >= 0) {
-                r = managed_attach(managed, &options, message, error);
+                r = managed_attach(managed, &options, bouncer_caller(manager->bouncer, message), message, error);
                 if (r < 0)
                         (void) managed_collect(managed);
         }
@@ -62,7 +62,8 @@ static int attach_checked(sd_bus_message *message, void *userdata, sd_bus_error 
 
 static int detach_checked(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         struct manager *manager = userdata;
-        struct managed *managed;
+        struct managed *managed = NULL;
+        struct detach_options options;
         const char *name;
         int r;
 
@@ -70,17 +71,19 @@ static int detach_checked(sd_bus_message *message, void *userdata, sd_bus_error 
         if (r >= 0)
                 r = check_local_name(name, error);
         if (r >= 0)
-                r = detach_options_read(message, error);
-        if (r >= 0)
-                r = bouncer_check(manager->bouncer, message, detach_checked, manager, error);
-        if (r <= 0)
-                return r < 0 ? r : 1;
+                r = detach_options_read(message, &options, error);
+        if (r < 0)
+                return r;
 
         managed = manager_find(manager, name);
+        r = bouncer_check_owner(
+                manager->bouncer, message, managed ? managed->image->owner_uid : 0, detach_checked, manager, error);
+        if (r <= 0)
+                return r < 0 ? r : 1;
         if (!managed)
                 return peer_bus_error_set(error, FAILURE_NOT_ATTACHED, "Image %s is not attached on this host", name);
 
-        r = managed_detach(managed, message, error);
+        r = managed_detach(managed, &options, message, error);
         return r < 0 ? r : 1;
 }
 
@@ -289,7 +292,7 @@ static int upgrade_checked(sd_bus_message *message, void *userdata, sd_bus_error
         struct job *job;
         int r;
 
-        r = detach_options_read(message, error); /* none are known, here either */
+        r = no_options_read(message, error);
         if (r >= 0)
                 r = bouncer_check(manager->bouncer, message, upgrade_checked, manager, error);
         if (r <= 0)

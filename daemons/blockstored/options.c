@@ -1,23 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The keys are those of images.d/NAME.json, and the same code reads both in the worker: what comes from the bus is the topmost layer of settings, not another kind of them.
- * The directory is the supervisor's; the workers' group reads. The file is written beside its place and renamed, so that a worker that starts meanwhile sees all or nothing. */
+/* The keys are those of images.d/NAME.json, and the same code reads both in the worker: what comes from the bus is the topmost layer of settings, not another kind of them. */
 
 #include <errno.h>
-#include <fcntl.h>
-#include <grp.h>
 #include <string.h>
-#include <sys/stat.h>
-
-#include <json-c/json.h>
 
 #include "host-config.h"
 #include "options.h"
 #include "peer-bus.h"
+#include "run-file.h"
 
-#define WORKER_GROUP "blockstore-worker"
-
-DEFINE_CLEANUP(struct json_object *, json_object_put);
+#define DIRECTORY "options"
 
 void attach_options_done(struct attach_options *options) {
         for (size_t i = 0; options->proxies && options->proxies[i]; i++)
@@ -112,7 +105,8 @@ static int read_proxies(sd_bus_message *message, struct attach_options *options,
         return sd_bus_message_exit_container(message);
 }
 
-static int read_option(sd_bus_message *message, const char *key, struct attach_options *options, sd_bus_error *error) {
+static int read_attach_option(sd_bus_message *message, const char *key, void *userdata, sd_bus_error *error) {
+        struct attach_options *options = userdata;
         int value, r;
 
         if (strcmp(key, "read-only") == 0)
@@ -140,7 +134,32 @@ static int read_option(sd_bus_message *message, const char *key, struct attach_o
                 "There is no option \"%s\"; there are read-only, device, image, proxies, user and steal", key);
 }
 
-int attach_options_read(sd_bus_message *message, struct attach_options *options, sd_bus_error *error) {
+static int read_detach_option(sd_bus_message *message, const char *key, void *userdata, sd_bus_error *error) {
+        struct detach_options *options = userdata;
+        bool is_lazy = strcmp(key, "lazy") == 0;
+        int value, r;
+
+        if (!is_lazy && strcmp(key, "cancel") != 0)
+                return peer_bus_error_set(
+                        error, FAILURE_USAGE, "There is no option \"%s\"; there are lazy and cancel", key);
+        r = read_bool(message, key, &value, error);
+        if (r < 0)
+                return r;
+        if (is_lazy)
+                options->lazy = value;
+        else
+                options->cancel = value;
+        return 0;
+}
+
+static int read_no_option(sd_bus_message *message, const char *key, void *userdata, sd_bus_error *error) {
+        return peer_bus_error_set(error, FAILURE_USAGE, "There is no option \"%s\"; there are none yet", key);
+}
+
+/* read() takes the value of a key that is. */
+static int read_options(sd_bus_message *message,
+        int (*read)(sd_bus_message *message, const char *key, void *userdata, sd_bus_error *error), void *userdata,
+        sd_bus_error *error) {
         int r;
 
         r = sd_bus_message_enter_container(message, SD_BUS_TYPE_ARRAY, "{sv}");
@@ -159,7 +178,7 @@ int attach_options_read(sd_bus_message *message, struct attach_options *options,
                 r = sd_bus_message_read(message, "s", &key);
                 if (r < 0)
                         return r;
-                r = read_option(message, key, options, error);
+                r = read(message, key, userdata, error);
                 if (r < 0)
                         return r;
                 r = sd_bus_message_exit_container(message);
@@ -168,14 +187,22 @@ int attach_options_read(sd_bus_message *message, struct attach_options *options,
         }
 }
 
-static int add(struct json_object *object, const char *key, struct json_object *value) {
-        if (!value)
-                return -ENOMEM;
-        if (json_object_object_add(object, key, value) < 0) {
-                json_object_put(value);
-                return -ENOMEM;
-        }
-        return 0;
+int attach_options_read(sd_bus_message *message, struct attach_options *options, sd_bus_error *error) {
+        return read_options(message, read_attach_option, options, error);
+}
+
+int detach_options_read(sd_bus_message *message, struct detach_options *options, sd_bus_error *error) {
+        int r;
+
+        *options = (struct detach_options){};
+        r = read_options(message, read_detach_option, options, error);
+        if (r >= 0 && options->lazy && options->cancel)
+                return peer_bus_error_set(error, FAILURE_USAGE, "Options lazy and cancel exclude each other");
+        return r;
+}
+
+int no_options_read(sd_bus_message *message, sd_bus_error *error) {
+        return read_options(message, read_no_option, NULL, error);
 }
 
 static int to_json(const struct attach_options *options, struct json_object **ret) {
@@ -183,19 +210,19 @@ static int to_json(const struct attach_options *options, struct json_object **re
         int r = object ? 0 : -ENOMEM;
 
         if (r >= 0 && options->image)
-                r = add(object, "image", json_object_new_string(options->image));
+                r = run_file_add(object, "image", json_object_new_string(options->image));
         if (r >= 0 && options->read_only >= 0)
-                r = add(object, "read-only", json_object_new_boolean(options->read_only));
+                r = run_file_add(object, "read-only", json_object_new_boolean(options->read_only));
         if (r >= 0 && options->device)
-                r = add(object, "device", json_object_new_string(options->device));
+                r = run_file_add(object, "device", json_object_new_string(options->device));
         if (r >= 0 && options->user)
-                r = add(object, "user", json_object_new_string(options->user));
+                r = run_file_add(object, "user", json_object_new_string(options->user));
         if (r >= 0 && options->steal)
-                r = add(object, "steal", json_object_new_boolean(true));
+                r = run_file_add(object, "steal", json_object_new_boolean(true));
         if (r >= 0 && options->proxies) {
                 struct json_object *list = json_object_new_array();
 
-                r = add(object, "proxies", list);
+                r = run_file_add(object, "proxies", list);
                 for (size_t i = 0; r >= 0 && options->proxies[i]; i++)
                         if (json_object_array_add(list, json_object_new_string(options->proxies[i])) < 0)
                                 r = -ENOMEM;
@@ -207,141 +234,31 @@ static int to_json(const struct attach_options *options, struct json_object **re
         return 0;
 }
 
-/* The file's path, and that of the temporary file beside it. */
-static int make_paths(const char *name, char **ret_path, char **ret_temporary) {
-        _cleanup_free_ char *relative = NULL, *path = NULL, *temporary = NULL;
-        int r;
-
-        if (asprintf(&relative, "options/%s.json", name) < 0)
-                return -ENOMEM;
-
-        r = peer_bus_path(relative, &path);
-        if (r < 0)
-                return r;
-
-        if (asprintf(&temporary, "%s.new", path) < 0)
-                return -ENOMEM;
-
-        *ret_path = TAKE_PTR(path);
-        *ret_temporary = TAKE_PTR(temporary);
-        return 0;
-}
-
-static int write_all(int fd, const char *text, size_t n) {
-        while (n > 0) {
-                ssize_t k = write(fd, text, n);
-
-                if (k < 0 && errno == EINTR)
-                        continue;
-                if (k < 0)
-                        return -errno;
-                text += k;
-                n -= (size_t) k;
-        }
-        return 0;
-}
-
-static int write_file(const char *temporary, const char *path, const char *text) {
-        const struct group *group;
-        int fd, r;
-
-        (void) unlink(temporary);
-        fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (fd < 0)
-                return -errno;
-
-        /* Without the group (a private instance of a test) only its owner reads. */
-        /* The supervisor has one thread. */
-        /* cppcheck-suppress getgrnamCalled */
-        group = getgrnam(WORKER_GROUP);
-        if (group && geteuid() == 0 && fchown(fd, (uid_t) -1, group->gr_gid) < 0)
-                r = -errno;
-        else
-                r = fchmod(fd, 0640) < 0 ? -errno : write_all(fd, text, strlen(text));
-        if (close(fd) < 0 && r >= 0)
-                r = -errno;
-        if (r >= 0 && rename(temporary, path) < 0)
-                r = -errno;
-        if (r < 0)
-                (void) unlink(temporary);
-        return r;
-}
-
 int options_write(const char *name, const struct attach_options *options) {
         _cleanup_(json_object_putp) struct json_object *object = NULL;
-        _cleanup_free_ char *path = NULL, *temporary = NULL, *directory = NULL;
         int r;
 
         if (attach_options_are_empty(options))
                 return options_remove(name);
 
-        r = make_paths(name, &path, &temporary);
-        if (r < 0)
-                return r;
-
         r = to_json(options, &object);
-        if (r < 0)
-                return r;
-
-        /* tmpfiles makes it with the workers' group; this is for those who run without. */
-        directory = strndup(path, (size_t) (strrchr(path, '/') - path));
-        if (!directory)
-                return -ENOMEM;
-        if (mkdir(directory, 0750) < 0 && errno != EEXIST)
-                return -errno;
-
-        return write_file(temporary, path, json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY));
+        return r < 0 ? r : run_file_write(DIRECTORY, name, object);
 }
 
 int options_remove(const char *name) {
-        _cleanup_free_ char *path = NULL, *temporary = NULL;
-        int r;
-
-        r = make_paths(name, &path, &temporary);
-        if (r < 0)
-                return r;
-
-        return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+        return run_file_remove(DIRECTORY, name);
 }
 
 int options_spend_steal(const char *name) {
         _cleanup_(json_object_putp) struct json_object *object = NULL;
-        _cleanup_free_ char *path = NULL, *temporary = NULL;
         int r;
 
-        r = make_paths(name, &path, &temporary);
-        if (r < 0)
+        r = run_file_read(DIRECTORY, name, &object);
+        if (r <= 0)
                 return r;
-
-        if (access(path, F_OK) < 0)
-                return errno == ENOENT ? 0 : -errno;
-
-        object = json_object_from_file(path);
-        if (!object || !json_object_is_type(object, json_type_object))
-                return -EBADMSG;
         if (!json_object_object_get_ex(object, "steal", NULL))
                 return 0;
 
         json_object_object_del(object, "steal");
-        return write_file(temporary, path, json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY));
-}
-
-int detach_options_read(sd_bus_message *message, sd_bus_error *error) {
-        const char *key;
-        int r;
-
-        r = sd_bus_message_enter_container(message, SD_BUS_TYPE_ARRAY, "{sv}");
-        if (r < 0)
-                return r;
-
-        r = sd_bus_message_enter_container(message, SD_BUS_TYPE_DICT_ENTRY, "sv");
-        if (r < 0)
-                return r;
-        if (r == 0)
-                return sd_bus_message_exit_container(message);
-
-        r = sd_bus_message_read(message, "s", &key);
-        if (r < 0)
-                return r;
-        return peer_bus_error_set(error, FAILURE_USAGE, "There is no option \"%s\"; there are none yet", key);
+        return run_file_write(DIRECTORY, name, object);
 }

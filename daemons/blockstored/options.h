@@ -36,5 +36,13 @@ int options_remove(const char *name);
 /* The image is attached: a steal that was asked for is spent, a restarted worker must not steal again. */
 int options_spend_steal(const char *name);
 
-/* DetachImage takes an a{sv} too. Returns 0, or a negative errno with error set for any key: there are none yet. */
-int detach_options_read(sd_bus_message *message, sd_bus_error *error);
+struct detach_options {
+        bool lazy;   /* when nobody holds the device any more */
+        bool cancel; /* not any more */
+};
+
+/* What DetachImage was given. Returns 0, or a negative errno with error set. */
+int detach_options_read(sd_bus_message *message, struct detach_options *options, sd_bus_error *error);
+
+/* Of a method that takes an a{sv} and knows no key yet. Returns 0, or a negative errno with error set for any. */
+int no_options_read(sd_bus_message *message, sd_bus_error *error);

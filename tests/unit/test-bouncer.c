@@ -34,13 +34,14 @@ static unsigned check_methods(const char *path, const char *policy) {
                 at += strlen(begin);
                 ASSERT_EQ(sscanf(at, "%63[A-Za-z]", method), 1);
                 if (is_free(method)) {
-                        ASSERT_TRUE(!bouncer_action(method));
+                        ASSERT_TRUE(!bouncer_action(method, false));
                         continue;
                 }
-                ASSERT_TRUE(bouncer_action(method) != NULL);
-                (void) snprintf(action, sizeof(action), "<action id=\"%s\">", bouncer_action(method));
+                ASSERT_TRUE(bouncer_action(method, false) != NULL);
+                (void) snprintf(action, sizeof(action), "<action id=\"%s\">", bouncer_action(method, false));
                 if (!strstr(policy, action))
-                        TEST_FAIL("%s needs %s, which the policy does not have", method, bouncer_action(method));
+                        TEST_FAIL(
+                                "%s needs %s, which the policy does not have", method, bouncer_action(method, false));
         }
         return n;
 }
@@ -53,8 +54,19 @@ static void table_and_files_agree(void) {
 }
 
 static void unknown_methods_need_the_strictest(void) {
-        ASSERT_STREQ(bouncer_action("FormatEverything"), bouncer_action("RemoveImage"));
-        ASSERT_TRUE(bouncer_action(NULL) != NULL);
+        ASSERT_STREQ(bouncer_action("FormatEverything", true), bouncer_action("RemoveImage", true));
+        ASSERT_TRUE(bouncer_action(NULL, true) != NULL);
 }
 
-TEST_MAIN(TEST(table_and_files_agree), TEST(unknown_methods_need_the_strictest));
+static void what_others_have_attached_needs_more(void) {
+        _cleanup_free_ char *policy = read_source(SOURCE_ROOT "/dbus/org.blockstore.policy");
+
+        ASSERT_STREQ(bouncer_action("Detach", false), bouncer_action("DetachImage", false));
+        ASSERT_STREQ(bouncer_action("Detach", true), bouncer_action("DetachImage", true));
+        ASSERT_TRUE(strcmp(bouncer_action("Detach", false), bouncer_action("Detach", true)) != 0);
+        ASSERT_STREQ(bouncer_action("Attach", false), bouncer_action("Attach", true));
+        ASSERT_TRUE(strstr(policy, "<action id=\"org.blockstore.detach-image\">") != NULL);
+}
+
+TEST_MAIN(TEST(what_others_have_attached_needs_more), TEST(table_and_files_agree),
+        TEST(unknown_methods_need_the_strictest));

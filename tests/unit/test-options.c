@@ -113,14 +113,33 @@ static void kept(void) {
 
 static void for_detaching(void) {
         sd_bus_error error = SD_BUS_ERROR_NULL;
+        struct detach_options options;
         sd_bus_message *message;
 
         peer_pair_make(&pair);
         message = message_with("a{sv}", 0);
-        ASSERT_OK(detach_options_read(message, &error));
+        ASSERT_OK(detach_options_read(message, &options, &error));
+        ASSERT_FALSE(options.lazy || options.cancel);
+        sd_bus_message_unref(message);
+        message = message_with("a{sv}", 2, "lazy", "b", 1, "cancel", "b", 0);
+        ASSERT_OK(detach_options_read(message, &options, &error));
+        ASSERT_TRUE(options.lazy && !options.cancel);
+        sd_bus_message_unref(message);
+        message = message_with("a{sv}", 2, "lazy", "b", 1, "cancel", "b", 1);
+        ASSERT_TRUE(detach_options_read(message, &options, &error) < 0);
+        ASSERT_TRUE(strstr(error.message, "exclude") != NULL);
+        sd_bus_error_free(&error);
+        sd_bus_message_unref(message);
+        message = message_with("a{sv}", 1, "lazy", "s", "yes");
+        ASSERT_TRUE(detach_options_read(message, &options, &error) < 0);
+        sd_bus_error_free(&error);
         sd_bus_message_unref(message);
         message = message_with("a{sv}", 1, "force", "b", 1);
-        ASSERT_TRUE(detach_options_read(message, &error) < 0);
+        ASSERT_TRUE(detach_options_read(message, &options, &error) < 0);
+        ASSERT_TRUE(strstr(error.message, "force") != NULL);
+        sd_bus_error_free(&error);
+        ASSERT_OK(sd_bus_message_rewind(message, true));
+        ASSERT_TRUE(no_options_read(message, &error) < 0);
         ASSERT_TRUE(strstr(error.message, "force") != NULL);
         sd_bus_error_free(&error);
         sd_bus_message_unref(message);
