@@ -36,7 +36,7 @@ _blockstorectl() {
         [help]=''
         [version]=''
     )
-    local verbs='attach detach list status create resize remove rename snapshot clone proxies proxy monitor doctor upgrade user help version'
+    local verbs='attach detach list status create resize remove rename snapshot clone proxies proxy monitor doctor heatmap upgrade user help version'
     local user_verbs='add passwd rights remove list'
     local proxy_verbs='drain'
     local snapshot_verbs='create list remove rollback'
@@ -105,7 +105,7 @@ _blockstorectl() {
         user | 'help user') words=$user_verbs ;;
         proxy | 'help proxy') words=$proxy_verbs ;;
         snapshot | 'help snapshot') words=$snapshot_verbs ;;
-        attach | detach | status | resize | remove | rename | proxies | 'snapshot create' | 'snapshot list')
+        attach | detach | heatmap | status | resize | remove | rename | proxies | 'snapshot create' | 'snapshot list')
             [ "$arguments" -eq 0 ] && words=$(_blockstorectl_names)
             ;;
         doctor) words=$(_blockstorectl_names) ;;

@@ -79,12 +79,12 @@ void output_text(FILE *file, const char *text) {
         }
 }
 
-static bool locale_is_utf8(void) {
+bool output_is_utf8(void) {
         return strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
 }
 
 const char *output_bullet(void) {
-        return locale_is_utf8() ? "\xe2\x97\x8f" : "*";
+        return output_is_utf8() ? "\xe2\x97\x8f" : "*";
 }
 
 const char *format_size(char buffer[static FORMAT_MAX], uint64_t bytes) {

@@ -30,6 +30,9 @@ enum color state_color(const char *state);
  * become '?', so that none reaches the terminal. */
 void output_text(FILE *file, const char *text);
 
+/* What the locale can show. */
+bool output_is_utf8(void);
+
 /* The plain character where the locale is not UTF-8. */
 const char *output_bullet(void);
 

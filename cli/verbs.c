@@ -27,6 +27,7 @@ const struct verb verbs[] = {
         { "monitor", "", "Print changes as they happen", 0, 0, NULL, verb_monitor, NULL },
         { "doctor", "[NAME...]", "Look for what is wrong on this host, and say what mends it", 0, 64, doctor_options,
                 verb_doctor, NULL },
+        { "heatmap", "NAME", "Draw where an attached image is read and written", 1, 1, NULL, verb_heatmap, NULL },
         { "upgrade", "", "Replace the workers of all images by the installed ones, without a pause", 0, 0,
                 upgrade_options, verb_upgrade, NULL },
         { "user", "VERB", "Keep the file of users of a proxy", 0, 0, NULL, NULL, user_verbs },

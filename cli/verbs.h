@@ -11,6 +11,7 @@ int verb_create(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_detach(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_upgrade(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_doctor(const struct cli *cli, char *arguments[], unsigned n_arguments);
+int verb_heatmap(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_help(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_list(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_monitor(const struct cli *cli, char *arguments[], unsigned n_arguments);

@@ -17,12 +17,14 @@
 #define SUPERVISOR_SOCKET       "supervisor" /* below the runtime directory */
 #define SUPERVISOR_PATH         "/org/blockstore/supervisor"
 #define SUPERVISOR_INTERFACE    "org.blockstore.Supervisor"
-#define SUPERVISOR_LINK_VERSION 2U
+#define SUPERVISOR_LINK_VERSION 3U
 /* The smaller version of the two ends is spoken. A number more adds members, and takes none away: ends of any two versions work together. What would not be so gets another SUPERVISOR_INTERFACE, beside the old one for
  * as long as workers of the old kind may run.
  *   1: Hello, ConnectDevice, DisconnectDevice, SetDeviceWaiting, Update
- *   2: GetUnitJob, GetDevice */
+ *   2: GetUnitJob, GetDevice
+ *   3: ShareHeatMap */
 #define SUPERVISOR_LINK_VERSION_QUESTIONS 2U
+#define SUPERVISOR_LINK_VERSION_HEAT      3U
 
 /* The link from the supervisor to a query worker: dbus/private-org.blockstore.Store.xml. */
 #define STORE_SOCKET_FORMAT "query/%s" /* below the runtime directory; the instance */

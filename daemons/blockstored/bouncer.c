@@ -38,6 +38,7 @@ static const struct {
         { "Upgrade", "org.blockstore.upgrade" },
         { "Cancel", "org.blockstore.cancel-job" },
         { "GetImage", NULL },
+        { "HeatMap", NULL },
         { "Holders", NULL },
         { "ListImages", NULL },
         { "ListStoreImages", NULL },

@@ -178,6 +178,10 @@ static int method_holders(sd_bus_message *message, void *userdata, sd_bus_error 
         return image_holders_method(userdata, message, error);
 }
 
+static int method_heat_map(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        return image_heat_method(userdata, message, error);
+}
+
 static int method_resize(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         return resize_checked(message, ((struct managed *) userdata)->manager, error);
 }
@@ -197,6 +201,9 @@ static const sd_bus_vtable image_vtable[] = {
         SD_BUS_METHOD_WITH_ARGS(
                 "Detach", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_detach, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Resize", SD_BUS_ARGS("t", size, "a{sv}", options), SD_BUS_NO_RESULT, method_resize,
+                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("HeatMap", SD_BUS_NO_ARGS,
+                SD_BUS_RESULT("t", size, "t", half_life_usec, "ad", reads, "ad", writes), method_heat_map,
                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Holders", SD_BUS_NO_ARGS, SD_BUS_RESULT("aa{sv}", holders), method_holders,
                 SD_BUS_VTABLE_UNPRIVILEGED),

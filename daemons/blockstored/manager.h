@@ -78,6 +78,8 @@ void manager_bus_close(struct manager *manager);
 int image_bus_add(struct manager *manager);
 void image_bus_announce(struct managed *managed); /* PropertiesChanged of what has changed */
 void image_bus_announce_added(struct managed *managed);
+/* image-heat.c: Image.HeatMap. */
+int image_heat_method(struct managed *managed, sd_bus_message *message, sd_bus_error *error);
 /* image-holders.c: Image.Holders. */
 int image_holders_method(struct managed *managed, sd_bus_message *message, sd_bus_error *error);
 /* Without an answer: the bus is gone. */

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "heat-map.h"
 #include "image-log.h"
 #include "peer-bus.h"
 #include "worker-link.h"
@@ -421,6 +422,25 @@ static int read_key(
         return sd_bus_message_skip(message, "v");
 }
 
+static int method_share_heat_map(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        struct worker_link *link = userdata;
+        int fd, r;
+
+        r = require_greeting(link, error);
+        if (r >= 0)
+                r = sd_bus_message_read(message, "h", &fd);
+        if (r < 0)
+                return r;
+        if (heat_map_check(fd) < 0) {
+                worker_link_drop(link, "what it calls a heat map is none");
+                return peer_bus_error_set(error, FAILURE_USAGE, "That is no heat map");
+        }
+
+        safe_close(link->heat_fd);
+        link->heat_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        return sd_bus_reply_method_return(message, NULL);
+}
+
 static int method_update(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         struct worker_link *link = userdata;
         struct image_status status = { .state = _IMAGE_STATE_INVALID, .counters = link->counters };
@@ -477,6 +497,8 @@ static const sd_bus_vtable supervisor_vtable[] = {
                 "GetDevice", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", node), method_get_device, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ResizeDevice", SD_BUS_ARGS("t", size), SD_BUS_NO_RESULT, method_resize_device,
                 SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ShareHeatMap", SD_BUS_ARGS("h", map), SD_BUS_NO_RESULT, method_share_heat_map,
+                SD_BUS_VTABLE_UNPRIVILEGED | SD_BUS_VTABLE_METHOD_NO_REPLY),
         SD_BUS_METHOD_WITH_ARGS("Update", SD_BUS_ARGS("a{sv}", status), SD_BUS_NO_RESULT, method_update,
                 SD_BUS_VTABLE_UNPRIVILEGED | SD_BUS_VTABLE_METHOD_NO_REPLY),
         SD_BUS_VTABLE_END,

@@ -54,6 +54,7 @@ static void link_free(struct worker_link *link) {
         sd_bus_message_unref(link->pending);
         sd_bus_message_unref(link->job_question);
         sd_bus_close_unref(link->bus);
+        safe_close(link->heat_fd);
         free(link->name);
         free(link);
 }
@@ -140,6 +141,7 @@ static int link_new(struct worker_links *links, int fd) {
         if (!link)
                 return -ENOMEM;
         link->links = links;
+        link->heat_fd = -EBADF;
 
         r = links->ops->identify(owned, &link->name, &link->pid, &link->uid);
         if (r < 0)

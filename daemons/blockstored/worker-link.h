@@ -36,6 +36,7 @@ struct worker_link {
         bool pending_connect;         /* ... is ConnectDevice */
         sd_bus_message *job_question; /* a GetUnitJob that is not answered yet */
         struct image_counters counters;
+        int heat_fd; /* of a heat map; -EBADF: none was shared */
         void *owner; /* set by hello() */
 };
 

@@ -62,6 +62,9 @@ static void frontend_open(void *userdata, struct frontend *frontend, bool use, s
 static void frontend_submit(void *userdata, struct request *request) {
         struct engine *engine = userdata;
 
+        if (engine->heat && request->op != REQUEST_FLUSH)
+                heat_count(engine->heat, request->op != REQUEST_READ, request->offset, request->length,
+                        ring_now_usec(engine->ring));
         pool_submit(engine->pool, request);
 }
 
@@ -211,6 +214,8 @@ void engine_clients_resize(struct engine *engine) {
         uint64_t size = engine->settings.attachment->size;
         struct frontend *frontend;
 
+        if (engine->heat)
+                heat_set_size(engine->heat, size, ring_now_usec(engine->ring));
         TAILQ_FOREACH(frontend, &engine->frontends, entry)
                 if (frontend == engine->kernel || frontend->export.size > size)
                         frontend->export.size = size;

@@ -10,6 +10,7 @@
 #include "container-of.h"
 #include "engine.h"
 #include "frontend-nbd.h"
+#include "heat.h"
 #include "mailbox.h"
 
 struct engine_call;
@@ -26,6 +27,7 @@ struct engine {
 
         /* Set before the thread starts, read by both. */
         struct engine_settings settings;
+        struct heat *heat; /* NULL: not counted. The I/O thread writes; of the descriptor both know */
 
         /* The I/O thread's. */
         struct ring *ring;

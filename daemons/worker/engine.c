@@ -60,7 +60,11 @@ static void stop(struct engine *engine, bool detach, uint64_t timeout_usec) {
 }
 
 static void pool_attached(void *userdata) {
-        engine_post_attached(userdata);
+        struct engine *engine = userdata;
+
+        if (engine->heat)
+                heat_set_size(engine->heat, engine->settings.attachment->size, ring_now_usec(engine->ring));
+        engine_post_attached(engine);
 }
 
 static void pool_resized(void *userdata) {
@@ -220,6 +224,10 @@ int engine_new(struct engine **ret, sd_event *event, const struct engine_setting
         if (pipe2(engine->started_fds, O_CLOEXEC) < 0)
                 return -errno;
 
+        /* It is only for looking at: without memory for it the image is served all the same. */
+        if (settings->attachment)
+                (void) heat_new(&engine->heat);
+
         r = -pthread_create(&engine->thread, NULL, thread_main, engine);
         if (r < 0)
                 return r;
@@ -243,6 +251,7 @@ struct engine *engine_free(struct engine *engine) {
         mailbox_free(engine->to_io);
         mailbox_free(engine->to_main);
         legacies_free(engine->legacies);
+        heat_free(engine->heat);
         safe_close(engine->started_fds[0]);
         safe_close(engine->started_fds[1]);
         free(engine);
@@ -270,6 +279,10 @@ static int send_order(struct engine *engine, const struct order *order) {
         if (r < 0)
                 free(copy);
         return r;
+}
+
+int engine_heat_fd(const struct engine *engine) {
+        return engine->heat ? engine->heat->fd : -EBADF;
 }
 
 static void on_accept(struct mail *mail, void *context) {

@@ -81,6 +81,8 @@ DEFINE_CLEANUP(struct engine *, engine_free);
 int engine_accept(struct engine *engine);
 /* After attached(): serves the kernel's driver on our end of the pair. Takes fd. A former one is closed. */
 int engine_serve_kernel(struct engine *engine, int fd);
+/* A memfd with a struct heat_map, of the frontends' requests; stays the engine's. -EBADF: there is none. */
+int engine_heat_fd(const struct engine *engine);
 /* The transmission flags, NBD_FLAG_*, that fit an attachment. */
 uint16_t engine_nbd_flags(const struct attachment *attachment);
 

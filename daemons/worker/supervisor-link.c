@@ -320,6 +320,26 @@ int supervisor_link_ask_device(struct supervisor_link *link) {
         return ask(link, "GetDevice", on_device_known);
 }
 
+int supervisor_link_share_heat(struct supervisor_link *link, int fd) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        int r;
+
+        if (!link->up)
+                return -ENOTCONN;
+        if (link->version < SUPERVISOR_LINK_VERSION_HEAT)
+                return -EOPNOTSUPP;
+
+        r = sd_bus_message_new_method_call(
+                link->bus, &m, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "ShareHeatMap");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "h", fd);
+        if (r >= 0)
+                r = sd_bus_message_set_expect_reply(m, false);
+        if (r >= 0)
+                r = sd_bus_send(link->bus, m, NULL);
+        return r < 0 ? r : 0;
+}
+
 static int open_list(sd_bus_message *m, const char *key, const char *element) {
         char type[16];
         int r;

@@ -52,6 +52,9 @@ int supervisor_link_ask_device(struct supervisor_link *link);
 /* size: bytes. device_resized() follows. */
 int supervisor_link_resize_device(struct supervisor_link *link, uint64_t size);
 
+/* fd: of a heat map; it is sent as a copy. Nothing follows. -ENOTCONN when the link is down, -EOPNOTSUPP with a supervisor that is too old for it. */
+int supervisor_link_share_heat(struct supervisor_link *link, int fd);
+
 /* Dropped silently while the link is down: up() is the time to show everything. attachment may be NULL. failure: FAILURE_NONE unless the worker is about to give up. state, since_usec (CLOCK_REALTIME)
  * and reason are the worker's, which knows more than the I/O thread's in status. */
 void supervisor_link_update(struct supervisor_link *link, const struct engine_status *status,

@@ -334,6 +334,8 @@ static void on_supervisor_up(void *userdata) {
 
         worker_show(w);
         worker_ask_device(w);
+        if (engine_heat_fd(w->engine) >= 0)
+                (void) supervisor_link_share_heat(w->supervisor, engine_heat_fd(w->engine));
         if (w->device && !w->stopping)
                 device_link_supervisor_up(w->device);
 }

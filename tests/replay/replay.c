@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "frontend-nbd.h"
+#include "heat.h"
 #include "pool.h"
 #include "world.h"
 
@@ -18,6 +19,7 @@ static struct buffers *buffers;
 static struct requests *requests;
 static struct pool *pool;
 static struct io_stats stats;
+static struct heat *heat;
 static bool attached, stopped, frontend_is_closed;
 
 const struct peer *peer_of(int fd) {
@@ -45,7 +47,10 @@ static void on_open(void *userdata, struct frontend *frontend, bool use, struct 
         REPLAY_FAIL("a handshake");
 }
 
+/* As the engine does. */
 static void on_submit(void *userdata, struct request *request) {
+        if (request->op != REQUEST_FLUSH)
+                heat_count(heat, request->op != REQUEST_READ, request->offset, request->length, ring_now_usec(ring));
         pool_submit(pool, request);
 }
 
@@ -101,6 +106,9 @@ void replay(void) {
         while (!attached || pool_get_sessions(pool) < config.connections)
                 step();
 
+        if (heat_new(&heat) < 0)
+                REPLAY_FAIL("cannot count");
+        heat_set_size(heat, REPLAY_IMAGE_SIZE, ring_now_usec(ring));
         if (frontend_new(&frontend, ring, client_fd, &export, "replay", requests, &stats, &frontend_ops, NULL) < 0)
                 REPLAY_FAIL("cannot begin");
         while (!client_step())
