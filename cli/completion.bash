@@ -27,6 +27,8 @@ _blockstorectl() {
         ['proxy drain']='--undo'
         [monitor]=''
         [doctor]='--check -c'
+        [heatmap]=''
+        ['import-config']='--proxy --force --dry-run -n --root'
         [upgrade]='--cancel'
         ['user add']='--file --read --write --admin'
         ['user passwd']='--file'
@@ -36,7 +38,7 @@ _blockstorectl() {
         [help]=''
         [version]=''
     )
-    local verbs='attach detach list status create resize remove rename snapshot clone proxies proxy monitor doctor heatmap upgrade user help version'
+    local verbs='attach detach list status create resize remove rename snapshot clone proxies proxy monitor doctor heatmap import-config upgrade user help version'
     local user_verbs='add passwd rights remove list'
     local proxy_verbs='drain'
     local snapshot_verbs='create list remove rollback'
@@ -109,6 +111,10 @@ _blockstorectl() {
             [ "$arguments" -eq 0 ] && words=$(_blockstorectl_names)
             ;;
         doctor) words=$(_blockstorectl_names) ;;
+        import-config)
+            mapfile -t COMPREPLY < <(compgen -f -- "$word")
+            return
+            ;;
         esac
     fi
 

@@ -30,6 +30,8 @@ const struct verb verbs[] = {
         { "heatmap", "NAME", "Draw where an attached image is read and written", 1, 1, NULL, verb_heatmap, NULL },
         { "upgrade", "", "Replace the workers of all images by the installed ones, without a pause", 0, 0,
                 upgrade_options, verb_upgrade, NULL },
+        { "import-config", "FILE", "Take over the images and users of an ivbsnetd configuration", 1, 1,
+                import_config_options, verb_import_config, NULL },
         { "user", "VERB", "Keep the file of users of a proxy", 0, 0, NULL, NULL, user_verbs },
         { "help", "[VERB...]", "Show this help, or that of one verb", 0, 2, NULL, verb_help, NULL },
         { "version", "", "Show the version", 0, 0, NULL, verb_version, NULL },

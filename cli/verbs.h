@@ -13,6 +13,7 @@ int verb_upgrade(const struct cli *cli, char *arguments[], unsigned n_arguments)
 int verb_doctor(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_heatmap(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_help(const struct cli *cli, char *arguments[], unsigned n_arguments);
+int verb_import_config(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_list(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_monitor(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_proxies(const struct cli *cli, char *arguments[], unsigned n_arguments);
@@ -27,6 +28,7 @@ extern const struct option_entry create_options[];
 extern const struct option_entry doctor_options[];
 extern const struct option_entry upgrade_options[];
 extern const struct option_entry detach_options[];
+extern const struct option_entry import_config_options[];
 extern const struct option_entry list_options[];
 extern const struct option_entry remove_options[];
 extern const struct option_entry wait_options[]; /* of what may take its time in the store */

@@ -36,10 +36,17 @@ struct config_file *config_file_free(struct config_file *file) {
 
         config_lines_free(file->lines);
         json_object_put(file->root);
+        if (file->text)
+                explicit_bzero(
+                        file->text, strlen(file->text)); /* there may be secrets in it, though not by our will */
         free(file->text);
         free(file->path);
         free(file);
         return NULL;
+}
+
+struct json_object *config_file_root(const struct config_file *file) {
+        return file->root;
 }
 
 const char *config_file_path(const struct config_file *file) {

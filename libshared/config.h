@@ -42,6 +42,8 @@ int config_file_parse(const char *name, const char *text, size_t n, struct confi
 struct config_file *config_file_free(struct config_file *file);
 DEFINE_CLEANUP(struct config_file *, config_file_free);
 const char *config_file_path(const struct config_file *file);
+/* The object that the file is, as long as it lives: for those whose keys are not for us to choose. */
+struct json_object *config_file_root(const struct config_file *file);
 
 /* Walks the top-level object. An unknown key is an error that names the nearest known one. The table ends with a NULL name. On failure some of userdata may have been
  * set: apply to a fresh structure, and throw it away then. Returns 0, -EINVAL or -ENOMEM (with *ret_message NULL). */

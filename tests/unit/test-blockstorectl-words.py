@@ -36,7 +36,7 @@ def from_help():
             words[verb] = set()
         elif re.match(r'  [a-z]', line):
             # the words in small letters are the verb, the others its arguments
-            verb = ' '.join(re.findall(r'(?:^|(?<= ))[a-z]+(?= |$)', left))
+            verb = ' '.join(re.findall(r'(?:^|(?<= ))[a-z][a-z-]*(?= |$)', left))
             words[verb] = set()
         elif verb is not None and line.strip().startswith('-'):
             words[verb] |= set(OPTION.findall(left))
@@ -55,7 +55,7 @@ def from_man():
             verb = '' if section == 'OPTIONS' else None
         elif line.startswith('.SS ') and section == 'VERBS':
             # what is in italics are arguments
-            verb = ' '.join(re.findall(r'[a-z]+', re.sub(r'\\f[RI].*', '', line[4:])))
+            verb = ' '.join(re.findall(r'[a-z][a-z-]*', re.sub(r'\\f[RI].*', '', line[4:]).replace('\\-', '-')))
         elif entry and verb is not None:
             words[verb] |= set(OPTION.findall(plain(line)))
         if verb is not None:
@@ -79,7 +79,7 @@ class WordsTest(unittest.TestCase):
     def test_help_is_understood(self):
         words = from_help()
         self.assertIn('user passwd', words)
-        self.assertEqual(words['detach'], {'--wait'})
+        self.assertEqual(words['detach'], {'--wait', '--lazy', '--cancel'})
         self.assertEqual(words['list'], {'--local', '-l'})
         self.assertIn('--json', words[''])
 
