@@ -12,13 +12,27 @@
 #define SECTOR_SIZE          512U
 #define STORE_NAME_MAX_BYTES 255U
 
-static bool arg_preallocate;
+static bool arg_preallocate, arg_checksums;
 
 const struct option_entry create_options[] = {
         { "preallocate", 0, NULL, "Take all its storage at once, so that it cannot run out later", OPTION_FLAG,
                 &arg_preallocate },
+        { "checksums", 0, NULL, "Keep checksums of its blocks, so that damage on the store's disk is found",
+                OPTION_FLAG, &arg_checksums },
         { NULL },
 };
+
+/* Those that were given; a proxy or a worker of an older version knows fewer. */
+static int append_options(sd_bus_message *message) {
+        int r;
+
+        r = sd_bus_message_open_container(message, 'a', "{sv}");
+        if (r >= 0 && arg_preallocate)
+                r = sd_bus_message_append(message, "{sv}", "preallocate", "b", true);
+        if (r >= 0 && arg_checksums)
+                r = sd_bus_message_append(message, "{sv}", "checksums", "b", true);
+        return r < 0 ? r : sd_bus_message_close_container(message);
+}
 
 static int size_argument(const char *text, uint64_t *ret) {
         uint64_t size;
@@ -76,10 +90,9 @@ int verb_create(const struct cli *cli, char *arguments[], unsigned n_arguments) 
         r = bus_new_change(cli, bus, "CreateImage", &message);
         if (r < 0)
                 return r;
-        if (arg_preallocate)
-                r = sd_bus_message_append(message, "sta{sv}", name, size, 1, "preallocate", "b", true);
-        else
-                r = sd_bus_message_append(message, "sta{sv}", name, size, 0);
+        r = sd_bus_message_append(message, "st", name, size);
+        if (r >= 0)
+                r = append_options(message);
         if (r == -EINVAL)
                 return report(FAILURE_USAGE, "create", "the name of the image is not UTF-8");
         if (r < 0)

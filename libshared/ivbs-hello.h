@@ -60,6 +60,8 @@
         (UINT64_C(1)       \
                 << 12) /* RENAME_IMAGE, snapshots, clones, jobs, see ivbs-lifecycle.h; the flags of CREATE_IMAGE and REMOVE_IMAGE */
 
+#define IVBS_CAP_CARE (UINT64_C(1) << 14) /* checksums and limits of images, see ivbs-care.h; status DAMAGED */
+
 /* Layout of GREETING's payload: 0 magic[8], 8 caps u64, 16 max_length u32, 20 idle_limit_ms u32, 24 layout size u32, 28 reserved u32,
  * 32 boot_id[16], 48 instance_id[16]. */
 struct ivbs_greeting {
@@ -146,6 +148,7 @@ struct ivbs_listed_image {
 #define IVBS_LIST_REPLY_SIZE_MAX   (8U + IVBS_IMAGES_PER_LIST * IVBS_LISTED_IMAGE_SIZE_MAX)
 
 #define IVBS_CREATE_PREALLOCATE    (UINT32_C(1) << 0) /* all its storage is had at once */
+#define IVBS_CREATE_CHECKSUMS      (UINT32_C(1) << 1) /* it has checksums of its blocks; only where CARE was granted */
 
 /* CREATE_IMAGE: 0 size u64, 8 flags u32, 12 reserved u32, 16 name[256]. Reply: uuid[16]. */
 struct ivbs_create_image {

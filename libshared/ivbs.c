@@ -93,6 +93,7 @@ static const struct status_entry {
         { IVBS_STATUS_IN_USE, "IN_USE", -EBUSY },
         { IVBS_STATUS_HAS_SNAPSHOTS, "HAS_SNAPSHOTS", -ENOTEMPTY },
         { IVBS_STATUS_RESIZED, "RESIZED", -ENOSPC },
+        { IVBS_STATUS_DAMAGED, "DAMAGED", -EIO },
 };
 
 static const struct op_entry *find_op(uint32_t op) {

@@ -80,6 +80,7 @@ enum ivbs_status {
         IVBS_STATUS_IN_USE = 102,   /* the image is attached and cannot be removed, or made smaller */
         IVBS_STATUS_HAS_SNAPSHOTS = 103, /* the image has snapshots and cannot be removed without them */
         IVBS_STATUS_RESIZED = 104,       /* not executed: beyond the image's end as it is now, or has been since */
+        IVBS_STATUS_DAMAGED = 115,       /* the data do not agree with their checksum; nothing was executed */
 };
 
 struct ivbs_header {

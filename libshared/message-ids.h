@@ -50,3 +50,5 @@
 #define MESSAGE_PEER_KILLED "8d217c119ce54c98874d02cf58e25801"
 /* The store has failed to read or write. */
 #define MESSAGE_STORE_ERROR "0a3520786e184f15bf7539a53728e7e9"
+/* Data in the store do not agree with their checksum. */
+#define MESSAGE_DATA_DAMAGED "9f1c7d2be6a94c50b83d40e15a7c26f8"

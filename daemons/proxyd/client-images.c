@@ -147,8 +147,17 @@ static void run_create(struct job *job) {
         struct control *control = &client->control;
         struct store *store = client->proxy->store;
 
-        client_note(client, store->ops->create(store, control->name, control->size,
-                                    control->flags & IVBS_CREATE_PREALLOCATE, &control->uuid));
+        int r;
+
+        r = store->ops->create(
+                store, control->name, control->size, control->flags & IVBS_CREATE_PREALLOCATE, &control->uuid);
+        if (r >= 0 && (control->flags & IVBS_CREATE_CHECKSUMS)) {
+                r = store->ops->add_checksums ? store->ops->add_checksums(store, control->name) : -EOPNOTSUPP;
+                /* It is not what was asked for. */
+                if (r < 0)
+                        (void) store->ops->remove(store, control->name, control->uuid, false);
+        }
+        client_note(client, r);
 }
 
 static void created(struct client *client) {
@@ -170,7 +179,8 @@ void client_create_image(struct client *client, const struct ivbs_header *header
         client_control_start(client, header);
         /* A block device cannot end within a sector. What is behind '@' would be a snapshot. */
         if (ivbs_create_image_decode(payload, header->length, &create) < 0 || create.size % SECTOR_SIZE != 0 ||
-                !ivbs_new_name_is_valid(create.name)) {
+                !ivbs_new_name_is_valid(create.name) ||
+                ((create.flags & IVBS_CREATE_CHECKSUMS) && !(client->caps & IVBS_CAP_CARE))) {
                 client_control_end(client, IVBS_STATUS_INVALID_REQUEST, NULL, 0);
                 return;
         }

@@ -194,6 +194,8 @@ static void answer(struct request *request, enum ivbs_status status, void *paylo
                 else if (status == IVBS_STATUS_NO_SPACE)
                         header.status = IVBS_STATUS_PERMANENT_ERROR;
         }
+        if (status == IVBS_STATUS_DAMAGED && !(client->caps & IVBS_CAP_CARE))
+                header.status = IVBS_STATUS_PERMANENT_ERROR;
 
         memcpy(header.session_id, client->session_id, IVBS_SESSION_ID_SIZE);
         ivbs_header_encode(&header, request->header);
@@ -262,7 +264,16 @@ void client_answer_take(
 static enum ivbs_status status_of_error(int error) {
         if (error >= 0)
                 return IVBS_STATUS_OK;
-        return error == -ENOSPC ? IVBS_STATUS_NO_SPACE : IVBS_STATUS_PERMANENT_ERROR;
+        switch (-error) {
+        case ENOSPC:
+                return IVBS_STATUS_NO_SPACE;
+        case EBADMSG:
+                return IVBS_STATUS_DAMAGED;
+        case EAGAIN:
+                return IVBS_STATUS_TEMPORARY_ERROR;
+        default:
+                return IVBS_STATUS_PERMANENT_ERROR;
+        }
 }
 
 /* Whoever keeps what is not durable yet has to know under which identity a sync's answer holds. */
@@ -296,7 +307,13 @@ static void io_done(struct store_io *io, int error) {
         struct client *client = request->client;
         bool idle;
 
-        if (error < 0 && error != -ENOSPC)
+        if (error == -EBADMSG)
+                log_event(LOG_CRIT, CLIENT_EVENT_FIELDS(client, MESSAGE_DATA_DAMAGED),
+                        "The block at byte %ju of %s does not agree with its checksum: %s of %ju bytes at %ju is "
+                        "refused",
+                        (uintmax_t) io->progress, client->attachment.image->name, ivbs_op_to_string(request->op),
+                        (uintmax_t) io->length, (uintmax_t) io->offset);
+        else if (error < 0 && error != -ENOSPC)
                 log_event(LOG_ERR, CLIENT_EVENT_FIELDS(client, MESSAGE_STORE_ERROR),
                         "%s of %ju bytes at %ju of %s failed: %s", ivbs_op_to_string(request->op),
                         (uintmax_t) io->length, (uintmax_t) io->offset, client->attachment.image->name,

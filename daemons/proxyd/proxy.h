@@ -23,7 +23,8 @@
 /* What HELLO can be granted, besides TICKET, which needs the store's key, and SNAPSHOTS, which not every store can make. */
 #define PROXY_CAPS                                                                                                  \
         (IVBS_CAP_FLUSH | IVBS_CAP_FUA | IVBS_CAP_TRIM | IVBS_CAP_WRITE_ZEROES | IVBS_CAP_IMAGES | IVBS_CAP_LEASE | \
-                IVBS_CAP_FENCE | IVBS_CAP_DURABILITY | IVBS_CAP_NOTICE | IVBS_CAP_DRAIN | IVBS_CAP_RESIZE)
+                IVBS_CAP_FENCE | IVBS_CAP_DURABILITY | IVBS_CAP_NOTICE | IVBS_CAP_DRAIN | IVBS_CAP_RESIZE |         \
+                IVBS_CAP_CARE)
 
 struct client;
 struct request;

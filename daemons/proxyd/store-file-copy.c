@@ -20,6 +20,7 @@
 
 #include "fault-point.h"
 #include "store-file.h"
+#include "sums.h"
 
 #define BUFFER_SIZE 65536U
 
@@ -27,11 +28,12 @@ struct file_copy {
         struct store_copy copy;
         enum store_copy_kind kind;
         char *name, *snapshot, *new_name;
-        int image_fd;     /* the directory of the image that it is about */
-        int source_fd;    /* data */
-        int parent_fd;    /* where the hidden name is */
-        int directory_fd; /* what has it, unless it is a file */
-        int target_fd;    /* data */
+        int image_fd;                       /* the directory of the image that it is about */
+        int source_fd;                      /* data */
+        int parent_fd;                      /* where the hidden name is */
+        int directory_fd;                   /* what has it, unless it is a file */
+        int target_fd;                      /* data */
+        int source_sums_fd, target_sums_fd; /* -EBADF: has none */
         char hidden[HIDDEN_NAME_SIZE];
         uint64_t created_usec;
         bool by_hand; /* copy_file_range() does not work here */
@@ -50,11 +52,17 @@ struct store_copy *store_file_copy_free(struct store_copy *c) {
 
         /* Unlocked last: until then no sweep touches it. */
         if (copy->made && !copy->committed) {
-                if (copy->kind == STORE_COPY_ROLL_BACK)
+                if (copy->kind == STORE_COPY_ROLL_BACK) {
+                        char sums[HIDDEN_NAME_SIZE];
+
+                        store_file_sums_name(copy->hidden, sums);
+                        (void) unlinkat(copy->parent_fd, sums, 0);
                         (void) unlinkat(copy->parent_fd, copy->hidden, 0);
-                else
+                } else
                         (void) store_file_delete_tree(copy->parent_fd, copy->hidden);
         }
+        safe_close(copy->target_sums_fd);
+        safe_close(copy->source_sums_fd);
         safe_close(copy->target_fd);
         safe_close(copy->directory_fd);
         safe_close(copy->parent_fd);
@@ -96,7 +104,23 @@ static int open_source(struct file_copy *copy, int directory_fd, struct image_re
 
         copy->copy.size = ret->size;
         copy->source_fd = openat(directory_fd, "data", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-        return copy->source_fd < 0 ? -errno : 0;
+        if (copy->source_fd < 0)
+                return -errno;
+        if (ret->checksums) {
+                copy->source_sums_fd = openat(directory_fd, SUMS_NAME, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+                if (copy->source_sums_fd < 0)
+                        return errno == ENOENT ? -EUCLEAN : -errno;
+        }
+        return 0;
+}
+
+/* Beside the data that are made; locked as they are. */
+static int make_sums(struct file_copy *copy, int directory_fd, const char *name) {
+        copy->target_sums_fd = openat(directory_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (copy->target_sums_fd < 0 || flock(copy->target_sums_fd, LOCK_EX | LOCK_NB) < 0)
+                return -errno;
+        store_file_stepped("checksums made");
+        return sums_file_make(copy->target_sums_fd);
 }
 
 static int open_snapshot_as_source(struct file_copy *copy) {
@@ -127,7 +151,9 @@ static int make_directory(struct file_copy *copy) {
         store_file_stepped("directory made");
 
         copy->target_fd = openat(copy->directory_fd, "data", O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-        return copy->target_fd < 0 ? -errno : 0;
+        if (copy->target_fd < 0)
+                return -errno;
+        return copy->source_sums_fd >= 0 ? make_sums(copy, copy->directory_fd, SUMS_NAME) : 0;
 }
 
 static int begin_snapshot(struct file_copy *copy, const struct image_record *record) {
@@ -168,7 +194,8 @@ static int check_idle(int directory_fd, const struct image_record *record) {
         return r > 0 ? -EBUSY : r;
 }
 
-static int begin_roll_back(struct file_copy *copy) {
+static int begin_roll_back(struct file_copy *copy, const struct image_record *record) {
+        char sums[HIDDEN_NAME_SIZE];
         int r;
 
         r = store_file_hidden_name(HIDDEN_ROLL_BACK, copy->hidden);
@@ -182,7 +209,11 @@ static int begin_roll_back(struct file_copy *copy) {
         if (copy->target_fd < 0)
                 return -errno;
         copy->made = true;
-        return flock(copy->target_fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+        if (flock(copy->target_fd, LOCK_EX | LOCK_NB) < 0)
+                return -errno;
+        store_file_sums_name(copy->hidden, sums);
+        /* The image has them, or not, as before. */
+        return record->checksums ? make_sums(copy, copy->parent_fd, sums) : 0;
 }
 
 static int begin(struct file_copy *copy, sd_id128_t uuid) {
@@ -218,7 +249,7 @@ static int begin(struct file_copy *copy, sd_id128_t uuid) {
         if (r < 0)
                 return r;
         if (copy->kind == STORE_COPY_ROLL_BACK)
-                return begin_roll_back(copy);
+                return begin_roll_back(copy, &record);
 
         /* The lock of an image is never waited for the other way round. */
         lock_fd = safe_close(lock_fd);
@@ -246,6 +277,8 @@ int store_file_copy_begin(struct store *s, const struct store_copy_how *how, str
                 .parent_fd = -EBADF,
                 .directory_fd = -EBADF,
                 .target_fd = -EBADF,
+                .source_sums_fd = -EBADF,
+                .target_sums_fd = -EBADF,
         };
         owned = &copy->copy;
 
@@ -270,6 +303,10 @@ int store_file_copy_begin(struct store *s, const struct store_copy_how *how, str
 
 /* --- the bytes --- */
 
+static bool has_sums_to_copy(const struct file_copy *copy) {
+        return copy->source_sums_fd >= 0 && copy->target_sums_fd >= 0;
+}
+
 int store_file_copy_prepare(struct store_copy *c) {
         struct file_copy *copy = FILE_COPY(c);
 
@@ -286,6 +323,8 @@ int store_file_copy_whole(struct store_copy *c) {
                         return STORE_COPY_BY_PIECES;
                 return -errno;
         }
+        if (has_sums_to_copy(copy) && ioctl(copy->target_sums_fd, FICLONE, copy->source_sums_fd) < 0)
+                return -errno;
         return ftruncate(copy->target_fd, (off_t) copy->copy.size) < 0 ? -errno : 0;
 }
 
@@ -354,7 +393,7 @@ static int find_data(int fd, uint64_t offset, uint64_t end, uint64_t *ret_start,
         return 0;
 }
 
-int store_file_copy_piece(struct store_copy *c, uint64_t offset, uint64_t length, uint64_t *ret_next) {
+static int copy_data(struct store_copy *c, uint64_t offset, uint64_t length, uint64_t *ret_next) {
         struct file_copy *copy = FILE_COPY(c);
         uint64_t end = length < c->size - offset ? offset + length : c->size, start = 0, stop = 0;
         int r;
@@ -385,11 +424,32 @@ int store_file_copy_piece(struct store_copy *c, uint64_t offset, uint64_t length
         }
 }
 
+int store_file_copy_piece(struct store_copy *c, uint64_t offset, uint64_t length, uint64_t *ret_next) {
+        struct file_copy *copy = FILE_COPY(c);
+        uint64_t next = 0;
+        int r;
+
+        r = copy_data(c, offset, length, &next);
+        /* Where nothing is but a hole, too: checksums of something would be damage, and stay so. */
+        if (r >= 0 && has_sums_to_copy(copy))
+                r = sums_file_copy(copy->source_sums_fd, copy->target_sums_fd, offset, next);
+        if (r >= 0)
+                *ret_next = next;
+        return r == -EDQUOT ? -ENOSPC : r;
+}
+
 int store_file_copy_sync(struct store_copy *c) {
         struct file_copy *copy = FILE_COPY(c);
+        int r;
 
         if (fsync(copy->target_fd) < 0)
                 return -errno;
+        if (copy->target_sums_fd >= 0) {
+                r = sums_file_settle(copy->target_fd, copy->target_sums_fd, copy->source_sums_fd < 0);
+                if (r < 0)
+                        return r;
+                store_file_stepped("checksums synced");
+        }
         store_file_stepped("copy synced");
         fault_point("life-synced");
         return 0;
@@ -459,7 +519,9 @@ static int commit_roll_back(struct file_copy *copy, sd_id128_t *ret_uuid) {
 
 int store_file_copy_commit(struct store_copy *c, sd_id128_t *ret_uuid) {
         struct file_copy *copy = FILE_COPY(c);
-        struct image_record record = { .size = c->size, .created_usec = copy->created_usec };
+        struct image_record record = {
+                .size = c->size, .created_usec = copy->created_usec, .checksums = copy->target_sums_fd >= 0
+        };
         int r;
 
         r = sd_id128_randomize(&record.uuid);

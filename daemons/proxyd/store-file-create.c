@@ -128,6 +128,30 @@ static int lock_idle(
         return 0;
 }
 
+int store_file_add_checksums(struct store *s, const char *name) {
+        struct file_store *store = FILE_STORE(s);
+        _cleanup_free_ char *message = NULL;
+        _cleanup_close_ int fd = -EBADF;
+        struct image_record record;
+        size_t n_snapshots;
+        int r;
+
+        r = store_file_open_and_lock_image(store, name, LOCK_EX, &fd);
+        if (r >= 0)
+                r = store_file_check_unused(fd, &n_snapshots);
+        if (r >= 0)
+                r = image_record_load(fd, name, &record, &message);
+        if (r < 0 || record.checksums)
+                return r;
+
+        r = store_file_sums_add(fd);
+        if (r < 0)
+                return r;
+        store_file_stepped("checksums made");
+        record.checksums = true;
+        return image_record_save(fd, &record);
+}
+
 int store_file_remove(struct store *s, const char *name, sd_id128_t uuid, bool snapshots_too) {
         struct file_store *store = FILE_STORE(s);
         _cleanup_close_ int images_fd = -EBADF, fd = -EBADF;

@@ -24,6 +24,10 @@ int store_file_hidden_name(const char *what, char ret[static HIDDEN_NAME_SIZE]) 
         return 0;
 }
 
+void store_file_sums_name(const char *data, char ret[static HIDDEN_NAME_SIZE]) {
+        (void) snprintf(ret, HIDDEN_NAME_SIZE, "%.*s.s", (int) HIDDEN_NAME_SIZE - 3, data);
+}
+
 int store_file_lock_images(struct file_store *store, int *ret_fd) {
         _cleanup_close_ int fd = -EBADF;
         int r;

@@ -124,6 +124,8 @@ int store_file_hold(struct store_image *i, const struct store_holder *self, stru
 }
 
 void store_file_let_go(struct store_image *i) {
+        if (FILE_IMAGE(i)->sums)
+                store_file_sums_let_go(FILE_IMAGE(i)->sums);
         /* Cannot fail: it was locked. */
         (void) lock_data(FILE_IMAGE(i)->data_fd, F_UNLCK);
 }

@@ -19,6 +19,7 @@ struct store_image *store_file_close_image(struct store_image *i) {
 
         store_file_unwatch(image);
         store_file_sync_close(image);
+        store_file_sums_close(image->sums);
         safe_close(image->data_fd);
         safe_close(image->directory_fd);
         free(image->path);
@@ -119,7 +120,9 @@ int store_file_open_image(struct store *s, const char *name, struct store_image 
                 return -EUCLEAN;
         }
 
-        r = store_file_sync_open(image);
+        r = record.checksums ? store_file_sums_open(image) : 0;
+        if (r >= 0)
+                r = store_file_sync_open(image);
         if (r >= 0)
                 r = store_file_at_once_open(image);
         if (r < 0)

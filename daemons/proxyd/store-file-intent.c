@@ -14,9 +14,15 @@
 
 static int finish(struct file_store *store, int directory_fd, const char *name, const struct image_intent *intent) {
         _cleanup_free_ char *message = NULL;
+        char sums[HIDDEN_NAME_SIZE];
         struct image_record record;
         int r;
 
+        store_file_sums_name(intent->data, sums);
+        /* The checksums first: whoever finds the data without them would take the image's for theirs. Not there: there are none, or that step was done. */
+        if (renameat(directory_fd, sums, directory_fd, SUMS_NAME) < 0 && errno != ENOENT)
+                return -errno;
+        store_file_stepped("checksums replaced");
         /* Not there: that step was done. */
         if (renameat(directory_fd, intent->data, directory_fd, "data") < 0 && errno != ENOENT)
                 return -errno;

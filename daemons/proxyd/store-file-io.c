@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* An image's bytes. One open file description serves all sessions of an image, for reads and writes; what makes them durable is store-file-sync.c's, and what can be
- * read or written without waiting store-file-at-once.c's. All else is the ring's. */
+ * read or written without waiting store-file-at-once.c's, and what has checksums store-file-sums.c's. All else is the ring's. */
 
 #include <fcntl.h>
 #include <string.h>
@@ -65,7 +65,7 @@ void store_file_hand_to_ring(struct store_io *io) {
         ring_sqe_set_op(sqe, &io->op);
 }
 
-static void finish(struct store_io *io, int error) {
+void store_file_finish(struct store_io *io, int error) {
         if (io->kind == STORE_WRITE)
                 fault_point("write-done");
 
@@ -80,14 +80,14 @@ bool store_file_progress(struct store_io *io, int64_t res) {
         if (res == 0)
                 res = -EIO;
         if (res < 0) {
-                finish(io, (int) res);
+                store_file_finish(io, (int) res);
                 return true;
         }
 
         io->progress += (uint64_t) res;
         if (io->progress < io->length)
                 return false;
-        finish(io, 0);
+        store_file_finish(io, 0);
         return true;
 }
 
@@ -108,7 +108,7 @@ static void stepped(struct ring_op *op, int32_t res, uint32_t flags) {
                         store_file_hand_to_ring(io);
                         return;
                 }
-                finish(io, res);
+                store_file_finish(io, res);
                 return;
         }
 
@@ -123,6 +123,8 @@ void store_file_submit(struct store_io *io) {
 
         if (io->kind == STORE_FLUSH)
                 store_file_sync(io);
+        else if (FILE_IMAGE(io->image)->sums)
+                store_file_sums_submit(io);
         else if (!store_file_at_once(io))
                 store_file_hand_to_ring(io);
 }

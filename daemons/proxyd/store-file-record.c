@@ -182,6 +182,15 @@ static struct json_object *hex_to_json(const uint8_t *data, size_t n) {
         return json_object_new_string_len(text, (int) (2 * n));
 }
 
+/* Whoever does not know the kind must not write there. */
+static int handle_checksums(struct config_context *context, struct json_object *value, void *userdata) {
+        if (!json_object_is_type(value, json_type_string) || strcmp(json_object_get_string(value), "crc32c") != 0)
+                return config_refuse(context, value, "\"crc32c\"");
+
+        *(bool *) userdata = true;
+        return 0;
+}
+
 static int handle_hash(struct config_context *context, struct json_object *value, void *userdata) {
         if (!json_object_is_type(value, json_type_string) ||
                 take_hex(json_object_get_string(value), userdata, LEASE_HASH_SIZE) < 0)
@@ -299,6 +308,7 @@ int image_record_load(int directory_fd, const char *shown, struct image_record *
                 { "size", handle_number, offsetof(struct image_record, size), true },
                 { "size-epoch", handle_number, offsetof(struct image_record, size_epoch), false },
                 { "created", handle_number, offsetof(struct image_record, created_usec), true },
+                { "checksums", handle_checksums, offsetof(struct image_record, checksums), false },
                 { "generation", handle_number, offsetof(struct image_record, lease.generation), true },
                 { "lease", handle_lease, offsetof(struct image_record, lease), false },
                 {},
@@ -434,6 +444,8 @@ int image_record_save(int directory_fd, const struct image_record *record) {
                 r = add_number(object, "size-epoch", record->size_epoch);
         if (r >= 0)
                 r = add_number(object, "created", record->created_usec);
+        if (r >= 0 && record->checksums)
+                r = add(object, "checksums", json_object_new_string("crc32c"));
         if (r >= 0)
                 r = add_number(object, "generation", record->lease.generation);
         if (r >= 0 && record->lease.live)

@@ -30,6 +30,7 @@ struct image_record {
         uint64_t size;         /* bytes */
         uint64_t size_epoch;   /* how often that has changed */
         uint64_t created_usec; /* CLOCK_REALTIME */
+        bool checksums;        /* see store-file-sums.h */
         struct lease lease;
 };
 

@@ -8,6 +8,8 @@
  *
  * Where it becomes known: the store's thread reads the record, sessions ask on the ring's. Hence the lock, which is held for a copy. */
 
+#include <sys/stat.h>
+
 #include "store-file.h"
 
 void store_file_size_is(struct file_image *image, const struct image_record *record) {
@@ -32,10 +34,26 @@ static int set_length(struct file_image *image, uint64_t size) {
         return fsync(image->data_fd) < 0 ? -errno : 0;
 }
 
+/* What a shrink that was cut short has left behind. */
+static int cut_leftover(struct file_image *image, uint64_t size) {
+        struct stat st;
+        int r;
+
+        if (fstat(image->data_fd, &st) < 0)
+                return -errno;
+        if (!image->sums || (uint64_t) st.st_size <= size)
+                return 0;
+        r = store_file_sums_expect_cut(image->sums, size);
+        return r < 0 ? r : store_file_sums_cut(image->sums, size);
+}
+
 static int grow(struct file_image *image, int directory_fd, struct image_record *record, uint64_t size) {
         uint64_t old = record->size;
         int r;
 
+        r = cut_leftover(image, old);
+        if (r < 0)
+                return r;
         if (ftruncate(image->data_fd, (off_t) old) < 0)
                 return -errno;
         r = set_length(image, size);
@@ -53,6 +71,10 @@ static int grow(struct file_image *image, int directory_fd, struct image_record 
 static int shrink(struct file_image *image, int directory_fd, struct image_record *record, uint64_t size) {
         int r;
 
+        r = image->sums ? store_file_sums_expect_cut(image->sums, size) : 0;
+        if (r < 0)
+                return r;
+        store_file_stepped("cut expected");
         record->size = size;
         r = image_record_save(directory_fd, record);
         if (r < 0)
@@ -60,7 +82,17 @@ static int shrink(struct file_image *image, int directory_fd, struct image_recor
 
         store_file_stepped("record shrunk");
         /* Done, whatever comes of it: a store that keeps the space does no harm. */
-        (void) set_length(image, size);
+        if (!image->sums) {
+                (void) set_length(image, size);
+                return 0;
+        }
+        /* Data that are longer than the record show that this has not been done. */
+        r = store_file_sums_cut(image->sums, size);
+        store_file_stepped("checksums cut");
+        if (r >= 0)
+                r = set_length(image, size);
+        if (r >= 0)
+                (void) store_file_sums_was_cut(image->sums, size);
         return 0;
 }
 

@@ -8,6 +8,8 @@
  * They run side by side, and for that each has an open file description of its own, through which nothing else is done. Nor is RWF_DSYNC used: the sync in it
  * would be one more on the description that the writes share.
  *
+ * An image with checksums has only the first: what is sealed behind a sync is sealed for the whole image (sums.h).
+ *
  * The descriptions are made before anything is written through this store, so that every error of ours is one that both have yet to report. */
 
 #include <fcntl.h>
@@ -20,6 +22,8 @@
 static void start(struct file_sync *sync) {
         struct io_uring_sqe *sqe = ring_get_sqe(sync->store->how.ring);
 
+        if (sync->sums)
+                store_file_sums_sync_begins(sync->sums);
         io_uring_prep_fsync(sqe, sync->fd, IORING_FSYNC_DATASYNC);
         /* Zero for both is the whole file; the kernel's length has 32 bits. */
         if (sync->to - sync->from <= UINT32_MAX) {
@@ -37,7 +41,7 @@ static void start_next(struct file_sync *sync) {
         sync->from = UINT64_MAX;
         sync->to = 0;
         STAILQ_FOREACH(io, &sync->covered, entry)
-                if (io->kind == STORE_FLUSH) {
+                if (io->kind == STORE_FLUSH || sync->sums) {
                         sync->from = 0;
                         sync->to = UINT64_MAX;
                 } else {
@@ -47,16 +51,10 @@ static void start_next(struct file_sync *sync) {
         start(sync);
 }
 
-static void synced(struct ring_op *op, int32_t res, uint32_t flags) {
-        struct file_sync *sync = CONTAINER_OF(op, struct file_sync, op);
+static void ended(void *userdata, int error) {
+        struct file_sync *sync = userdata;
         struct store_io_list covered = STAILQ_HEAD_INITIALIZER(covered);
         struct store_io *io;
-
-        if (res == -EINTR || res == -EAGAIN) {
-                start(sync);
-                return;
-        }
-        fault_point("flush-synced");
 
         STAILQ_CONCAT(&covered, &sync->covered);
         sync->running = false;
@@ -66,13 +64,27 @@ static void synced(struct ring_op *op, int32_t res, uint32_t flags) {
 
         while ((io = STAILQ_FIRST(&covered))) {
                 STAILQ_REMOVE_HEAD(&covered, entry);
-                store_file_sync_ended(io, res);
+                store_file_sync_ended(io, error);
         }
+}
+
+static void synced(struct ring_op *op, int32_t res, uint32_t flags) {
+        struct file_sync *sync = CONTAINER_OF(op, struct file_sync, op);
+
+        if (res == -EINTR || res == -EAGAIN) {
+                start(sync);
+                return;
+        }
+        fault_point("flush-synced");
+        if (res >= 0 && sync->sums)
+                store_file_sums_seal(sync->sums, ended, sync);
+        else
+                ended(sync, res);
 }
 
 void store_file_sync(struct store_io *io) {
         struct file_image *image = FILE_IMAGE(io->image);
-        struct file_sync *sync = io->kind == STORE_FLUSH ? &image->flushes : &image->durable_writes;
+        struct file_sync *sync = io->kind == STORE_FLUSH || image->sums ? &image->flushes : &image->durable_writes;
 
         STAILQ_INSERT_TAIL(&sync->waiting, io, entry);
         if (!sync->running)
@@ -91,6 +103,7 @@ static int open_one(struct file_image *image, struct file_sync *sync) {
 int store_file_sync_open(struct file_image *image) {
         int r;
 
+        image->flushes.sums = image->sums;
         r = open_one(image, &image->flushes);
         return r < 0 ? r : open_one(image, &image->durable_writes);
 }

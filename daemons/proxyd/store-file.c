@@ -240,6 +240,7 @@ static struct store *file_close(struct store *s) {
         if (!store)
                 return NULL;
 
+        store_file_sums_stop(store);
         safe_close(store->watch_fd);
         safe_close(store->proxies_fd);
         safe_close(store->images_fd);
@@ -358,6 +359,7 @@ const struct store_ops store_file_ops = {
         .close = file_close,
         .list = store_file_list,
         .create = store_file_create,
+        .add_checksums = store_file_add_checksums,
         .remove = store_file_remove,
         .rename = store_file_rename,
         .list_snapshots = store_file_list_snapshots,

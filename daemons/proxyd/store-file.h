@@ -7,10 +7,13 @@
 #include <stdatomic.h>
 
 #include "store-file-record.h"
+#include "store-file-sums.h"
 #include "store.h"
 
 TAILQ_HEAD(file_image_list, file_image);
 STAILQ_HEAD(file_image_queue, file_image);
+
+#define FILE_SUM_THREADS 8U
 
 struct file_store {
         struct store store;
@@ -48,12 +51,17 @@ struct file_store {
         bool at_once_goes_on;  /* at_once_op is in the ring */
         uint64_t at_once_usec; /* the step of the ring ... */
         size_t at_once_spent;  /* ... and the bytes done in it */
+
+        /* See store-file-sums.c; NULL: not made yet. */
+        struct jobs *sum_threads[FILE_SUM_THREADS];
+        unsigned sum_load[FILE_SUM_THREADS];
 };
 
 /* Gathered syncs of an image, see store-file-sync.c. */
 struct file_sync {
         struct file_store *store;
         struct ring_op op;
+        struct file_sums *sums; /* NULL: there are none */
         int fd;
         bool running;
         uint64_t from, to;                     /* bytes that the one under way covers */
@@ -71,6 +79,7 @@ struct file_image {
         bool holder_damaged; /* which has been told */
         TAILQ_ENTRY(file_image) entry;
         struct file_sync flushes, durable_writes;
+        struct file_sums *sums; /* NULL: it has no checksums */
 
         /* See store-file-at-once.c. */
         struct store_io_list at_once; /* in the store's queue when not empty */
@@ -88,10 +97,11 @@ static inline struct file_image *FILE_IMAGE(struct store_image *image) {
 }
 
 /* store-file-io.c. hand_to_ring: what is left of io, or its first part, is the ring's. progress: a read or write of io has come to res, bytes or a negative errno; returns
- * whether that was the end of io, which is done() then, and its image perhaps closed. */
+ * whether that was the end of io, which is done() then, and its image perhaps closed. finish: io has come to its end, but for what makes it durable. */
 void store_file_submit(struct store_io *io);
 void store_file_hand_to_ring(struct store_io *io);
 bool store_file_progress(struct store_io *io, int64_t res);
+void store_file_finish(struct store_io *io, int error);
 
 /* store-file-at-once.c. Open needs data_fd, and returns 0 or a negative errno. at_once: takes io, unless it is false. */
 void store_file_at_once_init(struct file_store *store);
@@ -120,6 +130,7 @@ uint64_t store_file_mount_instance(int fd);
 
 /* store-file-create.c: what changes the directory of images. */
 int store_file_create(struct store *store, const char *name, uint64_t size, bool preallocate, sd_id128_t *ret_uuid);
+int store_file_add_checksums(struct store *store, const char *name);
 int store_file_remove(struct store *store, const char *name, sd_id128_t uuid, bool snapshots_too);
 int store_file_rename(struct store *store, const char *name, sd_id128_t uuid, const char *new_name);
 /* Writes the record of a new image or snapshot, and what else stands beside its data. */
@@ -131,6 +142,8 @@ int store_file_write_new_record(int directory_fd, const struct image_record *rec
 #define HIDDEN_ROLL_BACK "roll-back"
 #define SNAPSHOTS_NAME   "snapshots"
 int store_file_hidden_name(const char *what, char ret[static HIDDEN_NAME_SIZE]);
+/* That of the checksums of hidden data. */
+void store_file_sums_name(const char *data, char ret[static HIDDEN_NAME_SIZE]);
 /* A descriptor of its own for a directory, locked for changes; the lock ends with it. image: as store_file_lock_image(), or NULL for the directory of images. */
 int store_file_lock_images(struct file_store *store, int *ret_fd);
 /* Files, and directories of files of directories. */

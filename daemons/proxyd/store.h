@@ -39,7 +39,7 @@ enum store_io_kind {
 struct store_io {
         struct store_image *image;
         void (*done)(struct store_io *io,
-                int error); /* 0, -ENOSPC, or another negative errno; on the ring's thread, never within submit() */
+                int error); /* 0, -ENOSPC, -EAGAIN (not executed), -EBADMSG (damaged: progress is the offset of the block in the image; nothing was changed), or another negative errno; on the ring's thread, never within submit() */
         void *buffer;       /* length bytes, of READ and WRITE */
         uint64_t offset, length; /* within the image, length > 0 */
         enum store_io_kind kind;
@@ -156,6 +156,8 @@ struct store_ops {
                 struct store_listed **ret, size_t *ret_n, bool *ret_more);
         /* A new image, all zero. preallocate: all its storage is had at once. -EEXIST; -ENOSPC; -EFBIG: larger than the store can have; -EOPNOTSUPP: storage cannot be had ahead. */
         int (*create)(struct store *store, const char *name, uint64_t size, bool preallocate, sd_id128_t *ret_uuid);
+        /* Gives an image that nobody has open checksums of its blocks; NULL: the store cannot. -ENOENT, -EBUSY. Once it has them, an io that finds data that do not agree with theirs is over with -EBADMSG. */
+        int (*add_checksums)(struct store *store, const char *name);
         /* uuid: null for whichever has the name. -ENOENT; -EBUSY: somebody holds its lease, or has it or a snapshot of it open, through any proxy; -ENOTEMPTY: it has snapshots, which are not
          * to go with it. */
         int (*remove)(struct store *store, const char *name, sd_id128_t uuid, bool snapshots_too);

@@ -184,22 +184,26 @@ int query_check_size(uint64_t size, sd_bus_error *error) {
                 error, FAILURE_USAGE, "An image's size is a multiple of 512 bytes, and not %" PRIu64 ".", size);
 }
 
-/* The options of CreateImage: preallocate b. */
+/* The options of CreateImage: preallocate b, checksums b. */
 static int read_create_options(sd_bus_message *m, struct ivbs_create_image *create, sd_bus_error *error) {
         const char *key;
-        int r, preallocate;
+        uint32_t flag;
+        int r, yes;
 
         r = sd_bus_message_enter_container(m, 'a', "{sv}");
         while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
                 r = sd_bus_message_read(m, "s", &key);
                 if (r < 0)
                         return r;
-                if (strcmp(key, "preallocate") != 0)
+                flag = strcmp(key, "preallocate") == 0 ? IVBS_CREATE_PREALLOCATE
+                       : strcmp(key, "checksums") == 0 ? IVBS_CREATE_CHECKSUMS
+                                                       : 0;
+                if (flag == 0)
                         return peer_bus_error_set(error, FAILURE_USAGE, "CreateImage knows no option \"%s\".", key);
-                r = sd_bus_message_read(m, "v", "b", &preallocate);
+                r = sd_bus_message_read(m, "v", "b", &yes);
                 if (r < 0)
                         return r;
-                create->flags = preallocate ? IVBS_CREATE_PREALLOCATE : 0;
+                create->flags |= yes ? flag : 0;
                 r = sd_bus_message_exit_container(m);
         }
         return r < 0 ? r : 0;

@@ -16,7 +16,7 @@
 #define CAPS_WANTED                                                                                                 \
         (IVBS_CAP_FLUSH | IVBS_CAP_FUA | IVBS_CAP_TRIM | IVBS_CAP_WRITE_ZEROES | IVBS_CAP_IMAGES | IVBS_CAP_LEASE | \
                 IVBS_CAP_FENCE | IVBS_CAP_DURABILITY | IVBS_CAP_NOTICE | IVBS_CAP_TICKET | IVBS_CAP_DRAIN |         \
-                IVBS_CAP_RESIZE | IVBS_CAP_SNAPSHOTS)
+                IVBS_CAP_RESIZE | IVBS_CAP_SNAPSHOTS | IVBS_CAP_CARE)
 
 /* Of our application: ids derived with it tell nothing of the machine's own. */
 #define MACHINE_APPLICATION SD_ID128_MAKE(3c, 2b, 79, 0e, 8a, 54, 4e, 1f, b0, 6d, 51, 9c, e7, 20, 83, fa)
@@ -62,8 +62,15 @@ void session_send_control(struct session *s, uint32_t op, const void *payload, s
         stream_send(&s->stream, &control->out);
 }
 
-static uint64_t cap_of_call(uint32_t op) {
+static uint64_t cap_of_call(uint32_t op, const uint8_t *payload, size_t n) {
+        struct ivbs_create_image create;
+
         switch (op) {
+        case IVBS_OP_CREATE_IMAGE:
+                /* Who does not know the flag would make an image without them. */
+                return ivbs_create_image_decode(payload, n, &create) >= 0 && (create.flags & IVBS_CREATE_CHECKSUMS)
+                               ? IVBS_CAP_IMAGES | IVBS_CAP_CARE
+                               : IVBS_CAP_IMAGES;
         case IVBS_OP_DETACH:
                 return IVBS_CAP_LEASE;
         case IVBS_OP_DRAIN:
@@ -86,13 +93,16 @@ static uint64_t cap_of_call(uint32_t op) {
 
 int session_call(
         struct session *s, uint32_t op, const void *payload, size_t n, session_reply_t reply, void *userdata) {
+        uint64_t caps;
+
         if (s->state != SESSION_READY)
                 return -ENOTCONN;
         if (s->reply || s->awaiting)
                 return -EBUSY;
         if (n > SESSION_CALL_MAX)
                 return -EMSGSIZE;
-        if (!s->modern || !(s->caps & cap_of_call(op)))
+        caps = cap_of_call(op, payload, n);
+        if (!s->modern || (s->caps & caps) != caps)
                 return -EOPNOTSUPP;
 
         session_owes(s);

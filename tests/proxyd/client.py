@@ -24,12 +24,12 @@ STATUSES = {
     0: "OK", 1: "NOT_FOUND", 2: "ALREADY_EXISTS", 3: "NOT_LOGGEDIN", 4: "PERMISSION_DENIED",
     5: "READ_ONLY", 6: "NOT_READY", 10: "TEMPORARY_ERROR", 11: "PERMANENT_ERROR",
     12: "USE_ANOTHER_PROXY", 13: "INVALID_REQUEST", 14: "EXPIRED", 100: "HELD", 101: "NO_SPACE",
-    102: "IN_USE", 103: "HAS_SNAPSHOTS", 104: "RESIZED",
+    102: "IN_USE", 103: "HAS_SNAPSHOTS", 104: "RESIZED", 115: "DAMAGED",
 }
 CAP_FLUSH, CAP_FUA, CAP_TRIM, CAP_WRITE_ZEROES = 1, 2, 4, 8
 CAP_IMAGES, CAP_LEASE, CAP_FENCE, CAP_DURABILITY, CAP_NOTICE = 16, 32, 64, 128, 256
 CAP_TICKET, CAP_DRAIN, CAP_RESIZE, CAP_SNAPSHOTS = 512, 1024, 2048, 4096
-ALL_CAPS = 0x1FFF
+ALL_CAPS = 0x5FFF
 DATA_MAX = 32 << 20
 LENGTH_MAX = DATA_MAX + 8
 
@@ -183,8 +183,8 @@ class Client:
     def detach(self):
         return self.call("DETACH")
 
-    def create(self, image, size, preallocate=False):
-        return self.call("CREATE_IMAGE", struct.pack(">QII", size, preallocate, 0) + padded(image, 256))
+    def create(self, image, size, preallocate=False, checksums=False):
+        return self.call("CREATE_IMAGE", struct.pack(">QII", size, preallocate | checksums << 1, 0) + padded(image, 256))
 
     def remove(self, image, uuid=b"\0" * 16, snapshots=False):
         return self.call("REMOVE_IMAGE", struct.pack(">II", snapshots, 0) + uuid + padded(image, 256))
