@@ -97,7 +97,7 @@ static bool unmount(const char *name, const struct stack *stack, uint64_t elapse
         return left;
 }
 
-static bool remove_mapped(const struct stack *stack) {
+static bool remove_mapped(const char *name, const struct stack *stack) {
         bool left = false;
 
         for (size_t i = 0; i < stack->n_nodes; i++) {
@@ -107,7 +107,11 @@ static bool remove_mapped(const struct stack *stack) {
                 if (!node->dm_name[0])
                         continue;
                 r = node->is_held ? -EBUSY : device_mapper_remove(node->dm_name);
-                left = left || r == 0 || r == -EBUSY; /* what was below it is next */
+                if (r == 0 || r == -EBUSY)
+                        left = true;  /* what was below it is next */
+                else if (r != -ENXIO) /* somebody else was quicker */
+                        SAY("3", "Image %s: the volume %s cannot be removed: %s.\n", name, node->dm_name,
+                                strerror(-r));
         }
         return left;
 }
@@ -135,7 +139,7 @@ static void release(const char *name, const char *disk) {
                         left = true;
                 if (!left) {
                         free_since = free_since ?: now;
-                        if (!remove_mapped(stack) || now - free_since > MAPPER_USEC)
+                        if (!remove_mapped(name, stack) || now - free_since > MAPPER_USEC)
                                 return;
                 }
                 if (left || now > free_since)
