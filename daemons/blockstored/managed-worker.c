@@ -5,12 +5,16 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fault-point.h"
+#include "host-config.h"
 #include "image-log.h"
 #include "manager.h"
 #include "peer-bus.h"
 #include "peer-unit.h"
+
+static void on_device_disconnected(enum failure failure, const char *message, void *userdata);
 
 static void on_device_connected(enum failure failure, const char *message, void *userdata) {
         struct managed *managed = userdata;
@@ -37,10 +41,28 @@ static void on_device_connected(enum failure failure, const char *message, void 
         managed_consider_gone(managed);
 }
 
+/* At shutdown what uses a device has been unmounted and removed as far as it could be (blockstore-release), what is cached cannot be flushed without a proxy, and its worker ends for good. Without a server all that
+ * looks at the device would wait, and the shutdown with it: it is to fail instead. */
+static bool take_away_at_shutdown(struct managed *managed, enum failure failure, const char *message) {
+        if (failure == FAILURE_NONE || failure == FAILURE_NOT_ATTACHED || managed->abandoned ||
+                access(HOST_RUNTIME_DIRECTORY "/shutdown", F_OK) < 0 ||
+                device_abandon(managed->device, on_device_disconnected, managed) < 0)
+                return false;
+
+        managed->abandoned = true;
+        log_image_event(LOG_WARNING, failure == FAILURE_BUSY ? MESSAGE_DEVICE_BUSY : NULL, managed->image->name,
+                "%s. The system is going down: the device is disconnected all the same, and what uses it gets I/O "
+                "errors",
+                message);
+        return true;
+}
+
 static void on_device_disconnected(enum failure failure, const char *message, void *userdata) {
         struct managed *managed = userdata;
         struct worker_link *caller = managed->device_caller;
 
+        if (take_away_at_shutdown(managed, failure, message))
+                return;
         managed->device_caller = NULL;
         fault_point("device-gone");
 

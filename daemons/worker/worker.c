@@ -183,7 +183,8 @@ static void give_up(struct worker *w) {
         w->stopping = true;
         if (worker_must_go_on(w))
                 device_link_expect(w->device);
-        if (w->failure == FAILURE_HELD && w->device)
+        /* At shutdown nobody comes after us who would serve it. */
+        if ((w->failure == FAILURE_HELD || w->going_down) && w->device)
                 device_link_disconnect(w->device);
         else
                 stop_engine(w, false);
@@ -425,6 +426,8 @@ static void on_going_down(void *userdata) {
         }
         (void) engine_limit_wait(w->engine);
         note_waiting(w);
+        if (!w->ready)
+                (void) sd_event_source_set_time_relative(w->extend_timer, GOING_DOWN_IO_USEC);
 }
 
 static uint64_t now_usec(struct worker *w) {
@@ -443,13 +446,13 @@ static int on_extend(sd_event_source *source, uint64_t usec, void *userdata) {
                 return 0;
 
         /* A device that is there is waited for as long as its I/O may wait: one that starts again and again would be no better. */
-        if (elapsed >= w->config->attach_timeout_usec &&
-                (!worker_must_go_on(w) || elapsed >= w->config->io_timeout_usec)) {
+        if (w->going_down || (elapsed >= w->config->attach_timeout_usec &&
+                                     (!worker_must_go_on(w) || elapsed >= w->config->io_timeout_usec))) {
                 const char *reason = reason_of(w);
 
                 fail(w, w->attached ? FAILURE_SYSTEM : FAILURE_NO_PROXY, "%s within %" PRIu64 " s. %s",
                         w->attached ? "The kernel device was not there" : "No proxy could be reached",
-                        w->config->attach_timeout_usec / 1000000,
+                        (w->going_down ? elapsed : w->config->attach_timeout_usec) / 1000000,
                         reason[0] ? reason
                                   : "Is a proxy running, and is \"proxies\" in " HOST_CONFIG_DIRECTORY
                                     "/blockstore.json right?");
