@@ -33,15 +33,18 @@ shutdown_ms() {
     echo $((10#${to/./} - 10#${from/./}))
 }
 
-# check_shutdown WHAT: not more than 10 s beyond what it took without images (the file "rest").
+# check_shutdown WHAT: not more than 10 s beyond what it took without images (the file "rest"), where that
+# takes 4 s or less; longer in proportion on a machine that is slow all over: emulated, and busy.
 check_shutdown() {
-    local ms rest
+    local ms rest limit=10000
     ms=$(shutdown_ms)
     rest=$(cat $BOOT_STATE/rest)
+    [ "$rest" -le 4000 ] || limit=$((limit * rest / 4000))
     note "shutdown, $1: $ms ms; without images: $rest ms"
-    [ $((ms - rest)) -le 10000 ] || {
-        journalctl -q --no-pager -b -1 -o short-monotonic | tail -n 60
-        fail "shutdown, $1: $((ms - rest)) ms more than without images"
+    [ $((ms - rest)) -le $limit ] || {
+        journalctl -q --no-pager -b -1 -o short-monotonic | awk '/The system will reboot/ { on = 1 } on' |
+            grep -E 'Stopping|Stopped|image|blockstore|nbd' | cut -c 1-160
+        fail "shutdown, $1: $((ms - rest)) ms more than without images, not $limit or less"
     }
 }
 
