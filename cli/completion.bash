@@ -23,6 +23,8 @@ _blockstorectl() {
         ['snapshot remove']='--yes -y'
         ['snapshot rollback']='--yes -y --no-wait'
         [clone]='--no-wait'
+        [import]='--format --size --overwrite --keep --resume --sha256 --no-checksum --verify'
+        [export]='--format --overwrite --no-checksum --verify'
         [proxies]=''
         ['proxy drain']='--undo'
         [monitor]=''
@@ -38,7 +40,7 @@ _blockstorectl() {
         [help]=''
         [version]=''
     )
-    local verbs='attach detach list status create resize remove rename snapshot clone proxies proxy monitor doctor heatmap import-config upgrade user help version'
+    local verbs='attach detach list status create resize remove rename snapshot clone import export proxies proxy monitor doctor heatmap import-config upgrade user help version'
     local user_verbs='add passwd rights remove list'
     local proxy_verbs='drain'
     local snapshot_verbs='create list remove rollback'
@@ -64,6 +66,10 @@ _blockstorectl() {
         mapfile -t COMPREPLY < <(compgen -W 'nbd none' -- "$word")
         return
         ;;
+    --format)
+        mapfile -t COMPREPLY < <(compgen -W 'raw qcow2' -- "$word")
+        return
+        ;;
     --file)
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
@@ -73,7 +79,7 @@ _blockstorectl() {
         mapfile -t COMPREPLY < <(compgen -A hostname -- "$word")
         return
         ;;
-    --as | --read | --write | --check)
+    --as | --read | --write | --check | --size | --sha256)
         return
         ;;
     esac
@@ -81,7 +87,7 @@ _blockstorectl() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         w=${COMP_WORDS[i]}
         case $w in
-        --json | --as | --device | --file | --proxy | --read | --write | --check)
+        --json | --as | --device | --file | --proxy | --read | --write | --check | --format | --size | --sha256)
             # its value is no argument
             [ "${COMP_WORDS[i + 1]}" = '=' ] && i=$((i + 1))
             i=$((i + 1))
@@ -111,6 +117,15 @@ _blockstorectl() {
             [ "$arguments" -eq 0 ] && words=$(_blockstorectl_names)
             ;;
         doctor) words=$(_blockstorectl_names) ;;
+        import | export)
+            # the file of one is the first argument, of the other the second
+            if { [ "$verb" = import ] && [ "$arguments" -eq 0 ]; } || { [ "$verb" = export ] && [ "$arguments" -eq 1 ]; }; then
+                compopt -o filenames 2>/dev/null
+                mapfile -t COMPREPLY < <(compgen -f -- "$word")
+                return
+            fi
+            [ "$arguments" -le 1 ] && words=$(_blockstorectl_names)
+            ;;
         import-config)
             mapfile -t COMPREPLY < <(compgen -f -- "$word")
             return

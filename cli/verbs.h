@@ -12,6 +12,8 @@ int verb_detach(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_upgrade(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_doctor(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_heatmap(const struct cli *cli, char *arguments[], unsigned n_arguments);
+int verb_export(const struct cli *cli, char *arguments[], unsigned n_arguments);
+int verb_import(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_help(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_import_config(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_list(const struct cli *cli, char *arguments[], unsigned n_arguments);
@@ -26,6 +28,8 @@ int verb_version(const struct cli *cli, char *arguments[], unsigned n_arguments)
 extern const struct option_entry attach_options[];
 extern const struct option_entry create_options[];
 extern const struct option_entry doctor_options[];
+extern const struct option_entry export_options[];
+extern const struct option_entry import_options[];
 extern const struct option_entry upgrade_options[];
 extern const struct option_entry detach_options[];
 extern const struct option_entry import_config_options[];

@@ -24,6 +24,8 @@ static int get(sd_bus *bus, const char *path, const char *interface, const char 
                 { "State", job_state_to_string(job->state) },
                 { "Unit", job->unit },
                 { "Subject", job->subject },
+                { "Step", job->step },
+                { "Checksum", job->checksum },
                 { "Error", job->failure == FAILURE_NONE ? "" : failure_lookup(job->failure)->bus_name },
                 { "Message", job->message },
         };
@@ -35,6 +37,8 @@ static int get(sd_bus *bus, const char *path, const char *interface, const char 
                 return sd_bus_message_append(reply, "t", job->progress);
         if (strcmp(property, "Total") == 0)
                 return sd_bus_message_append(reply, "t", job->total);
+        if (strcmp(property, "Remaining") == 0)
+                return sd_bus_message_append(reply, "t", job_remaining(job));
         return sd_bus_message_append(reply, "t", job_rate(job));
 }
 
@@ -66,14 +70,14 @@ static int cancel_checked(sd_bus_message *message, void *userdata, sd_bus_error 
         void *found;
         int r;
 
-        r = bouncer_check(manager->bouncer, message, cancel_checked, manager, error);
-        if (r <= 0)
-                return r < 0 ? r : 1;
-
         r = find_job(NULL, sd_bus_message_get_path(message), NULL, manager, &found, error);
         if (r <= 0)
                 return peer_bus_error_set(error, FAILURE_USAGE, "There is no such job any more");
         job = found;
+        r = bouncer_check_owner(manager->bouncer, message, job->owner, cancel_checked, manager, error);
+        if (r <= 0)
+                return r < 0 ? r : 1;
+
         r = job_cancel(job);
         if (r == -EOPNOTSUPP)
                 return peer_bus_error_set(error, FAILURE_BUSY, "This job cannot be cancelled");
@@ -96,7 +100,10 @@ static const sd_bus_vtable job_vtable[] = {
         SD_BUS_PROPERTY("Total", "t", get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Unit", "s", get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Rate", "t", get, 0, 0),
+        SD_BUS_PROPERTY("Remaining", "t", get, 0, 0),
+        SD_BUS_PROPERTY("Step", "s", get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Subject", "s", get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("Checksum", "s", get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Error", "s", get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Message", "s", get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_METHOD("Cancel", NULL, NULL, method_cancel, SD_BUS_VTABLE_UNPRIVILEGED),
@@ -153,6 +160,8 @@ static void on_changed(struct job *job, uint32_t mask, void *userdata) {
                 { JOB_PROGRESS, "Progress" },
                 { JOB_TOTAL, "Total" },
                 { JOB_SUBJECT, "Subject" },
+                { JOB_STEP, "Step" },
+                { JOB_CHECKSUM, "Checksum" },
                 { JOB_ERROR, "Error" },
                 { JOB_ERROR, "Message" },
         };

@@ -147,6 +147,7 @@ int job_new(struct jobs *jobs, const char *kind, const char *unit, uint64_t tota
                 .id = ++jobs->last_id,
                 .kind = kind,
                 .unit = unit,
+                .step = "",
                 .total = total,
                 .cancel = cancel,
                 .userdata = userdata,
@@ -182,6 +183,23 @@ void job_set_total(struct job *job, uint64_t total) {
         announce(job, JOB_TOTAL);
 }
 
+void job_skip(struct job *job, uint64_t progress) {
+        job->skipped = progress;
+        job_set_progress(job, progress, NULL);
+}
+
+void job_set_step(struct job *job, const char *step) {
+        if (strcmp(job->step, step) == 0)
+                return;
+        job->step = step;
+        announce(job, JOB_STEP | JOB_PROGRESS);
+}
+
+void job_set_checksum(struct job *job, const char *checksum) {
+        (void) snprintf(job->checksum, sizeof(job->checksum), "%s", checksum);
+        announce(job, JOB_CHECKSUM);
+}
+
 void job_end(struct job *job, enum failure failure, const char *message) {
         bool early = job->state == JOB_CANCELLING && (job->total == 0 || job->progress < job->total);
 
@@ -215,6 +233,17 @@ int job_cancel(struct job *job) {
 
 uint64_t job_rate(const struct job *job) {
         uint64_t usec = (job->ended_usec ?: now_usec()) - job->begun_usec;
+        uint64_t done = job->progress > job->skipped ? job->progress - job->skipped : 0;
 
-        return usec == 0 ? 0 : (uint64_t) ((double) job->progress * 1e6 / (double) usec);
+        return usec == 0 ? 0 : (uint64_t) ((double) done * 1e6 / (double) usec);
+}
+
+uint64_t job_remaining(const struct job *job) {
+        uint64_t rate = job_rate(job);
+
+        if (has_ended(job))
+                return 0;
+        if (rate == 0 || job->total < job->progress || job->total == 0)
+                return UINT64_MAX;
+        return (uint64_t) ((double) (job->total - job->progress) * 1e6 / (double) rate);
 }

@@ -6,15 +6,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include <sys/types.h>
 
 #include <systemd/sd-event.h>
 
 #include "cleanup.h"
 #include "error-table.h"
 
-#define JOBS_MAX        256U
-#define JOB_KEPT_USEC   (60U * 1000U * 1000U) /* after its end */
-#define JOB_MESSAGE_MAX 1024U
+#define JOBS_MAX          256U
+#define JOB_KEPT_USEC     (60U * 1000U * 1000U) /* after its end */
+#define JOB_MESSAGE_MAX   1024U
+#define JOB_CHECKSUM_SIZE 80U /* "sha256:" and the sum in hexadecimal */
 
 enum job_state {
         JOB_RUNNING,
@@ -32,6 +34,8 @@ enum job_property {
         JOB_TOTAL = 1U << 2,
         JOB_SUBJECT = 1U << 3,
         JOB_ERROR = 1U << 4,
+        JOB_STEP = 1U << 5,
+        JOB_CHECKSUM = 1U << 6,
 };
 
 struct jobs;
@@ -40,11 +44,15 @@ struct job {
         LIST_ENTRY(job) entry;
         struct jobs *jobs;
         uint32_t id;
-        const char *kind, *unit; /* static: "upgrade"; "images", "bytes" */
+        const char *kind, *unit; /* static: "upgrade", "import", "export"; "images", "bytes" */
         enum job_state state;
+        uid_t owner; /* who has begun it; root unless set */
         uint64_t progress, total;                        /* in the unit; total 0: not known */
         uint64_t begun_usec, ended_usec, announced_usec; /* CLOCK_MONOTONIC */
         char subject[256]; /* what it is at: an image's name; "" for nothing in particular */
+        const char *step;  /* static: "copying", "" where there are no steps */
+        uint64_t skipped;  /* of progress: done by an earlier job, so that it does not count for the rate */
+        char checksum[JOB_CHECKSUM_SIZE];
         enum failure failure;
         char message[JOB_MESSAGE_MAX];                   /* why it failed: a sentence; or what else there is to say */
         void (*cancel)(struct job *job, void *userdata); /* NULL once it has ended */
@@ -79,9 +87,15 @@ int job_new(struct jobs *jobs, const char *kind, const char *unit, uint64_t tota
 /* Announced at once when the subject changes, else ten times a second at most; the end carries the last. */
 void job_set_progress(struct job *job, uint64_t progress, const char *subject);
 void job_set_total(struct job *job, uint64_t total);
+/* What it goes on from. */
+void job_skip(struct job *job, uint64_t progress);
+void job_set_step(struct job *job, const char *step);
+void job_set_checksum(struct job *job, const char *checksum);
 /* failure FAILURE_NONE: it is done, or, when it was cancelled and stopped before its end, cancelled. message may be NULL. The owner must not touch it any more. */
 void job_end(struct job *job, enum failure failure, const char *message);
 /* Returns 0, -EALREADY when it has ended, or -EOPNOTSUPP. */
 int job_cancel(struct job *job);
 /* Units a second since it began, until its end. */
 uint64_t job_rate(const struct job *job);
+/* How long it will take at that rate, µs; UINT64_MAX: not known, 0: it has ended. */
+uint64_t job_remaining(const struct job *job);

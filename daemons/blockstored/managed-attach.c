@@ -138,8 +138,9 @@ static int keep_options(struct managed *managed, struct attach_options *options)
         return 0;
 }
 
-int managed_attach(struct managed *managed, struct attach_options *options, uid_t caller, sd_bus_message *message,
-        sd_bus_error *error) {
+/* Who waits: a message, or the supervisor itself. */
+static int attach(struct managed *managed, struct attach_options *options, uid_t caller, sd_bus_message *message,
+        operation_done_t done, void *userdata, sd_bus_error *error) {
         const char *name = managed->image->name;
         bool is_up = is_running(managed) || (managed->unit_known && unit_state_is_up(&managed->unit));
         int r;
@@ -152,8 +153,12 @@ int managed_attach(struct managed *managed, struct attach_options *options, uid_
                 return peer_bus_error_set(error, FAILURE_BUSY,
                         "Image %s is attached, or being attached, with other options; detach it first", name);
 
-        r = operation_new(
-                managed->manager, &managed->operations, message, ANSWER_USEC, on_caller_timeout, managed, error);
+        if (message)
+                r = operation_new(managed->manager, &managed->operations, message, ANSWER_USEC, on_caller_timeout,
+                        managed, error);
+        else
+                r = operation_new_internal(managed->manager, &managed->operations, done, userdata, ANSWER_USEC,
+                        on_caller_timeout, managed, error);
         if (r < 0)
                 return r;
 
@@ -188,4 +193,14 @@ int managed_attach(struct managed *managed, struct attach_options *options, uid_
         if (r < 0)
                 end_failed(managed, FAILURE_SYSTEM, "systemd cannot be reached");
         return 0;
+}
+
+int managed_attach(struct managed *managed, struct attach_options *options, uid_t caller, sd_bus_message *message,
+        sd_bus_error *error) {
+        return attach(managed, options, caller, message, NULL, NULL, error);
+}
+
+int managed_attach_for(struct managed *managed, struct attach_options *options, operation_done_t done, void *userdata,
+        sd_bus_error *error) {
+        return attach(managed, options, 0, NULL, done, userdata, error);
 }

@@ -172,8 +172,8 @@ static bool is_away(const struct managed *managed) {
                managed->work == MANAGED_IDLE;
 }
 
-int managed_detach(
-        struct managed *managed, const struct detach_options *options, sd_bus_message *message, sd_bus_error *error) {
+static int detach(struct managed *managed, const struct detach_options *options, sd_bus_message *message,
+        operation_done_t done, void *userdata, sd_bus_error *error) {
         int r;
 
         if (is_away(managed))
@@ -198,8 +198,12 @@ int managed_detach(
                         &managed->operations, FAILURE_BUSY, "The image was detached while it was being attached");
         }
 
-        r = operation_new(
-                managed->manager, &managed->operations, message, ANSWER_USEC, on_caller_timeout, managed, error);
+        if (message)
+                r = operation_new(managed->manager, &managed->operations, message, ANSWER_USEC, on_caller_timeout,
+                        managed, error);
+        else
+                r = operation_new_internal(managed->manager, &managed->operations, done, userdata, ANSWER_USEC,
+                        on_caller_timeout, managed, error);
         if (r < 0 || managed->work == MANAGED_STOPPING) {
                 managed->detach_is_lazy &= options->lazy;
                 return r;
@@ -214,4 +218,13 @@ int managed_detach(
         else if (r < 0)
                 end_failed(managed, FAILURE_INTERNAL, strerror(-r));
         return 0;
+}
+
+int managed_detach(
+        struct managed *managed, const struct detach_options *options, sd_bus_message *message, sd_bus_error *error) {
+        return detach(managed, options, message, NULL, NULL, error);
+}
+
+int managed_detach_for(struct managed *managed, operation_done_t done, void *userdata, sd_bus_error *error) {
+        return detach(managed, &(const struct detach_options){}, NULL, done, userdata, error);
 }

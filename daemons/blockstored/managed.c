@@ -46,6 +46,8 @@ static void on_image_changed(struct image *image, uint32_t mask) {
                 managed_forget(managed);
         if (mask & IMAGE_SIZE)
                 resize_size_changed(managed->manager, image);
+        if (mask & (IMAGE_STATE | IMAGE_SIZE))
+                transfers_image_changed(managed->manager, image);
         managed->announce |= mask;
         (void) sd_event_source_set_enabled(managed->manager->announce_source, SD_EVENT_ONESHOT);
 }

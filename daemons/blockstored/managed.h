@@ -114,3 +114,7 @@ int managed_detach(
         struct managed *managed, const struct detach_options *options, sd_bus_message *message, sd_bus_error *error);
 /* Begins a detach that nobody waits for, of an image that nothing is being done with, unless somebody holds its device. */
 void managed_detach_if_free(struct managed *managed);
+/* The same for the supervisor's own ends, see operation_new_internal(). done may come before these return. */
+int managed_attach_for(struct managed *managed, struct attach_options *options, operation_done_t done, void *userdata,
+        sd_bus_error *error);
+int managed_detach_for(struct managed *managed, operation_done_t done, void *userdata, sd_bus_error *error);

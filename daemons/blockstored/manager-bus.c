@@ -48,6 +48,11 @@ static int attach_checked(sd_bus_message *message, void *userdata, sd_bus_error 
                 return r < 0 ? r : 1;
         }
 
+        if (transfer_is_local_name(name)) {
+                attach_options_done(&options);
+                return peer_bus_error_set(
+                        error, FAILURE_USAGE, "Names like %s are for images that are imported or exported", name);
+        }
         r = manager_get(manager, name, &managed);
         if (r == -E2BIG)
                 r = peer_bus_error_set(error, FAILURE_BUSY, "This host knows %u images already", IMAGES_MAX);
@@ -304,6 +309,32 @@ static int upgrade_checked(sd_bus_message *message, void *userdata, sd_bus_error
         if (r < 0)
                 return peer_bus_error_set(error, FAILURE_INTERNAL, "The upgrade cannot be begun: %s", strerror(-r));
 
+        job->owner = bouncer_caller(manager->bouncer, message);
+        job_bus_path(job, path);
+        return sd_bus_reply_method_return(message, "o", path);
+}
+
+static int transfer_checked(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        bool export = strcmp(sd_bus_message_get_member(message), "ExportImage") == 0;
+        struct transfer_wish wish = { .file = -EBADF };
+        struct manager *manager = userdata;
+        char path[JOB_PATH_SIZE];
+        struct job *job;
+        int r;
+
+        r = transfer_wish_read(message, export, &wish, error);
+        if (r >= 0)
+                r = bouncer_check(manager->bouncer, message, transfer_checked, manager, error);
+        if (r <= 0) {
+                transfer_wish_done(&wish);
+                return r < 0 ? r : 1;
+        }
+
+        r = transfer_start(manager, &wish, &job, error);
+        transfer_wish_done(&wish);
+        if (r < 0)
+                return r;
+        job->owner = bouncer_caller(manager->bouncer, message);
         job_bus_path(job, path);
         return sd_bus_reply_method_return(message, "o", path);
 }
@@ -327,6 +358,10 @@ static const sd_bus_vtable manager_vtable[] = {
                 remove_checked, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ResizeImage", SD_BUS_ARGS("s", name, "t", size, "a{sv}", options), SD_BUS_NO_RESULT,
                 resize_checked, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ImportImage", SD_BUS_ARGS("s", name, "h", file, "a{sv}", options),
+                SD_BUS_RESULT("o", job), transfer_checked, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ExportImage", SD_BUS_ARGS("s", name, "h", file, "a{sv}", options),
+                SD_BUS_RESULT("o", job), transfer_checked, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("RenameImage", SD_BUS_ARGS("s", name, "s", new_name, "a{sv}", options),
                 SD_BUS_NO_RESULT, lifecycle_checked, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("CreateSnapshot", SD_BUS_ARGS("s", name, "s", snapshot, "a{sv}", options),

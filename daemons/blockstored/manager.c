@@ -183,6 +183,7 @@ static void on_unit_listed(const char *unit, const char *active_state, int error
         if (error < 0)
                 log_message(LOG_WARNING, "systemd does not list its units: %s", strerror(-error));
         manager->listed = true;
+        transfers_sweep(manager);
         manager_bus_request_name(manager);
 }
 
@@ -195,6 +196,7 @@ int manager_new(struct manager **ret) {
         manager->idle_usec = access(NBD_MODULE, F_OK) < 0 ? IDLE_WITHOUT_NBD_USEC : IDLE_USEC;
         LIST_INIT(&manager->queries);
         LIST_INIT(&manager->resizes);
+        LIST_INIT(&manager->transfers);
         LIST_INIT(&manager->holders_calls);
 
         r = sd_event_new(&manager->event);
@@ -238,6 +240,7 @@ struct manager *manager_free(struct manager *manager) {
         /* Without announcing that every image is gone: the name goes, and that says it. */
         manager_bus_close(manager);
         resizes_free(manager);
+        transfers_free(manager);
         manager->links = worker_links_free(manager->links);
         HASH_ITER(hh, manager->images, managed, next)
                 managed_free(managed);

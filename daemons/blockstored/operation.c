@@ -25,8 +25,8 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
 }
 
-int operation_new(struct manager *manager, struct operation_list *list, sd_bus_message *message, uint64_t timeout_usec,
-        operation_timeout_t timeout, void *userdata, sd_bus_error *error) {
+static int begin(struct manager *manager, struct operation_list *list, const struct operation *wanted,
+        uint64_t timeout_usec, sd_bus_error *error) {
         struct operation *operation;
         int r;
 
@@ -37,10 +37,10 @@ int operation_new(struct manager *manager, struct operation_list *list, sd_bus_m
         operation = calloc(1, sizeof(*operation));
         if (!operation)
                 return -ENOMEM;
+        *operation = *wanted;
         operation->manager = manager;
-        operation->message = sd_bus_message_ref(message);
-        operation->timeout = timeout;
-        operation->userdata = userdata;
+        if (operation->message)
+                sd_bus_message_ref(operation->message);
         LIST_INSERT_HEAD(list, operation, entry);
         manager->n_operations++;
 
@@ -53,9 +53,39 @@ int operation_new(struct manager *manager, struct operation_list *list, sd_bus_m
         return r;
 }
 
+int operation_new(struct manager *manager, struct operation_list *list, sd_bus_message *message, uint64_t timeout_usec,
+        operation_timeout_t timeout, void *userdata, sd_bus_error *error) {
+        const struct operation wanted = { .message = message, .timeout = timeout, .userdata = userdata };
+
+        return begin(manager, list, &wanted, timeout_usec, error);
+}
+
+int operation_new_internal(struct manager *manager, struct operation_list *list, operation_done_t done,
+        void *done_userdata, uint64_t timeout_usec, operation_timeout_t timeout, void *userdata, sd_bus_error *error) {
+        const struct operation wanted = {
+                .done = done, .done_userdata = done_userdata, .timeout = timeout, .userdata = userdata
+        };
+
+        return begin(manager, list, &wanted, timeout_usec, error);
+}
+
+/* The operation is gone before its caller hears of it, who may begin another. */
+static void tell(struct operation *operation, enum failure failure, const char *message) {
+        operation_done_t done = operation->done;
+        void *userdata = operation->done_userdata;
+
+        operation_free(operation);
+        if (done)
+                done(failure, message, userdata);
+}
+
 void operation_succeed(struct operation *operation, const char *path) {
         sd_bus_message *message = operation->message;
 
+        if (!message) {
+                tell(operation, FAILURE_NONE, "");
+                return;
+        }
         if (path && sd_bus_message_is_method_call(message, MANAGER_INTERFACE, "AttachImage"))
                 (void) sd_bus_reply_method_return(message, "o", path);
         else
@@ -64,6 +94,10 @@ void operation_succeed(struct operation *operation, const char *path) {
 }
 
 void operation_fail(struct operation *operation, enum failure failure, const char *message) {
+        if (!operation->message) {
+                tell(operation, failure, message);
+                return;
+        }
         (void) sd_bus_reply_method_errorf(operation->message, failure_lookup(failure)->bus_name, "%s", message);
         operation_free(operation);
 }
@@ -79,6 +113,19 @@ void operations_fail(struct operation_list *list, enum failure failure, const ch
 }
 
 void operations_forget(struct operation_list *list) {
-        while (!LIST_EMPTY(list))
-                operation_free(LIST_FIRST(list));
+        struct operation *operation, *next;
+
+        for (operation = LIST_FIRST(list); operation; operation = next) {
+                next = LIST_NEXT(operation, entry);
+                if (operation->message)
+                        operation_free(operation);
+        }
+}
+
+void operations_forget_caller(struct operation_list *list, const void *done_userdata) {
+        struct operation *operation;
+
+        LIST_FOREACH(operation, list, entry)
+                if (operation->done && operation->done_userdata == done_userdata)
+                        operation->done = NULL;
 }

@@ -87,7 +87,7 @@ leaks_check() {
 # leaks_clear: by force, so that the next case starts clean. What did not stop by itself in a
 # few seconds is killed: the case has failed already.
 leaks_clear() {
-    local d units=('image@*' 'blockstore-query@*' 'blockstore-proxyd@*')
+    local d units=('image@*' 'blockstore-query@*' 'blockstore-transfer@*' 'blockstore-proxyd@*')
     awk '$1 ~ "^/dev/(nbd|blockstore)" || $2 ~ "^/var/lib/blockstore-proxy" { print $2 }' /proc/mounts |
         tac | xargs -r -n 1 timeout 10 umount -l
     timeout 5 systemctl stop "${units[@]}"

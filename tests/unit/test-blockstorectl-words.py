@@ -17,7 +17,7 @@ import unittest
 CTL, SOURCE = sys.argv[1:3]
 MAN = f'{SOURCE}/cli/blockstorectl.1'
 COMPLETION = f'{SOURCE}/cli/completion.bash'
-OPTION = re.compile(r'(?<![\w-])(--?[a-z][a-z-]*)')
+OPTION = re.compile(r'(?<![\w-])(--?[a-z][a-z0-9-]*)')
 
 
 def read(path):

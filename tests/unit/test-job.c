@@ -101,6 +101,40 @@ static void ends(void) {
         jobs_free(jobs);
 }
 
+static void steps(void) {
+        struct jobs *jobs = begin();
+        struct job *job;
+
+        ASSERT_OK(job_new(jobs, "import", "bytes", 0, NULL, NULL, &job));
+        ASSERT_STREQ(job->step, "");
+        ASSERT_EQ(job_remaining(job), UINT64_MAX); /* of nobody knows how much */
+        job_set_total(job, 1000);
+        changed = 0;
+        job_set_step(job, "copying");
+        ASSERT_TRUE(changed & JOB_STEP);
+        n_changed = 0;
+        job_set_step(job, "copying");
+        ASSERT_EQ(n_changed, 0U);
+
+        /* What an earlier one has done is no speed of this one. */
+        job_skip(job, 600);
+        ASSERT_EQ(job->progress, 600U);
+        ASSERT_EQ(job_rate(job), 0U);
+        ASSERT_EQ(job_remaining(job), UINT64_MAX);
+        job->begun_usec -= 2000000;
+        job_set_progress(job, 800, NULL);
+        ASSERT_TRUE(job_rate(job) > 0 && job_rate(job) <= 100);
+        ASSERT_TRUE(job_remaining(job) >= 2000000 && job_remaining(job) != UINT64_MAX);
+
+        job_set_checksum(job, "sha256:00");
+        ASSERT_TRUE(changed & JOB_CHECKSUM);
+        job_set_progress(job, 1000, NULL);
+        job_end(job, FAILURE_NONE, NULL);
+        ASSERT_EQ(job_remaining(job), 0U);
+        ASSERT_STREQ(job->checksum, "sha256:00");
+        jobs_free(jobs);
+}
+
 static void bounded(void) {
         struct jobs *jobs = begin();
         struct job *job, *first = NULL;
@@ -119,4 +153,4 @@ static void bounded(void) {
         jobs_free(jobs);
 }
 
-TEST_MAIN(TEST(life), TEST(ends), TEST(bounded));
+TEST_MAIN(TEST(life), TEST(ends), TEST(steps), TEST(bounded));

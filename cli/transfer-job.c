@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Asked after four times a second, because a rate and the time that is left change without anything happening. The job is the supervisor's and does not depend on us: whoever wants it to end has to say so, and then hears how it
+ * did end. */
+
+#include <inttypes.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+#include "bus-json.h"
+#include "bus.h"
+#include "output.h"
+#include "report.h"
+#include "transfer-job.h"
+
+#define BUS_JOB    "org.blockstore.Job"
+#define LOOK_USEC  250000U
+#define LINE_LOOKS 4U /* a JSON line a second */
+#define BAR_WIDTH  30U
+
+struct watch {
+        const struct cli *cli;
+        sd_bus *bus;
+        const char *path, *action, *hint;
+        FILE *lines; /* JSON lines; NULL: a bar */
+        bool shown, cancelling;
+        unsigned looks;
+        char last[16]; /* the state in the last line */
+};
+
+static int look(const struct watch *watch, struct json_object **ret, sd_bus_error *error) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        int r;
+
+        r = sd_bus_call_method(
+                watch->bus, BUS_NAME, watch->path, BUS_PROPERTIES, "GetAll", error, &reply, "s", BUS_JOB);
+        return r < 0 ? r : bus_json_read_properties(reply, ret);
+}
+
+static void clear(struct watch *watch) {
+        if (watch->shown)
+                fputs("\r\033[K", stderr);
+        watch->shown = false;
+}
+
+static void show_bar(struct watch *watch, struct json_object *job) {
+        uint64_t progress = json_number(job, "progress"), total = json_number(job, "total"),
+                 rate = json_number(job, "rate"), left = json_number(job, "remaining");
+        char done_text[FORMAT_MAX], total_text[FORMAT_MAX], rate_text[FORMAT_MAX], left_text[FORMAT_MAX],
+                bar[BAR_WIDTH + 1];
+        double share = total > 0 ? (double) progress / (double) total : 0;
+
+        for (unsigned i = 0; i < BAR_WIDTH; i++)
+                bar[i] = i < (unsigned) (share * BAR_WIDTH) ? '#' : '.';
+        bar[BAR_WIDTH] = 0;
+        fprintf(stderr, "\r\033[K[%s] %3u%%  %s of %s", bar, (unsigned) (share * 100),
+                format_size(done_text, progress), format_size(total_text, total));
+        if (rate > 0)
+                fprintf(stderr, "  %s/s", format_size(rate_text, rate));
+        if (rate > 0 && left != UINT64_MAX)
+                fprintf(stderr, "  %s left", format_duration(left_text, left / 1000000));
+        fprintf(stderr, "  %s", watch->cancelling ? "cancelling" : json_string(job, "step"));
+        fflush(stderr);
+        watch->shown = true;
+}
+
+static void show(struct watch *watch, struct json_object *job) {
+        const char *state = json_string(job, "state");
+
+        if (!watch->lines) {
+                show_bar(watch, job);
+                return;
+        }
+        if (watch->looks++ % LINE_LOOKS != 0 && strcmp(state, watch->last) == 0)
+                return;
+        (void) snprintf(watch->last, sizeof(watch->last), "%s", state);
+        fprintf(watch->lines, "%s\n", json_object_to_json_string_ext(job, JSON_C_TO_STRING_PLAIN));
+        fflush(watch->lines);
+}
+
+static int conclude(struct watch *watch, struct json_object *job) {
+        const char *state = json_string(job, "state"), *message = json_string(job, "message"),
+                   *error = json_string(job, "error"), *checksum = json_string(job, "checksum");
+        FILE *file = watch->lines == stderr ? stderr : stdout;
+
+        clear(watch);
+        if (strcmp(state, "failed") == 0)
+                return report_plain(failure_from_bus_name(error), "could not %s: %s%s%s", watch->action, message,
+                        watch->hint ? ". " : "", watch->hint ?: "");
+        if (strcmp(state, "cancelled") == 0) {
+                remark("Cancelled%s%s.%s%s", *message ? ": " : "", message,
+                        watch->hint ? " " : " Nothing of it is left.", watch->hint ?: "");
+                return CLI_EXIT_INTERRUPTED;
+        }
+        if (!watch->lines && *checksum)
+                fprintf(file, "%s\n", checksum);
+        return 0;
+}
+
+static int cancel(struct watch *watch) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r;
+
+        if (watch->cancelling) {
+                clear(watch);
+                remark("Stopped watching; it ends by itself.");
+                return CLI_EXIT_INTERRUPTED;
+        }
+        r = sd_bus_call_method(watch->bus, BUS_NAME, watch->path, BUS_JOB, "Cancel", &error, NULL, NULL);
+        if (r < 0 && failure_from_bus_name(error.name) != FAILURE_USAGE)
+                return report_bus("cancel it, and it goes on", NULL, &error, r);
+        watch->cancelling = true;
+        return 0;
+}
+
+int transfer_job_watch(const struct cli *cli, sd_bus *bus, const char *path, bool lines_to_stderr, const char *action,
+        const char *hint) {
+        bool bar = cli->json == JSON_OFF && isatty(STDERR_FILENO);
+        struct watch watch = { .cli = cli,
+                .bus = bus,
+                .path = path,
+                .action = action,
+                .hint = hint,
+                .lines = bar               ? NULL
+                         : lines_to_stderr ? stderr
+                                           : stdout };
+        sigset_t signals;
+        int r;
+
+        sigemptyset(&signals);
+        sigaddset(&signals, SIGINT);
+        sigaddset(&signals, SIGTERM);
+        if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
+                return -errno;
+
+        for (;;) {
+                _cleanup_(json_object_putp) struct json_object *job = NULL;
+                _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+                const char *state;
+
+                r = look(&watch, &job, &error);
+                if (r < 0) {
+                        clear(&watch);
+                        return report_plain(FAILURE_SYSTEM,
+                                "the job is not known any more: blockstored has been restarted, and what was under "
+                                "way has ended with it. See: journalctl -u blockstored");
+                }
+                show(&watch, job);
+                state = json_string(job, "state");
+                if (strcmp(state, "running") != 0 && strcmp(state, "cancelling") != 0)
+                        return conclude(&watch, job);
+                if (sigtimedwait(&signals, NULL, &(const struct timespec){ .tv_nsec = LOOK_USEC * 1000U }) > 0) {
+                        r = cancel(&watch);
+                        if (r != 0)
+                                return r;
+                }
+        }
+}
