@@ -59,6 +59,7 @@
 #define IVBS_CAP_SNAPSHOTS \
         (UINT64_C(1)       \
                 << 12) /* RENAME_IMAGE, snapshots, clones, jobs, see ivbs-lifecycle.h; the flags of CREATE_IMAGE and REMOVE_IMAGE */
+#define IVBS_CAP_SCRAM (UINT64_C(1) << 13) /* SCRAM_FIRST, SCRAM_FINAL, SCRAM_TICKET, see ivbs-scram.h */
 
 #define IVBS_CAP_CARE (UINT64_C(1) << 14) /* checksums and limits of images, see ivbs-care.h; status DAMAGED */
 

@@ -11,6 +11,7 @@
 #include "bytes.h"
 #include "cleanup.h"
 #include "ivbs-lifecycle.h"
+#include "ivbs-scram.h"
 
 #define ERROR_PAYLOAD_MAX 4096U
 
@@ -63,6 +64,11 @@ static const struct op_entry {
         { IVBS_OP_ROLL_BACK, "ROLL_BACK", AT_LEAST(IVBS_IMAGE_CHANGE_SIZE), AT_LEAST(IVBS_CHANGE_REPLY_SIZE) },
         { IVBS_OP_JOB_STATUS, "JOB_STATUS", AT_LEAST(IVBS_JOB_SIZE), AT_LEAST(IVBS_JOB_REPLY_SIZE) },
         { IVBS_OP_JOB_CANCEL, "JOB_CANCEL", AT_LEAST(IVBS_JOB_SIZE), UP_TO(ERROR_PAYLOAD_MAX) },
+        { IVBS_OP_SCRAM_FIRST, "SCRAM_FIRST", BETWEEN(IVBS_SCRAM_PREFIX_SIZE + 1, IVBS_SCRAM_SIZE_MAX),
+                BETWEEN(IVBS_SCRAM_PREFIX_SIZE + 1, IVBS_SCRAM_SIZE_MAX) },
+        { IVBS_OP_SCRAM_FINAL, "SCRAM_FINAL", BETWEEN(1, SCRAM_MESSAGE_MAX), AT_LEAST(IVBS_SCRAM_PREFIX_SIZE + 1) },
+        { IVBS_OP_SCRAM_TICKET, "SCRAM_TICKET", AT_LEAST(IVBS_SCRAM_TICKET_PREFIX + 1),
+                AT_LEAST(IVBS_TICKET_PROOF_SIZE) },
         /* A part of an identity is none. */
         { IVBS_OP_FLUSH, "FLUSH", UP_TO(ERROR_PAYLOAD_MAX), NONE_OR_AT_LEAST(IVBS_IDENTITY_SIZE) },
         { IVBS_OP_TRIM, "TRIM", AT_LEAST(IVBS_READ_SIZE), UP_TO(ERROR_PAYLOAD_MAX) },
@@ -94,6 +100,8 @@ static const struct status_entry {
         { IVBS_STATUS_HAS_SNAPSHOTS, "HAS_SNAPSHOTS", -ENOTEMPTY },
         { IVBS_STATUS_RESIZED, "RESIZED", -ENOSPC },
         { IVBS_STATUS_DAMAGED, "DAMAGED", -EIO },
+        { IVBS_STATUS_NO_SCRAM, "NO_SCRAM", -ENOKEY },
+        { IVBS_STATUS_LOGIN_OFF, "LOGIN_OFF", -EACCES },
 };
 
 static const struct op_entry *find_op(uint32_t op) {

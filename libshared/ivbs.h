@@ -54,6 +54,9 @@ enum ivbs_op {
         IVBS_OP_ROLL_BACK = 1245,
         IVBS_OP_JOB_STATUS = 1246,
         IVBS_OP_JOB_CANCEL = 1247,
+        IVBS_OP_SCRAM_FIRST = 1250,
+        IVBS_OP_SCRAM_FINAL = 1251,
+        IVBS_OP_SCRAM_TICKET = 1252,
         IVBS_OP_FLUSH = 1300,
         IVBS_OP_TRIM = 1301,
         IVBS_OP_WRITE_ZEROES = 1302,
@@ -81,6 +84,8 @@ enum ivbs_status {
         IVBS_STATUS_HAS_SNAPSHOTS = 103, /* the image has snapshots and cannot be removed without them */
         IVBS_STATUS_RESIZED = 104,       /* not executed: beyond the image's end as it is now, or has been since */
         IVBS_STATUS_DAMAGED = 115,       /* the data do not agree with their checksum; nothing was executed */
+        IVBS_STATUS_NO_SCRAM = 110,      /* nothing is stored by which that user could log in with SCRAM */
+        IVBS_STATUS_LOGIN_OFF = 111,     /* LOGIN and LOGIN_TICKET are not taken on this connection */
 };
 
 struct ivbs_header {
