@@ -14,7 +14,7 @@
 
 static const char *arg_file = "/etc/blockstore/proxyd/users.json";
 static struct string_list arg_read, arg_write;
-static bool arg_admin;
+static bool arg_admin, arg_no_classic;
 
 #define FILE_OPTION                                                                                                 \
         {                                                                                                           \
@@ -22,11 +22,32 @@ static bool arg_admin;
                         &arg_file                                                                                   \
         }
 
+#define NO_CLASSIC_OPTION                                                                                         \
+        {                                                                                                         \
+                "no-classic", 0, NULL, "Keep nothing for the classic LOGIN: the user can log in with SCRAM only", \
+                        OPTION_FLAG, &arg_no_classic                                                              \
+        }
+
 static const struct option_entry add_options[] = {
         FILE_OPTION,
         { "read", 0, "PATTERN", "May read the images that match (repeat for more; * is any)", OPTION_LIST, &arg_read },
         { "write", 0, "PATTERN", "May read and write the images that match", OPTION_LIST, &arg_write },
         { "admin", 0, NULL, "May list, create and remove images", OPTION_FLAG, &arg_admin },
+        NO_CLASSIC_OPTION,
+        { NULL },
+};
+
+static const struct option_entry rights_options[] = {
+        FILE_OPTION,
+        { "read", 0, "PATTERN", "May read the images that match (repeat for more; * is any)", OPTION_LIST, &arg_read },
+        { "write", 0, "PATTERN", "May read and write the images that match", OPTION_LIST, &arg_write },
+        { "admin", 0, NULL, "May list, create and remove images", OPTION_FLAG, &arg_admin },
+        { NULL },
+};
+
+static const struct option_entry passwd_options[] = {
+        FILE_OPTION,
+        NO_CLASSIC_OPTION,
         { NULL },
 };
 
@@ -44,8 +65,9 @@ static int run_list(const struct cli *cli, char *arguments[], unsigned n_argumen
 const struct verb user_verbs[] = {
         { "add", "NAME", "Add a user; the password is asked for, or is a line on stdin", 1, 1, add_options, run_add,
                 NULL },
-        { "passwd", "NAME", "Change a user's password, likewise", 1, 1, file_options, run_passwd, NULL },
-        { "rights", "NAME", "Give a user these rights instead of those it has", 1, 1, add_options, run_rights, NULL },
+        { "passwd", "NAME", "Change a user's password, likewise", 1, 1, passwd_options, run_passwd, NULL },
+        { "rights", "NAME", "Give a user these rights instead of those it has", 1, 1, rights_options, run_rights,
+                NULL },
         { "remove", "NAME", "Remove a user", 1, 1, file_options, run_remove, NULL },
         { "list", "", "Show the users and their rights", 0, 0, file_options, run_list, NULL },
         { NULL },
@@ -120,8 +142,18 @@ static int check_name(const char *name) {
                 IVBS_USER_SIZE);
 }
 
+/* What the file keeps of a password. */
+struct kept {
+        char *hash, *scram;
+};
+
+static void kept_done(struct kept *kept) {
+        free(kept->hash);
+        free(kept->scram);
+}
+
 /* Asks for the password and makes what the file keeps of it. */
-static int read_hash(const char *name, char **ret) {
+static int read_kept(const char *name, struct kept *ret) {
         char password[PASSWORD_MAX], wire[IVBS_PASSWORD_SIZE];
         int r;
 
@@ -129,8 +161,10 @@ static int read_hash(const char *name, char **ret) {
         if (r == 0)
                 r = ivbs_hash_password(password, strlen(password), wire);
         explicit_bzero(password, sizeof password);
+        if (r == 0 && !arg_no_classic)
+                r = users_file_hash(wire, &ret->hash);
         if (r == 0)
-                r = users_file_hash(wire, ret);
+                r = users_file_scram(wire, &ret->scram);
         explicit_bzero(wire, sizeof wire);
 
         if (r == -EINTR) {
@@ -159,7 +193,7 @@ static int edit_set(struct edit *edit, const struct users_file_user *user) {
 
 static int run_add(const struct cli *cli, char *arguments[], unsigned n_arguments) {
         _cleanup_(edit_done) struct edit edit = { .lock = -EBADF };
-        _cleanup_free_ char *hash = NULL;
+        _cleanup_(kept_done) struct kept kept = {};
         struct users_file_user user = {
                 .name = arguments[0],
                 .read = (char **) arg_read.items,
@@ -173,10 +207,11 @@ static int run_add(const struct cli *cli, char *arguments[], unsigned n_argument
         r = check_name(user.name);
         if (r != 0)
                 return r;
-        r = read_hash(user.name, &hash);
+        r = read_kept(user.name, &kept);
         if (r != 0)
                 return r;
-        user.hash = hash;
+        user.hash = kept.hash;
+        user.scram = kept.scram;
 
         r = edit_begin(&edit, true);
         if (r != 0)
@@ -210,15 +245,15 @@ static int edit_find(struct edit *edit, const char *name, struct users_file_user
 
 static int run_passwd(const struct cli *cli, char *arguments[], unsigned n_arguments) {
         _cleanup_(edit_done) struct edit edit = { .lock = -EBADF };
+        _cleanup_(kept_done) struct kept kept = {};
         struct users_file_user *found, user;
-        _cleanup_free_ char *hash = NULL;
         const char *name = arguments[0];
         int r;
 
         r = check_name(name);
         if (r != 0)
                 return r;
-        r = read_hash(name, &hash);
+        r = read_kept(name, &kept);
         if (r != 0)
                 return r;
 
@@ -230,7 +265,8 @@ static int run_passwd(const struct cli *cli, char *arguments[], unsigned n_argum
                 return r;
 
         user = *found;
-        user.hash = hash;
+        user.hash = kept.hash;
+        user.scram = kept.scram;
         r = users_file_set(edit.file, &user);
         if (r < 0)
                 return r;
@@ -303,6 +339,7 @@ static const struct column columns[] = {
         { "READ", "read", COLUMN_LIST },
         { "WRITE", "write", COLUMN_LIST },
         { "ADMIN", "admin", COLUMN_YES },
+        { "LOGIN", "login", COLUMN_LIST },
 };
 
 static int add_patterns(struct json_object *row, const char *key, char **patterns, size_t n) {
@@ -317,6 +354,18 @@ static int add_patterns(struct json_object *row, const char *key, char **pattern
                         return -ENOMEM;
 
         return 0;
+}
+
+/* By which ways the user can log in. */
+static int add_logins(struct json_object *row, const struct users_file_user *user) {
+        char *ways[2];
+        size_t n = 0;
+
+        if (user->scram)
+                ways[n++] = (char *) "scram";
+        if (user->hash)
+                ways[n++] = (char *) "classic";
+        return add_patterns(row, "login", ways, n);
 }
 
 static int run_list(const struct cli *cli, char *arguments[], unsigned n_arguments) {
@@ -343,7 +392,8 @@ static int run_list(const struct cli *cli, char *arguments[], unsigned n_argumen
                 if (json_object_object_add(row, "name", json_object_new_string(user->name)) < 0 ||
                         add_patterns(row, "read", user->read, user->n_read) < 0 ||
                         add_patterns(row, "write", user->write, user->n_write) < 0 ||
-                        json_object_object_add(row, "admin", json_object_new_boolean(user->admin)) < 0)
+                        json_object_object_add(row, "admin", json_object_new_boolean(user->admin)) < 0 ||
+                        add_logins(row, user) < 0)
                         return -ENOMEM;
         }
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The slow hash of users files. crypt_data is 32 KiB and holds what it was fed, so it lives on the heap and is wiped.
+/* The slow hashes of users files. crypt_data is 32 KiB and holds what it was fed, so it lives on the heap and is wiped.
  */
 
 #include <crypt.h>
 #include <string.h>
 
+#include "scram-keys.h"
 #include "users-file.h"
 
 static struct crypt_data *crypt_data_free(struct crypt_data *data) {
@@ -57,6 +58,21 @@ int users_file_hash(const char password[static IVBS_PASSWORD_SIZE], char **ret) 
                 return r;
 
         copy = strdup(made);
+        if (!copy)
+                return -ENOMEM;
+        *ret = copy;
+        return 0;
+}
+
+int users_file_scram(const char password[static IVBS_PASSWORD_SIZE], char **ret) {
+        char text[SCRAM_TEXT_MAX], *copy;
+        int r;
+
+        r = scram_text_make(SCRAM_DEFAULT, SCRAM_ITERATIONS_DEFAULT, password, IVBS_PASSWORD_SIZE, text);
+        if (r < 0)
+                return r;
+        copy = strdup(text);
+        explicit_bzero(text, sizeof(text));
         if (!copy)
                 return -ENOMEM;
         *ret = copy;

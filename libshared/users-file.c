@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "config.h"
+#include "scram-keys.h"
 #include "users-file.h"
 
 static char *user_done(struct users_file_user *user) {
@@ -24,6 +25,7 @@ static char *user_done(struct users_file_user *user) {
         free(user->write);
         free(user->name);
         free(user->hash);
+        free(user->scram);
         *user = (struct users_file_user){};
         return NULL;
 }
@@ -73,6 +75,15 @@ static bool hash_is_plausible(const char *hash) {
         return true;
 }
 
+static bool scram_is_valid(const char *scram) {
+        struct scram_verifier verifier;
+        int r;
+
+        r = scram_text_decode(scram, &verifier);
+        explicit_bzero(&verifier, sizeof(verifier));
+        return r >= 0;
+}
+
 static bool pattern_is_valid(const char *pattern) {
         return pattern[0] && strlen(pattern) < IVBS_IMAGE_NAME_SIZE;
 }
@@ -106,12 +117,14 @@ static int patterns_copy(char **patterns, size_t n, char ***ret, size_t *ret_n) 
 static int user_copy(const struct users_file_user *user, struct users_file_user *ret) {
         int r;
 
-        if (!user->name || !users_file_name_is_valid(user->name) || !user->hash || !hash_is_plausible(user->hash))
+        if (!user->name || !users_file_name_is_valid(user->name) || (!user->hash && !user->scram) ||
+                (user->hash && !hash_is_plausible(user->hash)) || (user->scram && !scram_is_valid(user->scram)))
                 return -EINVAL;
 
         ret->name = strdup(user->name);
-        ret->hash = strdup(user->hash);
-        if (!ret->name || !ret->hash)
+        ret->hash = user->hash ? strdup(user->hash) : NULL;
+        ret->scram = user->scram ? strdup(user->scram) : NULL;
+        if (!ret->name || (user->hash && !ret->hash) || (user->scram && !ret->scram))
                 return -ENOMEM;
         ret->admin = user->admin;
 
@@ -223,6 +236,16 @@ static int handle_name(struct config_context *context, struct json_object *value
         return 0;
 }
 
+/* The sentence quotes what was found, and what stands here may be somebody's password. */
+static int refuse_secret(struct config_context *context, const char *expected) {
+        struct json_object *hidden = json_object_new_string("(not shown)");
+        int r;
+
+        r = config_refuse(context, hidden, "%s", expected);
+        json_object_put(hidden);
+        return r;
+}
+
 static int handle_hash(struct config_context *context, struct json_object *value, void *userdata) {
         struct users_file_user *user = userdata;
         int r;
@@ -230,21 +253,27 @@ static int handle_hash(struct config_context *context, struct json_object *value
         r = config_handle_string(context, value, &user->hash);
         if (r < 0)
                 return r;
-        if (!hash_is_plausible(user->hash)) {
-                /* The sentence quotes what was found, and what stands here may be somebody's password. */
-                struct json_object *hidden = json_object_new_string("(not shown)");
+        return hash_is_plausible(user->hash) ? 0
+                                             : refuse_secret(context, "a hash as \"blockstorectl user add\" makes it");
+}
 
-                r = config_refuse(context, hidden, "a hash as \"blockstorectl user add\" makes it");
-                json_object_put(hidden);
+static int handle_scram(struct config_context *context, struct json_object *value, void *userdata) {
+        struct users_file_user *user = userdata;
+        int r;
+
+        r = config_handle_string(context, value, &user->scram);
+        if (r < 0)
                 return r;
-        }
-        return 0;
+        return scram_is_valid(user->scram)
+                       ? 0
+                       : refuse_secret(context, "a SCRAM verifier as \"blockstorectl user add\" makes it");
 }
 
 static int handle_user(struct config_context *context, struct json_object *value, void *userdata) {
         static const struct config_key keys[] = {
                 { "name", handle_name, 0, true },
-                { "hash", handle_hash, 0, true },
+                { "hash", handle_hash, 0, false },
+                { "scram", handle_scram, 0, false },
                 { "read", handle_read, 0, false },
                 { "write", handle_write, 0, false },
                 { "admin", config_handle_bool, offsetof(struct users_file_user, admin), false },
@@ -255,6 +284,9 @@ static int handle_user(struct config_context *context, struct json_object *value
         int r;
 
         r = config_apply_object(context, value, keys, &user);
+        if (r >= 0 && !user.hash && !user.scram)
+                r = config_refuse(
+                        context, value, "\"hash\" or \"scram\" for each user (\"%s\" has neither)", user.name);
         if (r >= 0 && users_file_find(file, user.name))
                 r = config_refuse(context, value, "each user once (\"%s\" stands here again)", user.name);
         if (r >= 0)
@@ -326,8 +358,10 @@ static int user_to_json(const struct users_file_user *user, struct json_object *
                 return -ENOMEM;
 
         r = object_add(object, "name", json_object_new_string(user->name));
-        if (r >= 0)
+        if (r >= 0 && user->hash)
                 r = object_add(object, "hash", json_object_new_string(user->hash));
+        if (r >= 0 && user->scram)
+                r = object_add(object, "scram", json_object_new_string(user->scram));
         if (r >= 0)
                 r = object_add(object, "read", patterns_to_json(user->read, user->n_read));
         if (r >= 0)

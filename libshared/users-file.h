@@ -3,10 +3,12 @@
 
 /* The file of a proxy's users: who may log in, and which images each may read and write. The proxy reads it, blockstorectl edits it.
  *
- *     { "users": [ { "name": "alice", "hash": "$y$j9T$...", "read": ["*"], "write": ["vm-*"], "admin": false } ] }
+ *     { "users": [ { "name": "alice", "hash": "$y$j9T$...",
+ *                    "scram": "SCRAM-SHA-512$100000:...", "read": ["*"], "write": ["vm-*"], "admin": false } ] }
  *
  * A hash is crypt(3) of what LOGIN carries (128 hex digits, see ivbs_hash_password()): that string is equivalent to the password, so the file holds
- * only a salted, slow hash of it. Patterns are those of fnmatch(3) without flags: "*" also matches what begins with a dot or holds a slash. An edit
+ * only a salted, slow hash of it. "scram" is what is stored of the same string for SCRAM (scram-keys.h). At least one of the two has to be there: without "hash" the user cannot log in with
+ * LOGIN, without "scram" not with SCRAM. Patterns are those of fnmatch(3) without flags: "*" also matches what begins with a dot or holds a slash. An edit
  * is: users_file_lock(), users_file_load(), users_file_set() or users_file_remove(), users_file_save(), close the lock. */
 
 #include <stdbool.h>
@@ -20,7 +22,8 @@
 
 struct users_file_user {
         char *name;  /* 1-32 bytes (IVBS_USER_SIZE) of UTF-8 without control characters */
-        char *hash;  /* as users_file_hash() makes it */
+        char *hash;  /* as users_file_hash() makes it; NULL: none */
+        char *scram; /* as users_file_scram() makes it; NULL: none */
         char **read; /* patterns of images that may be read */
         size_t n_read;
         char **write; /* ... and written, which implies read */
@@ -67,6 +70,9 @@ int users_file_lock(const char *path, int *ret_fd);
 /* A salted yescrypt hash of what LOGIN carries, to be freed by the caller; takes some tens of ms and about 16 MiB. Returns 0, -ENOMEM, or another negative errno when libcrypt
  * refuses. */
 int users_file_hash(const char password[static IVBS_PASSWORD_SIZE], char **ret);
+
+/* A SCRAM verifier of what LOGIN carries, as text, with a salt of its own; to be freed by the caller. Takes some tens of ms. Returns 0 or a negative errno. */
+int users_file_scram(const char password[static IVBS_PASSWORD_SIZE], char **ret);
 
 /* Whether hash (any method of libcrypt) is one of password; takes as long as users_file_hash(). Returns 1, 0, or a negative errno (-EINVAL: libcrypt does not know the method,
  * -ENOMEM). Thread-safe. */

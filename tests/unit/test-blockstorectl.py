@@ -780,7 +780,7 @@ class UserTest(unittest.TestCase):
     def test_all(self):
         added = self.user('add', 'alice', '--read=*', '--write=vm-*', '--write', 'data', text='secret\n')
         self.assertEqual((added.returncode, added.stdout, added.stderr), (0, 'alice may log in.\n', ''))
-        self.assertEqual(self.user('add', 'root', '--admin', text='other').returncode, 0)
+        self.assertEqual(self.user('add', 'root', '--admin', '--no-classic', text='other').returncode, 0)
         bare = self.user('add', 'bare', text='x\n')
         self.assertEqual(bare.returncode, 0)
         self.assertIn('bare has no rights yet', bare.stderr)
@@ -790,23 +790,29 @@ class UserTest(unittest.TestCase):
                          (['*'], ['vm-*', 'data'], False))
         self.assertTrue(users['root']['admin'])
         self.assertTrue(users['alice']['hash'].startswith('$'))
+        self.assertTrue(users['alice']['scram'].startswith('SCRAM-SHA-512$100000:'))
+        self.assertNotIn('hash', users['root'])
         self.assertEqual(os.stat(self.file).st_mode & 0o007, 0)
         with open(self.file, encoding='utf-8') as f:
             self.assertNotIn('secret', f.read())
 
         self.assertEqual(self.user('list').stdout, '''\
-USER   READ  WRITE      ADMIN
-alice  *     vm-*,data  no
-root   -     -          yes
-bare   -     -          no
+USER   READ  WRITE      ADMIN  LOGIN
+alice  *     vm-*,data  no     scram,classic
+root   -     -          yes    scram
+bare   -     -          no     scram,classic
 ''')
         self.assertEqual(json.loads(self.user('list', '--json=short').stdout)[0],
-                         {'name': 'alice', 'read': ['*'], 'write': ['vm-*', 'data'], 'admin': False})
+                         {'name': 'alice', 'read': ['*'], 'write': ['vm-*', 'data'], 'admin': False, 'login': ['scram', 'classic']})
 
         self.assertEqual(self.user('passwd', 'alice', text='new\n').returncode, 0)
         self.assertNotEqual(self.load()['alice']['hash'], users['alice']['hash'])
         self.assertEqual(self.load()['alice']['write'], ['vm-*', 'data'])
         self.assertEqual(self.load()['root'], users['root'])
+        self.assertNotEqual(self.load()['alice']['scram'], users['alice']['scram'])
+        self.assertEqual(self.user('passwd', 'bare', '--no-classic', text='y\n').returncode, 0)
+        self.assertNotIn('hash', self.load()['bare'])
+        self.assertEqual(self.user('rights', 'alice', '--no-classic').returncode, 64)
 
         hash_before = self.load()['alice']['hash']
         self.assertEqual(self.user('rights', 'alice', '--read', 'vm-*', '--admin').stdout, 'The rights of alice are changed.\n')

@@ -137,6 +137,11 @@ static void secrets_are_not_quoted(void) {
         ASSERT_ERROR(users_file_load(path, &file, &message), EINVAL);
         ASSERT_TRUE(message && strstr(message, "hash"));
         ASSERT_FALSE(strstr(message, "secret"));
+        free(TAKE_PTR(message));
+        write_text(path, "{\"users\": [{\"name\": \"a\", \"scram\": \"my secret password\"}]}");
+        ASSERT_ERROR(users_file_load(path, &file, &message), EINVAL);
+        ASSERT_TRUE(message && strstr(message, "scram"));
+        ASSERT_FALSE(strstr(message, "secret"));
         remove_path(path);
 }
 
