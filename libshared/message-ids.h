@@ -52,3 +52,17 @@
 #define MESSAGE_STORE_ERROR "0a3520786e184f15bf7539a53728e7e9"
 /* Data in the store do not agree with their checksum. */
 #define MESSAGE_DATA_DAMAGED "9f1c7d2be6a94c50b83d40e15a7c26f8"
+/* A proxy has let a client in. */
+#define MESSAGE_LOGIN_ACCEPTED "67137822c00e63f5710826d82dc833ac"
+/* A proxy checks no more logins of an address or a user for a while, since too many have failed. */
+#define MESSAGE_LOGINS_HELD_BACK "2c9f31d28ac55393e933fec08686e306"
+/* A proxy has refused a login that could be read on the network. */
+#define MESSAGE_CLASSIC_LOGIN_OFF "1c231256575870b458dfd29d29eab66d"
+/* A proxy has refused what a user has no right to, or taken it away. */
+#define MESSAGE_RIGHTS_REFUSED "e45a8bbf689b2d950dfc2574265b2a14"
+/* A client has attached an image. */
+#define MESSAGE_CLIENT_ATTACHED "c03e215be880e78f7e629203ccc71384"
+/* A client has taken an image away from the host that had it. */
+#define MESSAGE_LEASE_TAKEN "723b183b0427932cf0d332aebce82f0e"
+/* A client has changed what the store holds: created, removed, renamed, resized, rolled back. */
+#define MESSAGE_ADMIN_OPERATION "2d2ea2176e4decacdc5397d2e11b254b"

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "client.h"
+#include "client-login.h"
 #include "log.h"
 #include "message-ids.h"
 #include "tickets.h"
@@ -35,13 +35,16 @@ void client_hello(struct client *client, const struct ivbs_header *header, const
         client_set_state(client, CLIENT_INTRODUCED);
 
         ivbs_hello_reply_encode(client->caps, reply);
+        /* Without a transcript no login with SCRAM can succeed, which is all that a lack of memory may come to. */
+        (void) ivbs_transcript_add(&client->transcript, payload, header->length);
+        (void) ivbs_transcript_add(&client->transcript, reply, sizeof(reply));
         client_answer_copy(client, header->op, header->sequence, IVBS_STATUS_OK, reply, sizeof(reply));
 }
 
 /* --- on a thread --- */
 
-/* Reads the users file when it is another one than was read last, by whichever job. */
-static void refresh_users(struct job *job) {
+/* By whichever job. */
+void client_refresh_users(struct job *job) {
         struct client *client = CLIENT_OF_JOB(job);
         struct control *control = &client->control;
         struct proxy *proxy = client->proxy;
@@ -53,14 +56,14 @@ static void refresh_users(struct job *job) {
 
 /* --- and back --- */
 
-static uint64_t realtime_sec(void) {
+uint64_t client_realtime_sec(void) {
         struct timespec ts;
 
         clock_gettime(CLOCK_REALTIME, &ts);
         return (uint64_t) ts.tv_sec;
 }
 
-static void take_users(struct client *client) {
+void client_take_users(struct client *client) {
         struct control *control = &client->control;
 
         if (control->message)
@@ -76,26 +79,30 @@ static void make_ticket(struct client *client) {
 
         control->n_ticket = 0;
         if ((client->caps & IVBS_CAP_TICKET) && users_digest(client->proxy->users, control->name, digest) >= 0 &&
-                ticket_make(client->proxy->ticket_key, control->name, digest, realtime_sec(), control->ticket,
+                ticket_make(client->proxy->ticket_key, control->name, digest, client_realtime_sec(), control->ticket,
                         &control->n_ticket) < 0)
                 control->n_ticket = 0;
         explicit_bzero(digest, sizeof(digest));
 }
 
-static void logged_in(struct client *client, const char *how) {
-        struct control *control = &client->control;
-
-        make_ticket(client);
-        strcpy(client->user, control->name);
+void client_logged_in(struct client *client, const char *how, const void *payload, size_t n) {
+        strcpy(client->user, client->control.name);
         client_set_state(client, CLIENT_LOGGED_IN);
-        log_event(LOG_INFO, CLIENT_FIELDS(client), "%s has logged in from %s with a %s", client->user, client->address,
-                how);
-        client_control_end(client, IVBS_STATUS_OK, control->ticket, control->n_ticket);
+        log_event(LOG_INFO, CLIENT_EVENT_FIELDS(client, MESSAGE_LOGIN_ACCEPTED), "%s has logged in from %s with a %s",
+                client->user, client->address, how);
+        client_control_end(client, IVBS_STATUS_OK, payload, n);
 }
 
-static void refused(struct client *client, enum ivbs_status status) {
+static void logged_in(struct client *client, const char *how) {
+        make_ticket(client);
+        client_logged_in(client, how, client->control.ticket, client->control.n_ticket);
+}
+
+void client_refused(struct client *client, enum ivbs_status status) {
         struct control *control = &client->control;
 
+        login_limits_failed(client->proxy->login_limits, &client->login_address, control->name,
+                ring_now_usec(client->proxy->ring));
         if (status == IVBS_STATUS_PERMISSION_DENIED)
                 log_event(LOG_NOTICE,
                         LOG_FIELDS({ "CLIENT", client->address }, { "USER", control->name },
@@ -132,11 +139,11 @@ static void password_checked(struct client *client, int result) {
         if (result > 0)
                 logged_in(client, "password");
         else if (result == 0)
-                refused(client, IVBS_STATUS_PERMISSION_DENIED);
+                client_refused(client, IVBS_STATUS_PERMISSION_DENIED);
         else if (result == -EBUSY || result == -EAGAIN || result == -ENOMEM)
                 client_control_end(client, IVBS_STATUS_TEMPORARY_ERROR, NULL, 0);
         else
-                refused(client, IVBS_STATUS_PERMANENT_ERROR);
+                client_refused(client, IVBS_STATUS_PERMANENT_ERROR);
 }
 
 static void check_over(struct login *login, int result) {
@@ -151,7 +158,7 @@ static void check_password(struct client *client) {
         struct proxy *proxy = client->proxy;
         int r;
 
-        take_users(client);
+        client_take_users(client);
         if (client->state == CLIENT_CLOSING) {
                 client_control_end(client, IVBS_STATUS_TEMPORARY_ERROR, NULL, 0);
                 return;
@@ -184,10 +191,10 @@ static void check_ticket(struct client *client) {
         uint8_t digest[TICKET_DIGEST_SIZE];
         int r;
 
-        take_users(client);
+        client_take_users(client);
         r = users_digest(proxy->users, control->name, digest);
         if (r >= 0)
-                r = ticket_check(proxy->ticket_key, control->ticket, control->n_ticket, digest, realtime_sec());
+                r = ticket_check(proxy->ticket_key, control->ticket, control->n_ticket, digest, client_realtime_sec());
         explicit_bzero(digest, sizeof(digest));
 
         if (r > 0)
@@ -203,10 +210,47 @@ static void check_ticket(struct client *client) {
 
 /* --- packets --- */
 
+bool client_may_try(struct client *client) {
+        struct control *control = &client->control;
+
+        if (login_limits_admit(client->proxy->login_limits, &client->login_address, control->name,
+                    ring_now_usec(client->proxy->ring)))
+                return true;
+
+        /* Once a connection: the flood is not to be one of the journal, too. */
+        if (!client->held_back)
+                log_event(LOG_NOTICE,
+                        LOG_FIELDS({ "CLIENT", client->address }, { "USER", control->name },
+                                { "MESSAGE_ID", MESSAGE_LOGINS_HELD_BACK }),
+                        "Login of %s from %s put off: too many have failed", control->name, client->address);
+        client->held_back = true;
+        client_control_end(client, IVBS_STATUS_TEMPORARY_ERROR, NULL, 0);
+        return false;
+}
+
+/* LOGIN and its tickets can be used again by whoever reads them on the way. */
+static bool refuse_classic(struct client *client, const struct ivbs_header *header) {
+        enum classic_login policy = client->proxy->settings->classic_login;
+
+        if (policy == CLASSIC_LOGIN_ALWAYS || (policy == CLASSIC_LOGIN_SECURE && client->secure))
+                return false;
+
+        log_event(LOG_NOTICE, LOG_FIELDS({ "CLIENT", client->address }, { "MESSAGE_ID", MESSAGE_CLASSIC_LOGIN_OFF }),
+                "%s of %s refused: %s", ivbs_op_to_string(header->op), client->address,
+                policy == CLASSIC_LOGIN_NEVER ? "\"classic-login\" is \"never\""
+                                              : "it would be good for whoever reads it on the network, see "
+                                                "\"classic-login\"");
+        client_answer(client, header->op, header->sequence,
+                client->caps & IVBS_CAP_SCRAM ? IVBS_STATUS_LOGIN_OFF : IVBS_STATUS_PERMISSION_DENIED);
+        return true;
+}
+
 void client_login(struct client *client, const struct ivbs_header *header, const uint8_t *payload) {
         struct control *control = &client->control;
         char user[IVBS_USER_SIZE + 1];
 
+        if (refuse_classic(client, header))
+                return;
         client_control_start(client, header);
         if (ivbs_login_decode(payload, user, control->password) < 0 || !users_file_name_is_valid(user)) {
                 client_control_end(client, IVBS_STATUS_INVALID_REQUEST, NULL, 0);
@@ -214,12 +258,16 @@ void client_login(struct client *client, const struct ivbs_header *header, const
         }
 
         strcpy(control->name, user);
-        client_control_run(client, client->proxy->users_jobs, refresh_users, check_password);
+        if (!client_may_try(client))
+                return;
+        client_control_run(client, client->proxy->users_jobs, client_refresh_users, check_password);
 }
 
 void client_login_ticket(struct client *client, const struct ivbs_header *header, const uint8_t *payload) {
         struct control *control = &client->control;
 
+        if (refuse_classic(client, header))
+                return;
         client_control_start(client, header);
         if (ticket_claims(payload, header->length, control->name) < 0 || !users_file_name_is_valid(control->name)) {
                 client_control_end(client, IVBS_STATUS_PERMISSION_DENIED, NULL, 0);
@@ -228,5 +276,5 @@ void client_login_ticket(struct client *client, const struct ivbs_header *header
 
         memcpy(control->ticket, payload, header->length);
         control->n_ticket = header->length;
-        client_control_run(client, client->proxy->users_jobs, refresh_users, check_ticket);
+        client_control_run(client, client->proxy->users_jobs, client_refresh_users, check_ticket);
 }

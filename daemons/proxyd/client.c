@@ -44,6 +44,9 @@ static const struct op_rule {
         { IVBS_OP_HELLO, 0, BIT(CLIENT_GREETED), client_hello },
         { IVBS_OP_LOGIN, 0, BEFORE_LOGIN, client_login, .secret = true },
         { IVBS_OP_LOGIN_TICKET, IVBS_CAP_TICKET, BIT(CLIENT_INTRODUCED), client_login_ticket, .secret = true },
+        { IVBS_OP_SCRAM_FIRST, IVBS_CAP_SCRAM, BIT(CLIENT_INTRODUCED), client_scram_first },
+        { IVBS_OP_SCRAM_FINAL, IVBS_CAP_SCRAM, BIT(CLIENT_INTRODUCED), client_scram_final, .secret = true },
+        { IVBS_OP_SCRAM_TICKET, IVBS_CAP_SCRAM | IVBS_CAP_TICKET, BIT(CLIENT_INTRODUCED), client_scram_ticket },
         { IVBS_OP_ATTACH_TO_IMAGE, 0, BIT(CLIENT_LOGGED_IN), client_attach, .diverted = true },
         { IVBS_OP_READ, 0, BIT(CLIENT_ATTACHED), NULL, .diverted = true },
         { IVBS_OP_WRITE, 0, BIT(CLIENT_ATTACHED), NULL, .diverted = true },
@@ -289,6 +292,7 @@ static void farewell(struct ring_deferred *deferred) {
 
         TAILQ_REMOVE(&proxy->clients, client, entry);
         explicit_bzero(&client->attachment, sizeof(client->attachment));
+        client_scram_free(client->scram);
         free(client);
         proxy->client_gone(proxy);
 }
@@ -363,7 +367,23 @@ static void greet(struct client *client) {
         memcpy(greeting.boot_id, identity.boot_id, IVBS_UUID_SIZE);
         memcpy(greeting.instance_id, proxy->instance_id.bytes, IVBS_UUID_SIZE);
         ivbs_greeting_encode(&greeting, data);
+        (void) ivbs_transcript_start(&client->transcript, client->session_id);
+        (void) ivbs_transcript_add(&client->transcript, data, sizeof(data));
         client_answer_copy(client, IVBS_OP_GREETING, 0, IVBS_STATUS_OK, data, sizeof(data));
+}
+
+/* From this machine to itself, by whichever of its addresses. */
+static bool is_local(const struct sockaddr *peer, const struct sockaddr_storage *local) {
+        const struct sockaddr_in6 *a6 = (const struct sockaddr_in6 *) peer, *b6 = (const struct sockaddr_in6 *) local;
+        const struct sockaddr_in *a = (const struct sockaddr_in *) peer, *b = (const struct sockaddr_in *) local;
+
+        if (peer->sa_family == AF_UNIX)
+                return true;
+        if (peer->sa_family != local->ss_family)
+                return false;
+        if (peer->sa_family == AF_INET)
+                return a->sin_addr.s_addr == b->sin_addr.s_addr || ntohl(a->sin_addr.s_addr) >> 24 == 127;
+        return peer->sa_family == AF_INET6 && IN6_ARE_ADDR_EQUAL(&a6->sin6_addr, &b6->sin6_addr);
 }
 
 int client_new(struct client **ret, struct proxy *proxy, int fd, const struct sockaddr *peer) {
@@ -388,8 +408,11 @@ int client_new(struct client **ret, struct proxy *proxy, int fd, const struct so
         client->farewell.run = farewell;
         client->accepted_usec = ring_now_usec(proxy->ring);
         address_to_text(peer, client->address, sizeof(client->address));
-        if (getsockname(fd, (struct sockaddr *) &local, &local_size) >= 0)
+        login_address_of(peer, &client->login_address);
+        if (getsockname(fd, (struct sockaddr *) &local, &local_size) >= 0) {
                 address_to_text((struct sockaddr *) &local, client->local_address, sizeof(client->local_address));
+                client->secure = is_local(peer, &local);
+        }
         if (getrandom(client->session_id, sizeof(client->session_id), 0) != (ssize_t) sizeof(client->session_id)) {
                 safe_close(fd);
                 free(client);

@@ -3,7 +3,7 @@
 
 /* One connection: who it is, what it has attached, what it has in flight. Its parts: client.c (life, states, the table
  * of ops), client-request.c (I/O and answers), client-control.c (one slow operation at a time), client-login.c,
- * client-attach.c, client-hold.c, client-fence.c, client-drain.c, client-images.c, client-lifecycle.c,
+ * client-scram.c, client-attach.c, client-hold.c, client-fence.c, client-drain.c, client-images.c, client-lifecycle.c,
  * client-resize.c. */
 
 #include <netinet/in.h>
@@ -11,6 +11,7 @@
 
 #include "message-ids.h"
 #include "container-of.h"
+#include "ivbs-scram.h"
 #include "proxy.h"
 #include "stream.h"
 
@@ -69,6 +70,8 @@ struct control {
         uint8_t digest[USERS_DIGEST_SIZE]; /* of what was stored when the password was given to be checked */
         uint8_t ticket[IVBS_TICKET_MAX];   /* the client's, then a fresh one */
         size_t n_ticket;
+        uint8_t scram_ticket[IVBS_SCRAM_TICKET_PREFIX + IVBS_TICKET_MAX]; /* SCRAM_TICKET as it came */
+        size_t n_scram_ticket;
         char *message;
         struct store_listed *listed;
         struct store_listed_snapshot *listed_snapshots;
@@ -91,6 +94,11 @@ struct client {
         char local_address[INET6_ADDRSTRLEN + 16]; /* by which it has reached us, "HOST:PORT" */
         char user[IVBS_USER_SIZE + 1];
         unsigned n_failed_logins;
+        struct login_address login_address;
+        bool secure;    /* nobody on a network can read along: this machine's own, or encrypted */
+        bool held_back; /* ... and that has been logged */
+        struct ivbs_transcript transcript;
+        struct client_scram *scram; /* a login with SCRAM that has been answered once, or NULL */
         struct login login;
         bool checking; /* login is under way: input is read, and left where it is */
         struct attachment attachment;
@@ -204,6 +212,11 @@ typedef void (*client_handler_t)(struct client *client, const struct ivbs_header
 void client_hello(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_login(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_login_ticket(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+/* client-scram.c */
+void client_scram_first(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_scram_final(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_scram_ticket(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+struct client_scram *client_scram_free(struct client_scram *scram);
 void client_attach(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_attach_lease(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_resume_lease(struct client *client, const struct ivbs_header *header, const uint8_t *payload);

@@ -13,6 +13,7 @@
 #include "image-job.h"
 #include "ivbs-hello.h"
 #include "jobs.h"
+#include "login-limits.h"
 #include "logins.h"
 #include "ring.h"
 #include "settings.h"
@@ -24,7 +25,7 @@
 #define PROXY_CAPS                                                                                                  \
         (IVBS_CAP_FLUSH | IVBS_CAP_FUA | IVBS_CAP_TRIM | IVBS_CAP_WRITE_ZEROES | IVBS_CAP_IMAGES | IVBS_CAP_LEASE | \
                 IVBS_CAP_FENCE | IVBS_CAP_DURABILITY | IVBS_CAP_NOTICE | IVBS_CAP_DRAIN | IVBS_CAP_RESIZE |         \
-                IVBS_CAP_CARE)
+                IVBS_CAP_CARE | IVBS_CAP_SCRAM)
 
 struct client;
 struct request;
@@ -41,8 +42,9 @@ struct proxy {
         /* The thread's of users_jobs: what it has read last, which is users or about to be. */
         const struct users *newest_users;
         struct jobs *users_jobs; /* the users file: neither a slow disk of the store nor a slow hash is in its way */
-        struct logins *logins;   /* slow hashes keep only each other waiting */
-        struct jobs *copy_jobs;  /* copies of images keep only each other waiting */
+        struct login_limits *login_limits;
+        struct logins *logins;         /* slow hashes keep only each other waiting */
+        struct jobs *copy_jobs;        /* copies of images keep only each other waiting */
         struct image_jobs *image_jobs; /* NULL: the store can make none */
         struct buffers *buffers;
         sd_id128_t instance_id;

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -90,6 +91,8 @@ static int start_ring(struct server *server, enum failure *ret_failure, char **r
         if (r >= 0)
                 r = jobs_new(&proxy->users_jobs, proxy->ring, "users", server->settings->clients_max);
         if (r >= 0)
+                r = login_limits_new(&proxy->login_limits, server->settings->failed_logins);
+        if (r >= 0)
                 r = logins_new(&proxy->logins, proxy->ring, users_check, LOGINS_PATIENCE_USEC, LOGINS_LIFE_USEC);
         if (r >= 0)
                 r = jobs_new(&proxy->copy_jobs, proxy->ring, "copy", 0); /* what uses it bounds itself */
@@ -166,6 +169,8 @@ static int open_store(struct server *server, enum failure *ret_failure, char **r
         r = proxy->store->ops->get_key(proxy->store, proxy->ticket_key);
         if (r >= 0)
                 proxy->caps |= IVBS_CAP_TICKET;
+        else if (getrandom(proxy->ticket_key, sizeof(proxy->ticket_key), 0) != (ssize_t) sizeof(proxy->ticket_key))
+                return -EIO;
         else
                 log_event(LOG_WARNING, NULL, "The store %s has no key for tickets (%s): each login checks a password",
                         server->settings->store_path, strerror(-r));

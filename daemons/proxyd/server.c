@@ -346,6 +346,7 @@ struct server *server_free(struct server *server) {
         jobs_free(proxy->store_jobs);
         jobs_free(proxy->users_jobs);
         logins_free(proxy->logins);
+        login_limits_free(proxy->login_limits);
         jobs_free(proxy->copy_jobs);
         proxy_requests_free(proxy);
         buffers_free(proxy->buffers);

@@ -162,6 +162,35 @@ static int handle_clients(struct config_context *context, struct json_object *va
         return 0;
 }
 
+static int handle_classic_login(struct config_context *context, struct json_object *value, void *userdata) {
+        static const char *const names[] = {
+                [CLASSIC_LOGIN_SECURE] = "secure",
+                [CLASSIC_LOGIN_ALWAYS] = "always",
+                [CLASSIC_LOGIN_NEVER] = "never",
+        };
+
+        for (unsigned i = 0; json_object_is_type(value, json_type_string) && i < ELEMENTSOF(names); i++)
+                if (strcmp(json_object_get_string(value), names[i]) == 0) {
+                        *(enum classic_login *) userdata = i;
+                        return 0;
+                }
+        return config_refuse(context, value, "\"secure\", \"always\" or \"never\"");
+}
+
+static int handle_failed_logins(struct config_context *context, struct json_object *value, void *userdata) {
+        unsigned n = 0;
+        int r;
+
+        r = config_handle_unsigned(context, value, &n);
+        if (r < 0)
+                return r;
+        if (n > 60000)
+                return config_refuse(context, value, "a number a minute from 1 to 60000, or 0 for no limit");
+
+        *(unsigned *) userdata = n;
+        return 0;
+}
+
 static const struct config_key settings_keys[] = {
         { "listen", handle_listen, 0, false },
         { "advertise", handle_advertise, 0, false },
@@ -175,6 +204,8 @@ static const struct config_key settings_keys[] = {
         { "memory", handle_memory, offsetof(struct settings, memory), false },
         { "client-memory", handle_memory, offsetof(struct settings, client_memory), false },
         { "clients-max", handle_clients, offsetof(struct settings, clients_max), false },
+        { "classic-login", handle_classic_login, offsetof(struct settings, classic_login), false },
+        { "failed-logins", handle_failed_logins, offsetof(struct settings, failed_logins), false },
         {},
 };
 
@@ -235,6 +266,7 @@ int settings_load(const char *path, struct settings **ret, char **ret_message) {
                 .memory = 256 * MIB,
                 .client_memory = 64 * MIB,
                 .clients_max = 1024,
+                .failed_logins = 30,
         };
 
         r = config_file_open(path, &file, ret_message);

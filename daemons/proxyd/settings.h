@@ -13,6 +13,13 @@
 #define SETTINGS_LISTEN_MAX 16U
 #define SETTINGS_PEERS_MAX  63U
 
+/* Where LOGIN, which carries what is as good as the password, is taken. */
+enum classic_login {
+        CLASSIC_LOGIN_SECURE, /* where nobody on a network can read it */
+        CLASSIC_LOGIN_ALWAYS,
+        CLASSIC_LOGIN_NEVER,
+};
+
 struct settings {
         char **listen; /* "HOST:PORT", numeric hosts; port 0: any free one */
         size_t n_listen;
@@ -31,6 +38,8 @@ struct settings {
         uint64_t memory;                /* bytes of requests' data in flight, in all */
         uint64_t client_memory;         /* ... of one client */
         unsigned clients_max;
+        enum classic_login classic_login;
+        unsigned failed_logins; /* of an address in a minute, see login-limits.h; 0: no limit */
 };
 
 /* Returns 0, or a negative errno with *ret_message a sentence that names file, line and what was expected. Relative

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "ivbs-hello.h"
+#include "ivbs-scram.h"
 
 #define TICKET_KEY_SIZE    32U
 #define TICKET_DIGEST_SIZE 32U /* SHA-256 of the user's stored password hash */
@@ -26,3 +26,12 @@ int ticket_claims(const uint8_t *ticket, size_t n, char ret_user[static IVBS_USE
  * any is made for has seen another clock, and is refused. */
 int ticket_check(const uint8_t key[static TICKET_KEY_SIZE], const uint8_t *ticket, size_t n,
         const uint8_t digest[static TICKET_DIGEST_SIZE], uint64_t now_sec);
+
+/* The same for a client that has logged in with SCRAM: the ticket holds a secret that only the client and who has the key know, so seeing it is of no use. Returns as ticket_make(). */
+int ticket_make_proved(const uint8_t key[static TICKET_KEY_SIZE], const char *user,
+        const uint8_t digest[static TICKET_DIGEST_SIZE], uint64_t now_sec,
+        const uint8_t secret[static IVBS_TICKET_KEY_SIZE], uint8_t ret[static IVBS_TICKET_MAX], size_t *ret_n);
+/* Returns as ticket_check(), with the secret when it is 1. That the client knows it, too, has still to be proved. */
+int ticket_open_proved(const uint8_t key[static TICKET_KEY_SIZE], const uint8_t *ticket, size_t n,
+        const uint8_t digest[static TICKET_DIGEST_SIZE], uint64_t now_sec,
+        uint8_t ret_secret[static IVBS_TICKET_KEY_SIZE]);

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "scram-keys.h"
 #include "users-file.h"
 
 struct users;
@@ -24,6 +25,12 @@ bool users_are_outdated(const struct users *users);
 /* Whether the password (as LOGIN carries it) is that user's. It takes as long for a user that does not exist. Returns
  * 1, 0 or a negative errno. */
 int users_check(const struct users *users, const char *name, const char password[static IVBS_PASSWORD_SIZE]);
+
+/* What a SCRAM login of that name is to be held against. For a user that does not exist that is something made up, the same each time, that no password fits; key is what it is made
+ * from, and all proxies of a store have the same. Both take equally long. Returns 1; 0 when it is made up; -ENOKEY when nothing is stored for SCRAM; -ENOMEM. */
+#define USERS_KEY_SIZE 32U
+int users_get_verifier(const struct users *users, const uint8_t key[static USERS_KEY_SIZE], const char *name,
+        struct scram_verifier *ret);
 
 /* SHA-256 of what is stored of that user's password: with it changes whatever was to hold as long as the password. Returns 0, -ENOENT (no such user) or -ENOMEM. */
 #define USERS_DIGEST_SIZE 32U

@@ -8,7 +8,7 @@ from proxy import Proxy
 
 class Case(unittest.TestCase):
     settings = {"peers": ["10.9.8.7", "[fd00::1]:11418"], "proxies-interval": "300ms", "memory": "64M",
-                "client-memory": "64M", "login-limit": "20s"}
+                "client-memory": "64M", "login-limit": "20s", "failed-logins": 0}
     preexec = None
     store_type = "file"
 

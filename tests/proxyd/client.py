@@ -17,7 +17,7 @@ OPS = {
     "FENCE": 1202, "DETACH": 1203, "LIST_IMAGES": 1210, "CREATE_IMAGE": 1211, "REMOVE_IMAGE": 1212,
     "RENAME_IMAGE": 1240, "SNAPSHOT": 1241, "LIST_SNAPSHOTS": 1242, "REMOVE_SNAPSHOT": 1243, "CLONE_IMAGE": 1244, "ROLL_BACK": 1245,
     "JOB_STATUS": 1246, "JOB_CANCEL": 1247,
-    "RESIZE_IMAGE": 1213,
+    "RESIZE_IMAGE": 1213, "SCRAM_FIRST": 1250, "SCRAM_FINAL": 1251, "SCRAM_TICKET": 1252,
     "FLUSH": 1300, "TRIM": 1301, "WRITE_ZEROES": 1302, "WRITE_FUA": 1303,
 }
 STATUSES = {
@@ -25,11 +25,13 @@ STATUSES = {
     5: "READ_ONLY", 6: "NOT_READY", 10: "TEMPORARY_ERROR", 11: "PERMANENT_ERROR",
     12: "USE_ANOTHER_PROXY", 13: "INVALID_REQUEST", 14: "EXPIRED", 100: "HELD", 101: "NO_SPACE",
     102: "IN_USE", 103: "HAS_SNAPSHOTS", 104: "RESIZED", 115: "DAMAGED",
+    110: "NO_SCRAM", 111: "LOGIN_OFF",
 }
 CAP_FLUSH, CAP_FUA, CAP_TRIM, CAP_WRITE_ZEROES = 1, 2, 4, 8
 CAP_IMAGES, CAP_LEASE, CAP_FENCE, CAP_DURABILITY, CAP_NOTICE = 16, 32, 64, 128, 256
 CAP_TICKET, CAP_DRAIN, CAP_RESIZE, CAP_SNAPSHOTS = 512, 1024, 2048, 4096
-ALL_CAPS = 0x5FFF
+CAP_SCRAM = 8192
+ALL_CAPS = 0x7FFF
 DATA_MAX = 32 << 20
 LENGTH_MAX = DATA_MAX + 8
 
@@ -168,7 +170,12 @@ class Client:
 
     def hello(self, caps=ALL_CAPS, machine=b"m" * 16, host="host", max_length=LENGTH_MAX):
         payload = struct.pack(">QII", caps, max_length, 0) + machine + b"b" * 16 + padded(host, 32)
-        return self.call("HELLO", payload)
+        reply = self.call("HELLO", payload)
+        # What both sides have seen until here, for scram.py.
+        self.transcript = hashlib.sha256(self.session).digest()
+        for part in (self.greeting.payload, payload, reply.payload):
+            self.transcript = hashlib.sha256(self.transcript + part).digest()
+        return reply
 
     def attach_lease(self, image, read_only=False, steal=False):
         return self.call("ATTACH_LEASE", struct.pack(">II", read_only | steal << 1, 0) + padded(image, 256))

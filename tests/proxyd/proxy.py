@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 
+import scram
 from client import Client, padded, password_hex
 
 BINARY = os.environ.get("PROXYD", "")
@@ -46,8 +47,14 @@ def slow_hash(password):
 
 
 def users_json(users):
+    """logins: by which ways a user can log in; both, unless said otherwise."""
+    def stored(u):
+        ways = u.get("logins", ("classic", "scram"))
+        return ({"hash": slow_hash(u["password"])} if "classic" in ways else {}) | \
+               ({"scram": scram.verifier(password_hex(u["password"]))} if "scram" in ways else {})
+
     return json.dumps({"users": [
-        {"name": name, "hash": slow_hash(u["password"]), "read": u["read"], "write": u["write"], "admin": u["admin"]}
+        {"name": name, **stored(u), "read": u["read"], "write": u["write"], "admin": u["admin"]}
         for name, u in users.items()]})
 
 

@@ -104,6 +104,45 @@ static void names(void) {
         ASSERT_EQ(n, 7U);
 }
 
+/* Those that are proved: the same rules, and the secret comes out only of a whole one. */
+static void proved(void) {
+        static const uint8_t secret[IVBS_TICKET_KEY_SIZE] = "a secret of thirty-two bytes, ok";
+        uint8_t ticket[IVBS_TICKET_MAX], other[IVBS_TICKET_MAX], got[IVBS_TICKET_KEY_SIZE],
+                digest2[TICKET_DIGEST_SIZE] = "digesT", key2[TICKET_KEY_SIZE] = "another key";
+        char user[IVBS_USER_SIZE + 1];
+        size_t n, m;
+
+        ASSERT_OK(ticket_make_proved(key, "alice", digest, NOW, secret, ticket, &n));
+        ASSERT_OK(ticket_make_proved(key, "alice", digest, NOW, secret, other, &m));
+        ASSERT_EQ(n, 26 + 5 + 48U);
+        ASSERT_TRUE(n == m && memcmp(ticket + 31, other + 31, 48) != 0);
+        ASSERT_HEX(ticket, 10, "02 05 0000000065554280");
+        ASSERT_OK(ticket_claims(guarded_copy(ticket, n), n, user));
+        ASSERT_STREQ(user, "alice");
+        ASSERT_EQ(ticket_open_proved(key, guarded_copy(ticket, n), n, digest, NOW, got), 1);
+        ASSERT_MEMEQ(got, secret, sizeof(got));
+        ASSERT_EQ(ticket_open_proved(key, ticket, n, digest, NOW + TICKET_LIFE_SEC - 1, got), 1);
+
+        memset(got, 0, sizeof(got));
+        ASSERT_EQ(ticket_open_proved(key, ticket, n, digest, NOW + TICKET_LIFE_SEC, got), 0);
+        ASSERT_EQ(ticket_open_proved(key, ticket, n, digest, NOW - 1, got), 0);
+        ASSERT_EQ(ticket_open_proved(key, ticket, n, digest2, NOW, got), 0);
+        ASSERT_EQ(ticket_open_proved(key2, ticket, n, digest, NOW, got), 0);
+        for (size_t i = 0; i < n; i++) {
+                ticket[i] ^= 1;
+                ASSERT_EQ(ticket_open_proved(key, guarded_copy(ticket, n), n, digest, NOW, got), 0);
+                ticket[i] ^= 1;
+                ASSERT_EQ(ticket_open_proved(key, guarded_copy(ticket, i), i, digest, NOW, got), 0);
+        }
+        for (size_t i = 0; i < sizeof(got); i++)
+                ASSERT_EQ(got[i], 0);
+
+        /* Neither kind passes for the other. */
+        ASSERT_EQ(ticket_check(key, ticket, n, digest, NOW), 0);
+        n = make("alice", ticket);
+        ASSERT_EQ(ticket_open_proved(key, ticket, n, digest, NOW, got), 0);
+}
+
 static void key_of_the_store(void) {
         uint8_t first[STORE_KEY_SIZE], second[STORE_KEY_SIZE];
         char *path = make_directory(), file[256];
@@ -147,5 +186,5 @@ static void key_of_the_store(void) {
         remove_directory(path);
 }
 
-TEST_MAIN(TEST(good), TEST(layout), TEST(expired), TEST(void_for_another), TEST(forged), TEST(names),
+TEST_MAIN(TEST(good), TEST(layout), TEST(expired), TEST(void_for_another), TEST(forged), TEST(names), TEST(proved),
         TEST(key_of_the_store));

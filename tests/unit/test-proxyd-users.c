@@ -15,7 +15,7 @@ static char *make_file(const char *directory) {
         struct users_file_user users[] = {
                 { .name = (char *) "root", .read = all, .n_read = 1, .write = all, .n_write = 1, .admin = true },
                 { .name = (char *) "some", .read = open, .n_read = 1, .write = vms, .n_write = 2 },
-                { .name = (char *) "none" },
+                { .name = (char *) "none" }, { .name = (char *) "modern" }, /* with SCRAM alone */
         };
         _cleanup_(users_file_freep) struct users_file *file = NULL;
         char *path, hex[IVBS_PASSWORD_SIZE];
@@ -24,9 +24,13 @@ static char *make_file(const char *directory) {
         ASSERT_OK(users_file_new(&file));
         for (size_t i = 0; i < ELEMENTSOF(users); i++) {
                 hex_of(users[i].name, hex);
-                ASSERT_OK(users_file_hash(hex, &users[i].hash));
+                if (strcmp(users[i].name, "modern") == 0)
+                        ASSERT_OK(users_file_scram(hex, &users[i].scram));
+                else
+                        ASSERT_OK(users_file_hash(hex, &users[i].hash));
                 ASSERT_EQ(users_file_set(file, users + i), 0);
                 free(users[i].hash);
+                free(users[i].scram);
         }
         ASSERT_OK(users_file_save(file, path));
         return path;
@@ -79,6 +83,40 @@ static void passwords(void) {
         remove_directory(directory);
 }
 
+static void verifiers(void) {
+        static const uint8_t key[USERS_KEY_SIZE] = "key", other[USERS_KEY_SIZE] = "other";
+        char *directory = make_directory(), *path = make_file(directory), hex[IVBS_PASSWORD_SIZE];
+        struct scram_verifier real, made_up, again;
+        _cleanup_free_ char *message = NULL;
+        struct scram_secret secret;
+        struct users *users;
+
+        ASSERT_OK(users_load(path, &users, &message));
+        ASSERT_EQ(users_get_verifier(users, key, "modern", &real), 1);
+        hex_of("modern", hex);
+        ASSERT_EQ(users_check(users, "modern", hex), 0);
+        ASSERT_OK(scram_derive(&real.salt, hex, sizeof(hex), &secret));
+        ASSERT_OK(scram_verifier_make(&real.salt, &secret, &again));
+        ASSERT_MEMEQ(again.stored_key, real.stored_key, 64);
+        ASSERT_ERROR(users_get_verifier(users, key, "root", &again), ENOKEY);
+
+        /* Who is not there looks like who is, the same each time; and who has the key decides what that is. */
+        ASSERT_EQ(users_get_verifier(users, key, "nobody", &made_up), 0);
+        ASSERT_EQ(users_get_verifier(users, key, "nobody", &again), 0);
+        ASSERT_MEMEQ(&made_up, &again, sizeof(again));
+        ASSERT_EQ(made_up.salt.mechanism, real.salt.mechanism);
+        ASSERT_EQ(made_up.salt.iterations, real.salt.iterations);
+        ASSERT_EQ(made_up.salt.n, real.salt.n);
+        ASSERT_EQ(users_get_verifier(users, key, "nobody2", &again), 0);
+        ASSERT_FALSE(scram_salt_equal(&made_up.salt, &again.salt));
+        ASSERT_EQ(users_get_verifier(users, other, "nobody", &again), 0);
+        ASSERT_FALSE(scram_salt_equal(&made_up.salt, &again.salt));
+
+        users_unref(users);
+        free(path);
+        remove_directory(directory);
+}
+
 static void outdated(void) {
         char *directory = make_directory(), *path = make_file(directory);
         _cleanup_(users_file_freep) struct users_file *file = NULL;
@@ -107,4 +145,4 @@ static void missing(void) {
         ASSERT_TRUE(strstr(message, "/nonexistent/users.json") && strstr(message, "blockstorectl user add"));
 }
 
-TEST_MAIN(TEST(rights), TEST(passwords), TEST(outdated), TEST(missing));
+TEST_MAIN(TEST(rights), TEST(passwords), TEST(verifiers), TEST(outdated), TEST(missing));
