@@ -206,6 +206,21 @@ static int handle_retain(struct config_context *context, struct json_object *val
         return 0;
 }
 
+static int handle_classic_login(struct config_context *context, struct json_object *value, void *userdata) {
+        const char *s = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
+        enum host_classic_login *target = userdata;
+
+        if (strcmp(s, "secure") == 0)
+                *target = HOST_CLASSIC_LOGIN_SECURE;
+        else if (strcmp(s, "always") == 0)
+                *target = HOST_CLASSIC_LOGIN_ALWAYS;
+        else if (strcmp(s, "never") == 0)
+                *target = HOST_CLASSIC_LOGIN_NEVER;
+        else
+                return config_refuse(context, value, "\"secure\", \"always\" or \"never\"");
+        return 0;
+}
+
 static int handle_retain_limit(struct config_context *context, struct json_object *value, void *userdata) {
         uint64_t *target = userdata, v;
         int r;
@@ -272,6 +287,7 @@ static int handle_step(struct config_context *context, struct json_object *value
         { "nbd-access", handle_nbd_access, FIELD(nbd_access), false },            \
         { "retain", handle_retain, FIELD(retain), false },                        \
         { "retain-limit", handle_retain_limit, FIELD(retain_limit), false },      \
+        { "classic-login", handle_classic_login, FIELD(classic_login), false },   \
         { "classic-replay", config_handle_bool, FIELD(classic_replay), false }
 
 #define KEYS_OF_IMAGE                                                    \

@@ -31,6 +31,13 @@ enum retain_mode {
         RETAIN_ALWAYS,
 };
 
+/* Where the classic LOGIN, which carries what is as good as the password, is used when a proxy has nothing better. */
+enum host_classic_login {
+        HOST_CLASSIC_LOGIN_SECURE, /* where nobody on a network can read it */
+        HOST_CLASSIC_LOGIN_ALWAYS,
+        HOST_CLASSIC_LOGIN_NEVER,
+};
+
 struct proxy_address {
         char *address;     /* "HOST:PORT" or "[V6]:PORT", as given, port made explicit */
         uint16_t priority; /* lower is preferred; list order breaks ties */
@@ -53,7 +60,8 @@ struct host_config {
         uint64_t io_timeout_usec; /* UINT64_MAX: infinity */
         enum retain_mode retain;  /* whether acknowledged writes are kept until they are durable */
         uint64_t retain_limit;    /* bytes, 1 MiB - 1 GiB */
-        bool classic_replay;      /* send unanswered writes again where a classic server cannot be fenced */
+        enum host_classic_login classic_login;
+        bool classic_replay; /* send unanswered writes again where a classic server cannot be fenced */
 };
 
 /* [A-Za-z0-9][A-Za-z0-9_.:-]{0,63}: what may be the instance of image@. */

@@ -92,6 +92,8 @@ int credentials_load(
         if (n > 0) {
                 credentials = calloc(1, sizeof(*credentials));
                 r = credentials ? ivbs_hash_password(text, (size_t) n, credentials->password) : -ENOMEM;
+                if (r >= 0)
+                        r = login_keys_new(&credentials->keys, credentials->password);
         }
         explicit_bzero(text, sizeof(text));
 
@@ -120,6 +122,7 @@ struct credentials *credentials_free(struct credentials *credentials) {
         if (!credentials)
                 return NULL;
 
+        login_keys_free(credentials->keys);
         explicit_bzero(credentials, sizeof(*credentials));
         free(credentials);
         return NULL;

@@ -321,7 +321,19 @@ void proxy_set_ticket(struct proxy *proxy, const uint8_t *ticket, size_t n) {
         proxy->n_ticket = n;
 }
 
+void proxy_set_proved_ticket(
+        struct proxy *proxy, const uint8_t *ticket, size_t n, const uint8_t key[static IVBS_TICKET_KEY_SIZE]) {
+        proxy_set_ticket(proxy, ticket, n);
+        if (proxy->n_ticket == 0)
+                return;
+
+        memcpy(proxy->ticket_key, key, IVBS_TICKET_KEY_SIZE);
+        proxy->ticket_is_proved = true;
+}
+
 void proxy_forget_ticket(struct proxy *proxy) {
+        explicit_bzero(proxy->ticket_key, sizeof(proxy->ticket_key));
+        proxy->ticket_is_proved = false;
         explicit_bzero(proxy->ticket, sizeof(proxy->ticket));
         proxy->n_ticket = 0;
 }

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "host-config.h"
-#include "ivbs-hello.h"
+#include "ivbs-scram.h"
 
 #define PROXY_BACKOFF_MIN_USEC (50U * 1000U)
 #define PROXY_BACKOFF_MAX_USEC (5U * 1000U * 1000U)
@@ -40,6 +40,8 @@ struct proxy {
         unsigned n_users; /* see proxy_ref() */
         size_t n_ticket;  /* 0: none */
         uint8_t ticket[IVBS_TICKET_MAX];
+        bool ticket_is_proved;                    /* it is of use only to who knows the key */
+        uint8_t ticket_key[IVBS_TICKET_KEY_SIZE]; /* which is never sent */
 };
 
 struct proxies;
@@ -82,6 +84,9 @@ void proxies_hurry(struct proxies *proxies, const struct proxy *except);
 
 /* For the next login (n: 1 - IVBS_TICKET_MAX bytes, else there is none then); replaces the last one. */
 void proxy_set_ticket(struct proxy *proxy, const uint8_t *ticket, size_t n);
+/* The same for one that is proved with a key. */
+void proxy_set_proved_ticket(
+        struct proxy *proxy, const uint8_t *ticket, size_t n, const uint8_t key[static IVBS_TICKET_KEY_SIZE]);
 /* It was refused. Its bytes are wiped. */
 void proxy_forget_ticket(struct proxy *proxy);
 

@@ -16,7 +16,7 @@
 #define CAPS_WANTED                                                                                                 \
         (IVBS_CAP_FLUSH | IVBS_CAP_FUA | IVBS_CAP_TRIM | IVBS_CAP_WRITE_ZEROES | IVBS_CAP_IMAGES | IVBS_CAP_LEASE | \
                 IVBS_CAP_FENCE | IVBS_CAP_DURABILITY | IVBS_CAP_NOTICE | IVBS_CAP_TICKET | IVBS_CAP_DRAIN |         \
-                IVBS_CAP_RESIZE | IVBS_CAP_SNAPSHOTS | IVBS_CAP_CARE)
+                IVBS_CAP_RESIZE | IVBS_CAP_SNAPSHOTS | IVBS_CAP_CARE | IVBS_CAP_SCRAM)
 
 /* Of our application: ids derived with it tell nothing of the machine's own. */
 #define MACHINE_APPLICATION SD_ID128_MAKE(3c, 2b, 79, 0e, 8a, 54, 4e, 1f, b0, 6d, 51, 9c, e7, 20, 83, fa)
@@ -126,14 +126,48 @@ static int send_login(struct session *s) {
         return 0;
 }
 
-/* The password's slow check is for the first login at a store; after that there is a ticket. */
-static int log_in(struct session *s) {
-        if (!(s->caps & IVBS_CAP_TICKET) || s->proxy->n_ticket == 0)
+/* LOGIN and its tickets are good for whoever reads them. */
+static bool may_log_in_classic(const struct session *s) {
+        switch (s->config->classic_login) {
+        case HOST_CLASSIC_LOGIN_ALWAYS:
+                return true;
+        case HOST_CLASSIC_LOGIN_NEVER:
+                return false;
+        case HOST_CLASSIC_LOGIN_SECURE:
+        default:
+                return session_is_secure(s);
+        }
+}
+
+int session_log_in_classic(struct session *s) {
+        if (!may_log_in_classic(s)) {
+                session_close(s, SESSION_REFUSED, FAILURE_ACCESS_DENIED,
+                        "the proxy %s, and a classic login could be read on the network: %s",
+                        s->caps & IVBS_CAP_SCRAM ? "has nothing stored for SCRAM" : "does not know SCRAM",
+                        s->caps & IVBS_CAP_SCRAM
+                                ? "set the user's password there once more (\"blockstorectl user passwd\")"
+                                : "use TLS, or allow it by \"classic-login\": \"always\"");
+                return 0;
+        }
+        /* The password's slow check is for the first login at a store; after that there is a ticket. */
+        if (!(s->caps & IVBS_CAP_TICKET) || s->proxy->n_ticket == 0 || s->proxy->ticket_is_proved)
                 return send_login(s);
 
         session_set_state(s, SESSION_LOGIN);
         session_send_control(s, IVBS_OP_LOGIN_TICKET, s->proxy->ticket, s->proxy->n_ticket);
         return 0;
+}
+
+static int log_in(struct session *s) {
+        bool has_ticket = (s->caps & IVBS_CAP_TICKET) && s->proxy->n_ticket > 0;
+
+        if (!(s->caps & IVBS_CAP_SCRAM) || !s->credentials->keys)
+                return session_log_in_classic(s);
+        if (!has_ticket)
+                return session_scram_start(s);
+        if (s->proxy->ticket_is_proved)
+                return session_scram_ticket(s);
+        return may_log_in_classic(s) ? session_log_in_classic(s) : session_scram_start(s);
 }
 
 static void send_hello(struct session *s) {
@@ -150,6 +184,7 @@ static void send_hello(struct session *s) {
                 memcpy(hello.host, host, strnlen(host, IVBS_HOST_SIZE));
 
         ivbs_hello_encode(&hello, payload);
+        (void) ivbs_transcript_add(&s->transcript, payload, sizeof(payload));
         session_set_state(s, SESSION_HELLO);
         session_send_control(s, IVBS_OP_HELLO, payload, sizeof(payload));
 }
@@ -165,11 +200,14 @@ int session_on_greeting(struct session *s, const struct ivbs_header *header, con
                                 "this is a classic server, which cannot continue an attachment with a lease");
                         return 0;
                 }
-                return send_login(s);
+                return session_log_in_classic(s);
         }
 
         s->modern = true;
         s->idle_limit_ms = greeting.idle_limit_ms;
+        if (ivbs_transcript_start(&s->transcript, s->id) < 0 ||
+                ivbs_transcript_add(&s->transcript, payload, header->length) < 0)
+                return -ENOMEM;
         send_hello(s);
         return 0;
 }
@@ -181,8 +219,47 @@ int session_on_hello(struct session *s, const struct ivbs_header *header, const 
                 ivbs_hello_reply_decode(payload, header->length, &caps) < 0)
                 return -EPROTO;
 
+        (void) ivbs_transcript_add(&s->transcript, payload, header->length);
         s->caps = caps & CAPS_WANTED;
         return log_in(s);
+}
+
+void session_logged_in(struct session *s) {
+        if (!s->attachment) {
+                session_set_state(s, SESSION_READY);
+                s->ops->ready(s);
+        } else if (s->standby) {
+                session_set_state(s, SESSION_STANDING_BY);
+                s->ops->standing_by(s);
+        } else
+                session_attach(s);
+}
+
+void session_login_failed(struct session *s, uint32_t status) {
+        switch (status) {
+        case IVBS_STATUS_PERMISSION_DENIED:
+        case IVBS_STATUS_NOT_FOUND:
+                session_close(s, SESSION_REFUSED, FAILURE_ACCESS_DENIED, "the login of user \"%s\" was refused",
+                        s->credentials->user);
+                break;
+
+        case IVBS_STATUS_LOGIN_OFF:
+                session_close(s, SESSION_REFUSED, FAILURE_ACCESS_DENIED,
+                        "the proxy takes no classic login of user \"%s\" on this connection: set the user's password "
+                        "there once more (\"blockstorectl user passwd\")",
+                        s->credentials->user);
+                break;
+
+        case IVBS_STATUS_TEMPORARY_ERROR:
+                session_close(s, SESSION_LOST, FAILURE_NO_PROXY,
+                        "the proxy has too many logins to check at present, and asks to come again");
+                break;
+
+        default:
+                session_close(
+                        s, SESSION_LOST, FAILURE_NO_PROXY, "the login failed: %s", ivbs_status_to_string(status));
+                break;
+        }
 }
 
 int session_on_login(struct session *s, const struct ivbs_header *header, const uint8_t *payload) {
@@ -190,37 +267,15 @@ int session_on_login(struct session *s, const struct ivbs_header *header, const 
                 return -EPROTO;
         if (header->op == IVBS_OP_LOGIN_TICKET && header->status == IVBS_STATUS_PERMISSION_DENIED) {
                 proxy_forget_ticket(s->proxy);
-                return send_login(s);
+                return log_in(s);
+        }
+        if (header->status != IVBS_STATUS_OK) {
+                session_login_failed(s, header->status);
+                return 0;
         }
 
-        switch (header->status) {
-        case IVBS_STATUS_OK:
-                if (s->caps & IVBS_CAP_TICKET)
-                        proxy_set_ticket(s->proxy, payload, header->length);
-                if (!s->attachment) {
-                        session_set_state(s, SESSION_READY);
-                        s->ops->ready(s);
-                } else if (s->standby) {
-                        session_set_state(s, SESSION_STANDING_BY);
-                        s->ops->standing_by(s);
-                } else
-                        session_attach(s);
-                return 0;
-
-        case IVBS_STATUS_PERMISSION_DENIED:
-        case IVBS_STATUS_NOT_FOUND:
-                session_close(s, SESSION_REFUSED, FAILURE_ACCESS_DENIED, "the login of user \"%s\" was refused",
-                        s->credentials->user);
-                return 0;
-
-        case IVBS_STATUS_TEMPORARY_ERROR:
-                session_close(s, SESSION_LOST, FAILURE_NO_PROXY,
-                        "the proxy has too many logins to check at present, and asks to come again");
-                return 0;
-
-        default:
-                session_close(s, SESSION_LOST, FAILURE_NO_PROXY, "the login failed: %s",
-                        ivbs_status_to_string(header->status));
-                return 0;
-        }
+        if (s->caps & IVBS_CAP_TICKET)
+                proxy_set_ticket(s->proxy, payload, header->length);
+        session_logged_in(s);
+        return 0;
 }

@@ -47,13 +47,14 @@ void session_set_state(struct session *s, enum session_state state) {
 }
 
 /* Reports the end once nothing of the session is in the kernel any more. */
-static void settle(struct session *s) {
+void session_settle(struct session *s) {
         struct request_list unanswered = TAILQ_HEAD_INITIALIZER(unanswered);
         session_reply_t reply;
 
         if (s->state != SESSION_CLOSING || s->ended)
                 return;
-        if (s->has_stream || s->resolve.lookup || s->connect_op.done || !ring_timer_is_idle(&s->timer))
+        if (s->has_stream || s->resolve.lookup || s->connect_op.done || session_scram_is_busy(s) ||
+                !ring_timer_is_idle(&s->timer))
                 return;
 
         s->ended = true;
@@ -68,11 +69,32 @@ static void settle(struct session *s) {
         TAILQ_CONCAT(&unanswered, &s->in_flight, entry);
         s->ops->ended(s, &s->end, &unanswered);
         proxy_unref(s->proxy);
+        session_scram_free(s->scram);
         free(s);
 }
 
+/* To this machine itself, by whichever of its addresses. */
+bool session_is_secure(const struct session *s) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *) &s->sockaddr;
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *) &s->sockaddr;
+        struct sockaddr_storage local = {};
+        socklen_t size = sizeof(local);
+
+        if (s->sockaddr.ss_family == AF_INET && ntohl(in->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET)
+                return true;
+        if (s->sockaddr.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr))
+                return true;
+        if (!s->has_stream || getsockname(s->stream.fd, (struct sockaddr *) &local, &size) < 0 ||
+                local.ss_family != s->sockaddr.ss_family)
+                return false;
+        if (local.ss_family == AF_INET)
+                return ((struct sockaddr_in *) &local)->sin_addr.s_addr == in->sin_addr.s_addr;
+        return local.ss_family == AF_INET6 &&
+               IN6_ARE_ADDR_EQUAL(&((struct sockaddr_in6 *) &local)->sin6_addr, &in6->sin6_addr);
+}
+
 static void timer_stopped(struct ring_timer *timer) {
-        settle(SESSION_OF(timer, timer));
+        session_settle(SESSION_OF(timer, timer));
 }
 
 void session_close(struct session *s, enum session_verdict verdict, enum failure failure, const char *format, ...) {
@@ -93,6 +115,7 @@ void session_close(struct session *s, enum session_verdict verdict, enum failure
         if (s->connect_op.done)
                 ring_cancel(s->ring, &s->connect_op);
         resolve_cancel(&s->resolve, s->ring);
+        session_scram_cancel(s);
 
         /* The timer also brings the end of a session that has nothing else in the kernel, from the loop and not from within this call. */
         ring_timer_set(&s->timer, 0);
@@ -114,7 +137,7 @@ static void stream_closed(struct stream *stream, int error) {
         struct session *s = stream->owner;
 
         s->has_stream = false;
-        settle(s);
+        session_settle(s);
 }
 
 static const struct stream_ops stream_ops = {
@@ -148,7 +171,7 @@ static void timer_expired(struct ring_timer *timer) {
                 session_watch(s);
                 break;
         case SESSION_CLOSING:
-                settle(s);
+                session_settle(s);
                 break;
         case _SESSION_STATE_MAX:
                 break;
@@ -161,7 +184,7 @@ static void connected(struct ring_op *op, int32_t res, uint32_t flags) {
 
         s->connect_op.done = NULL;
         if (s->state == SESSION_CLOSING) {
-                settle(s);
+                session_settle(s);
                 return;
         }
         if (res < 0) {
@@ -208,7 +231,7 @@ static void resolved(struct resolve *resolve, int error, const struct sockaddr_s
         struct session *s = SESSION_OF(resolve, resolve);
 
         if (s->state == SESSION_CLOSING) {
-                settle(s);
+                session_settle(s);
                 return;
         }
         if (error < 0) {

@@ -14,6 +14,7 @@
 #include "credentials.h"
 #include "error-table.h"
 #include "host-config.h"
+#include "ivbs-scram.h"
 #include "proxies.h"
 #include "request.h"
 #include "resolve.h"
@@ -118,6 +119,8 @@ struct session {
         uint8_t id[IVBS_SESSION_ID_SIZE];
         bool modern;
         uint64_t caps; /* granted */
+        struct ivbs_transcript transcript;
+        struct session_scram *scram; /* a login with SCRAM under way or over, or NULL */
         uint32_t idle_limit_ms;
         uint32_t skip; /* bytes of a payload that nobody wants */
 
@@ -201,6 +204,18 @@ void session_send_control(struct session *session, uint32_t op, const void *payl
 int session_on_greeting(struct session *session, const struct ivbs_header *header, const uint8_t *payload);
 int session_on_hello(struct session *session, const struct ivbs_header *header, const uint8_t *payload);
 int session_on_login(struct session *session, const struct ivbs_header *header, const uint8_t *payload);
+void session_settle(
+        struct session *session); /* session.c: to be called when the kernel, or a thread, has given something back */
+bool session_is_secure(const struct session *session); /* session.c: whether nobody on a network can read along */
+void session_logged_in(struct session *session);       /* session-login.c */
+void session_login_failed(struct session *session, uint32_t status); /* session-login.c */
+int session_log_in_classic(struct session *session);                 /* session-login.c */
+int session_scram_start(struct session *session);                    /* session-scram.c, and what follows */
+int session_scram_ticket(struct session *session);
+int session_on_scram(struct session *session, const struct ivbs_header *header, const uint8_t *payload);
+bool session_scram_is_busy(const struct session *session);
+void session_scram_cancel(struct session *session);
+struct session_scram *session_scram_free(struct session_scram *scram);
 int session_on_attach(
         struct session *session, const struct ivbs_header *header, const uint8_t *payload); /* session-attach.c */
 int session_on_fence(struct session *session, const struct ivbs_header *header, const uint8_t *payload);

@@ -80,6 +80,7 @@ static void built_in(void) {
         ASSERT_EQ(config->retain, RETAIN_AUTO);
         ASSERT_EQ(config->retain_limit, 64U << 20);
         ASSERT_TRUE(config->classic_replay);
+        ASSERT_EQ(config->classic_login, HOST_CLASSIC_LOGIN_SECURE);
 }
 
 static void every_key(void) {
@@ -91,7 +92,8 @@ static void every_key(void) {
                 "\"login-timeout\": 1,\n"
                 "  \"dead-time\": \"2s\", \"io-timeout\": \"10min\", \"connections\": 16, \"nbd-access\": "
                 "\"shared\",\n"
-                "  \"retain\": \"always\", \"retain-limit\": \"1G\", \"classic-replay\": false }",
+                "  \"retain\": \"always\", \"retain-limit\": \"1G\", \"classic-replay\": false, \"classic-login\": "
+                "\"never\" }",
                 "{ \"image\": \"store name\", \"read-only\": true, \"device\": \"none\" }", "{ \"steal\": true }");
         config = load("vm1");
 
@@ -113,6 +115,7 @@ static void every_key(void) {
         ASSERT_EQ(config->retain, RETAIN_ALWAYS);
         ASSERT_EQ(config->retain_limit, 1U << 30);
         ASSERT_FALSE(config->classic_replay);
+        ASSERT_EQ(config->classic_login, HOST_CLASSIC_LOGIN_NEVER);
         ASSERT_STREQ(config->image, "store name");
         ASSERT_TRUE(config->read_only);
         ASSERT_EQ(config->device, DEVICE_NONE);
@@ -215,6 +218,8 @@ static void wrong_values(void) {
                 "1: retain-limit: expected a size from 1M to 1G, found 1048575");
         expect_refusal("images.d/vm1.json", "{ \"retain-limit\": \"1025M\" }",
                 "1: retain-limit: expected a size from 1M to 1G, found \"1025M\"");
+        expect_refusal("blockstore.json", "{ \"classic-login\": true }",
+                "1: classic-login: expected \"secure\", \"always\" or \"never\", found true");
         expect_refusal("images.d/vm1.json", "{ \"classic-replay\": \"no\" }",
                 "1: classic-replay: expected true or false, found \"no\"");
         expect_refusal("images.d/vm1.json", "{ \"device\": \"ublk\" }",
