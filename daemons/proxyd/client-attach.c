@@ -117,6 +117,8 @@ static bool is_taken_by_classic_client(struct control *control) {
 static int take(struct lease *lease, void *userdata) {
         struct control *control = userdata;
 
+        if (lease->live && !lease_same_machine(&lease->holder, &control->holder))
+                control->ousted = lease->holder;
         return lease_take(lease, &control->holder, (control->flags & IVBS_LEASE_STEAL) || rule_is_off("one-writer"),
                 control->token);
 }
@@ -211,6 +213,8 @@ static void settled(struct image_waiter *waiter) {
         struct attachment *a = &client->attachment;
         struct control *control = &client->control;
 
+        /* They were looked at when the packet came, and that may be half a minute ago. */
+        client_rights_changed(client);
         if (client->state == CLIENT_CLOSING) {
                 /* It never learned its token, so nobody could come back with it. */
                 if (control->op == IVBS_OP_ATTACH_LEASE && control->writes)
@@ -226,9 +230,7 @@ static void settled(struct image_waiter *waiter) {
         }
 
         client_set_state(client, CLIENT_ATTACHED);
-        log_event(LOG_INFO, CLIENT_FIELDS(client), "%s has attached %s for %s (%s, generation %ju)", client->address,
-                a->image->name, a->writes ? "writing" : "reading", ivbs_op_to_string(control->op),
-                (uintmax_t) a->generation);
+        client_audit_attached(client);
         client_answer_attached(client);
         client_divert(client);
         client_push_proxies(client);
@@ -287,12 +289,7 @@ static bool prepare(struct client *client, const struct ivbs_header *header, boo
         /* Without the right to read, whether an image exists is none of the client's business. */
         if (!users_may_read(users, client->user, control->name) ||
                 (writes && !users_may_write(users, client->user, control->name))) {
-                log_event(LOG_NOTICE,
-                        LOG_FIELDS(
-                                { "CLIENT", client->address }, { "USER", client->user }, { "IMAGE", control->name }),
-                        "%s (%s) has no right to %s %s", client->user, client->address, writes ? "write" : "read",
-                        control->name);
-                client_control_end(client, IVBS_STATUS_PERMISSION_DENIED, NULL, 0);
+                client_refuse_right(client, control->name, writes ? "write" : "read");
                 return false;
         }
 

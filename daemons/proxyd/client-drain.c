@@ -55,8 +55,8 @@ void client_order_drain(struct client *client, const struct ivbs_header *header,
                 return;
         }
         if (!users_is_admin(proxy->users, client->user)) {
-                log_event(LOG_NOTICE, CLIENT_FIELDS(client), "%s (%s) has no right to drain this proxy", client->user,
-                        client->address);
+                log_event(LOG_NOTICE, CLIENT_EVENT_FIELDS(client, MESSAGE_RIGHTS_REFUSED),
+                        "%s (%s) has no right to drain this proxy", client->user, client->address);
                 client_answer(client, header->op, header->sequence, IVBS_STATUS_PERMISSION_DENIED);
                 return;
         }

@@ -165,10 +165,8 @@ static void created(struct client *client) {
         bool ok = control->status == IVBS_STATUS_OK;
 
         if (ok)
-                log_event(LOG_INFO,
-                        LOG_FIELDS(
-                                { "CLIENT", client->address }, { "USER", client->user }, { "IMAGE", control->name }),
-                        "%s has created %s of %ju bytes", client->user, control->name, (uintmax_t) control->size);
+                client_audit_change(client, control->name, "has created %s of %ju bytes", control->name,
+                        (uintmax_t) control->size);
         client_control_end(client, control->status, control->uuid.bytes, ok ? IVBS_UUID_SIZE : 0);
 }
 
@@ -185,7 +183,7 @@ void client_create_image(struct client *client, const struct ivbs_header *header
                 return;
         }
         if (!client_may_change(client, create.name)) {
-                client_control_end(client, IVBS_STATUS_PERMISSION_DENIED, NULL, 0);
+                client_refuse_right(client, create.name, "create");
                 return;
         }
 
@@ -214,10 +212,7 @@ static void removed(struct client *client) {
                 return;
         }
         if (control->status == IVBS_STATUS_OK)
-                log_event(LOG_NOTICE,
-                        LOG_FIELDS(
-                                { "CLIENT", client->address }, { "USER", client->user }, { "IMAGE", control->name }),
-                        "%s has removed %s", client->user, control->name);
+                client_audit_change(client, control->name, "has removed %s", control->name);
         client_control_end(client, control->status, NULL, 0);
 }
 
@@ -232,7 +227,7 @@ void client_remove_image(struct client *client, const struct ivbs_header *header
                 return;
         }
         if (!client_may_change(client, remove.name)) {
-                client_control_end(client, IVBS_STATUS_PERMISSION_DENIED, NULL, 0);
+                client_refuse_right(client, remove.name, "remove");
                 return;
         }
         strcpy(control->name, remove.name);

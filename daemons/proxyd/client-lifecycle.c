@@ -35,11 +35,8 @@ static bool allowed(struct client *client, bool yes) {
         if (yes)
                 return true;
 
-        log_event(LOG_NOTICE,
-                LOG_FIELDS({ "CLIENT", client->address }, { "USER", client->user }, { "IMAGE", client->control.name }),
-                "%s (%s) has no right to %s of %s", client->user, client->address,
-                ivbs_op_to_string(client->control.op), client->control.name);
-        client_control_end(client, IVBS_STATUS_PERMISSION_DENIED, NULL, 0);
+        client_refuse_right(
+                client, client->control.name, client->control.op == IVBS_OP_LIST_SNAPSHOTS ? "read" : "change");
         return false;
 }
 
@@ -67,10 +64,8 @@ static void answer_plainly(struct client *client) {
                 return;
         }
         if (control->status == IVBS_STATUS_OK)
-                log_event(LOG_NOTICE,
-                        LOG_FIELDS(
-                                { "CLIENT", client->address }, { "USER", client->user }, { "IMAGE", control->name }),
-                        "%s: %s of %s%s%s", client->user, ivbs_op_to_string(control->op), control->name,
+                client_audit_change(client, control->name, "has done %s of %s%s%s", ivbs_op_to_string(control->op),
+                        control->name,
                         control->new_name[0]   ? " to "
                         : control->snapshot[0] ? "@"
                                                : "",

@@ -125,9 +125,7 @@ static void resized(struct client *client) {
         }
 
         image_lease_is(image, &control->lease);
-        log_event(LOG_NOTICE,
-                LOG_FIELDS({ "CLIENT", client->address }, { "USER", client->user }, { "IMAGE", image->name }),
-                "%s has given %s the size of %ju bytes (size epoch %ju)", client->user, image->name,
+        client_audit_change(client, image->name, "has given %s the size of %ju bytes (size epoch %ju)", image->name,
                 (uintmax_t) image->size.bytes, (uintmax_t) image->size.epoch);
         reply = (struct ivbs_resize_reply){ image->size.bytes, image->size.epoch };
         ivbs_resize_reply_encode(&reply, data);
@@ -172,7 +170,7 @@ void client_resize_image(struct client *client, const struct ivbs_header *header
                 return;
         }
         if (!users_is_admin(users, client->user) && !users_may_write(users, client->user, resize.name)) {
-                client_control_end(client, IVBS_STATUS_PERMISSION_DENIED, NULL, 0);
+                client_refuse_right(client, resize.name, "resize");
                 return;
         }
 

@@ -320,13 +320,16 @@ void client_rights_changed(struct client *client) {
                 return;
 
         if (!users_exists(users, client->user) || (a->image && !users_may_read(users, client->user, a->image->name))) {
-                log_event(LOG_NOTICE, CLIENT_FIELDS(client), "%s has lost its rights: connection closed",
-                        client->address);
+                log_event(LOG_NOTICE, CLIENT_EVENT_FIELDS(client, MESSAGE_RIGHTS_REFUSED),
+                        "%s (%s) has lost its rights: connection closed", client->user, client->address);
                 client_close(client, -EPROTO);
                 return;
         }
-        if (a->image && !users_may_write(users, client->user, a->image->name))
+        if (a->image && a->writes && !users_may_write(users, client->user, a->image->name)) {
+                log_event(LOG_NOTICE, CLIENT_EVENT_FIELDS(client, MESSAGE_RIGHTS_REFUSED),
+                        "%s (%s) has lost the right to write %s", client->user, client->address, a->image->name);
                 attachment_make_read_only(a);
+        }
 }
 
 /* --- the beginning --- */

@@ -59,6 +59,7 @@ struct control {
         struct image *image;
         struct lease lease;
         struct lease_holder holder;
+        struct lease_holder ousted; /* who had the lease and is another machine */
         uint32_t flags, limit;
         uint64_t generation, size;
         uint8_t token[LEASE_TOKEN_SIZE];
@@ -212,6 +213,11 @@ typedef void (*client_handler_t)(struct client *client, const struct ivbs_header
 void client_hello(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_login(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_login_ticket(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+/* client-audit.c. The operation is the control's; name: of the image. */
+void client_audit_change(struct client *client, const char *name, const char *format, ...) _printf_(3, 4);
+void client_audit_attached(struct client *client);
+/* ... and ends the control with PERMISSION_DENIED. what: a verb, as in "no right to remove vm1". */
+void client_refuse_right(struct client *client, const char *name, const char *what);
 /* client-scram.c */
 void client_scram_first(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_scram_final(struct client *client, const struct ivbs_header *header, const uint8_t *payload);

@@ -13,6 +13,7 @@
 
 #include "image-job-internal.h"
 #include "log.h"
+#include "message-ids.h"
 
 #define RUNNING_MAX   16U
 #define KEPT_MAX      64U /* of those that are over */
@@ -125,7 +126,9 @@ static void ended(struct job *j) {
 
         if (job->error == 0) {
                 job->state = IMAGE_JOB_DONE;
-                log_event(LOG_NOTICE, LOG_FIELDS({ "USER", job->user }, { "IMAGE", job->name }),
+                log_event(LOG_NOTICE,
+                        LOG_FIELDS({ "USER", job->user }, { "IMAGE", job->name },
+                                { "MESSAGE_ID", MESSAGE_ADMIN_OPERATION }),
                         "%s has made a %s of %s: %s%s%s", job->user, what, job->name, job->snapshot,
                         job->new_name[0] ? " as " : "", job->new_name);
         } else {
