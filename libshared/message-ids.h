@@ -66,3 +66,5 @@
 #define MESSAGE_LEASE_TAKEN "723b183b0427932cf0d332aebce82f0e"
 /* A client has changed what the store holds: created, removed, renamed, resized, rolled back. */
 #define MESSAGE_ADMIN_OPERATION "2d2ea2176e4decacdc5397d2e11b254b"
+/* A proxy was shut out of its store by another one, and has ended. */
+#define MESSAGE_PROXY_SHUT_OUT "5c1e1f5a6b9c4d0e8f27ab43d1903e76"

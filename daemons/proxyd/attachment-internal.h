@@ -19,7 +19,8 @@ struct images {
         void *resized_userdata;
 
         struct ring *ring;
-        struct hand_over *hand_over; /* NULL: nothing is shared */
+        bool shared;                 /* other proxies may hold an image */
+        struct hand_over *hand_over; /* NULL: the store itself asks them, or nothing is shared */
         struct taking_list takings;
         bool draining;
 };

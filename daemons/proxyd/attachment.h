@@ -98,7 +98,7 @@ struct image {
 
 /* jobs: the store's thread. Returns 0 or -ENOMEM. */
 int images_new(struct images **ret, struct store *store, struct jobs *jobs);
-/* The other proxies of the store are asked for images, and may ask. Before the first image; not needed for a store without hold(). instance: a random id. Returns 0 or a
+/* The other proxies of the store are asked for images, and may ask. Before the first image; not needed for a store without hold() and claim(). instance: a random id. Returns 0 or a
  * negative errno. */
 int images_share(struct images *images, struct ring *ring, sd_id128_t instance);
 /* Nobody is attached any more, ring and store's thread have ended. */
@@ -107,7 +107,9 @@ DEFINE_CLEANUP(struct images *, images_free);
 /* resized: an image to which sessions are attached has another size. */
 void images_tell_sizes(struct images *images, void (*resized)(struct image *image, void *userdata), void *userdata);
 unsigned images_count(const struct images *images);
-/* NULL: nothing is shared. Borrowed. */
+/* Another proxy wants an image that may be held here. As hand_over_asked_t. */
+int images_wanted(struct images *images, sd_id128_t uuid, enum hand_over_why why, struct hand_over_request *request);
+/* NULL: proxies do not meet here. Borrowed. */
 struct hand_over *images_hand_over(const struct images *images);
 
 /* NULL when nobody is attached or about to be. Borrowed. */

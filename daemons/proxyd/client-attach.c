@@ -35,6 +35,8 @@ static enum ivbs_status status_of_error(int error) {
         case EMFILE:
         case ENFILE:
         case ESTALE:
+        case ETIMEDOUT:
+        case EAGAIN:
                 return IVBS_STATUS_TEMPORARY_ERROR;
         default:
                 return IVBS_STATUS_PERMANENT_ERROR;
@@ -178,7 +180,8 @@ void client_answer_attached(struct client *client) {
         uint8_t data[IVBS_ATTACH_REPLY_SIZE];
         struct ivbs_lease_reply reply = {
                 .size = a->image->size.bytes,
-                .flags = a->writes ? 0 : IVBS_IMAGE_READ_ONLY,
+                .flags = (a->writes ? 0 : IVBS_IMAGE_READ_ONLY) |
+                         (client->proxy->store->ops->durable_acks ? IVBS_IMAGE_DURABLE_ACKS : 0),
                 .block_size = handle->block_size,
                 .generation = a->generation,
                 .size_epoch = client->caps & IVBS_CAP_RESIZE ? a->image->size.epoch : 0,

@@ -33,7 +33,7 @@ static void change(struct client *client, store_lease_change_t callback) {
         control->stale = r < 0;
         if (r == LEASE_EXPIRED || r == -ESTALE)
                 control->status = IVBS_STATUS_EXPIRED;
-        else if (r == -ENOMEM || r == -EMFILE || r == -ENFILE)
+        else if (r == -ENOMEM || r == -EMFILE || r == -ENFILE || r == -ETIMEDOUT || r == -EAGAIN)
                 control->status = IVBS_STATUS_TEMPORARY_ERROR;
         else
                 control->status = r < 0 ? IVBS_STATUS_PERMANENT_ERROR : IVBS_STATUS_OK;

@@ -68,7 +68,7 @@ void image_hold(struct image *image, struct hold_waiter *waiter) {
                 waiter->held(waiter, -ESHUTDOWN);
                 return;
         }
-        if (!images->hand_over)
+        if (!images->shared)
                 image->hold_state = IMAGE_HELD;
         if (image_pin(image)) {
                 waiter->held(waiter, 0);
@@ -102,7 +102,7 @@ static void let_go(struct image *image) {
         struct hand_over_request *request;
         char pid[PID_SIZE];
 
-        if (images->hand_over)
+        if (images->shared)
                 images->store->ops->let_go(image->handle);
         image->hold_state = IMAGE_LOOSE;
 
@@ -152,8 +152,7 @@ static void start_letting_go(struct image *image) {
 }
 
 /* Another proxy wants an image. */
-static int wanted(sd_id128_t uuid, enum hand_over_why why, struct hand_over_request *request, void *userdata) {
-        struct images *images = userdata;
+int images_wanted(struct images *images, sd_id128_t uuid, enum hand_over_why why, struct hand_over_request *request) {
         struct image *image;
 
         TAILQ_FOREACH(image, &images->images, entry)
@@ -193,12 +192,16 @@ void images_set_draining(struct images *images, bool on) {
         }
 }
 
+static int wanted(sd_id128_t uuid, enum hand_over_why why, struct hand_over_request *request, void *userdata) {
+        return images_wanted(userdata, uuid, why, request);
+}
+
 int images_share(struct images *images, struct ring *ring, sd_id128_t instance) {
         const struct store_ops *ops = images->store->ops;
 
+        images->ring = ring;
+        images->shared = ops->hold || ops->claim;
         if (!ops->hold)
                 return 0;
-
-        images->ring = ring;
         return hand_over_new(&images->hand_over, ring, ops->meeting_place(images->store), instance, wanted, images);
 }

@@ -173,6 +173,9 @@ static void held(struct hold_waiter *waiter, int error) {
         struct image_job *job = CONTAINER_OF(waiter, struct image_job, hold);
 
         job->pinned = error == 0;
+        /* Then the store has it made where it is held. */
+        if (error == -EBUSY && job->jobs->store->ops->claim)
+                error = 0;
         /* Somebody writes there: it is not taken away for a snapshot. What was asked of us we hold, or held a moment ago. */
         if (error == -EBUSY && !job->cancelled && images_hand_over(job->jobs->images)) {
                 if (job->order)

@@ -7,7 +7,7 @@
  *        └─── PAUSING ◀──────┘ hung up
  *
  * Silence makes the holder one to be killed, but only when one more try shows that it still is the holder. A process that has died may keep its lock until its writes are over, and that
- * is waited for by trying. */
+ * is waited for by trying. A store with claim() does all of it but the trying, and then the holder has no pid here. */
 
 #include <string.h>
 
@@ -95,6 +95,8 @@ static void finish(struct taking *t, int error) {
 
 static void try(struct taking *t) {
         t->state = TAKING_TRYING;
+        if (t->image->images->store->ops->claim)
+                t->why = strongest(t->image);
         jobs_submit_reserved(t->image->images->jobs, &t->job);
 }
 
@@ -106,8 +108,12 @@ static void pause_a_little(struct taking *t) {
 static void run(struct job *job) {
         struct taking *t = CONTAINER_OF(job, struct taking, job);
         struct images *images = t->image->images;
+        const struct store_ops *ops = images->store->ops;
 
-        t->result = images->store->ops->hold(t->image->handle, hand_over_self(images->hand_over), &t->holder);
+        if (ops->claim)
+                t->result = ops->claim(t->image->handle, t->why);
+        else
+                t->result = ops->hold(t->image->handle, hand_over_self(images->hand_over), &t->holder);
 }
 
 static bool is_same_process(const struct store_holder *a, const struct store_holder *b) {
@@ -266,7 +272,8 @@ void image_take(struct image *image) {
         };
         ring_timer_init(&t->timer, images->ring, due);
         t->timer.stopped = timer_stopped;
-        hand_over_ask_init(&t->ask, images->hand_over, asked);
+        if (images->hand_over)
+                hand_over_ask_init(&t->ask, images->hand_over, asked);
         TAILQ_INSERT_TAIL(&images->takings, t, entry);
         image->taking = t;
         image->hold_state = IMAGE_TAKING;

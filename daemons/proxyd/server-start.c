@@ -12,8 +12,11 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 
+#include <systemd/sd-daemon.h>
+
 #include "client.h"
 #include "log.h"
+#include "message-ids.h"
 #include "reclaim.h"
 #include "server-internal.h"
 
@@ -40,6 +43,19 @@ static void record_changed(struct store_image *image, void *userdata) {
         struct server *server = userdata;
 
         images_record_changed(server->proxy.images, image);
+}
+
+static int wanted(sd_id128_t uuid, unsigned why, struct hand_over_request *request, void *userdata) {
+        struct server *server = userdata;
+
+        return images_wanted(server->proxy.images, uuid, (enum hand_over_why) why, request);
+}
+
+/* At once, whatever thread this is: an answer that went out now could be one that another proxy contradicts, and buffers may be in use by threads that do not end. */
+static _Noreturn void shut_out(const char *message, void *userdata) {
+        log_event(LOG_CRIT, LOG_FIELDS({ "MESSAGE_ID", MESSAGE_PROXY_SHUT_OUT }), "%s", message);
+        (void) sd_notifyf(0, "STATUS=%s\nERRNO=%d", message, ESHUTDOWN);
+        _exit(FAILURE_HELD);
 }
 
 static void resized(struct image *image, void *userdata) {
@@ -152,10 +168,17 @@ static int open_store(struct server *server, enum failure *ret_failure, char **r
         struct proxy *proxy = &server->proxy;
         const struct store_how how = {
                 .path = server->settings->store_path,
+                .ceph = { .pool = server->settings->ceph_pool,
+                        .conf = server->settings->ceph_conf,
+                        .user = server->settings->ceph_user,
+                        .name_space = server->settings->ceph_namespace,
+                        .connect_usec = server->settings->ceph_connect_usec },
                 .ring = proxy->ring,
                 .jobs = proxy->store_jobs,
                 .complain = complain,
                 .record_changed = record_changed,
+                .wanted = wanted,
+                .shut_out = shut_out,
                 .userdata = server,
         };
         int r;

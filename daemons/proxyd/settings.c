@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "config.h"
-#include "settings.h"
+#include "settings-store.h"
 
 #define DEFAULT_STORE_PATH "/var/lib/blockstore-proxy/store"
 #define DEFAULT_USERS_PATH "users.json"
@@ -75,33 +75,6 @@ static int handle_peers(struct config_context *context, struct json_object *valu
         struct string_list list = { &settings->peers, &settings->n_peers };
 
         return config_apply_array(context, value, SETTINGS_PEERS_MAX - SETTINGS_LISTEN_MAX, handle_address, &list);
-}
-
-static int handle_store_type(struct config_context *context, struct json_object *value, void *userdata) {
-        struct settings *settings = userdata;
-        char known[128] = "";
-        size_t n = 0;
-
-        for (size_t i = 0; store_types[i]; i++) {
-                if (json_object_is_type(value, json_type_string) &&
-                        strcmp(json_object_get_string(value), store_types[i]->type) == 0) {
-                        settings->store_ops = store_types[i];
-                        return 0;
-                }
-                n += (size_t) snprintf(
-                        known + n, sizeof(known) - n, "%s\"%s\"", i > 0 ? " or " : "", store_types[i]->type);
-        }
-        return config_refuse(context, value, "%s", known);
-}
-
-static int handle_store(struct config_context *context, struct json_object *value, void *userdata) {
-        static const struct config_key keys[] = {
-                { "type", handle_store_type, 0, false },
-                { "path", config_handle_string, offsetof(struct settings, store_path), false },
-                {},
-        };
-
-        return config_apply_object(context, value, keys, userdata);
 }
 
 /* A time that a timer can be set to. */
@@ -195,7 +168,7 @@ static const struct config_key settings_keys[] = {
         { "listen", handle_listen, 0, false },
         { "advertise", handle_advertise, 0, false },
         { "peers", handle_peers, 0, false },
-        { "store", handle_store, 0, false },
+        { "store", settings_handle_store, 0, false },
         { "users", config_handle_string, offsetof(struct settings, users_path), false },
         { "idle-limit", handle_limit, offsetof(struct settings, idle_limit_usec), false },
         { "login-limit", handle_finite_limit, offsetof(struct settings, login_limit_usec), false },
@@ -239,11 +212,15 @@ static int complete(struct settings *settings, const char *config_path) {
         if (settings->client_memory > settings->memory / 2)
                 settings->client_memory = settings->memory / 2;
 
-        if (!settings->store_path)
-                settings->store_path = strdup(DEFAULT_STORE_PATH);
-        if (!settings->store_path)
-                return -ENOMEM;
-        r = resolve(config_path, DEFAULT_STORE_PATH, &settings->store_path);
+        if (strcmp(settings->store_ops->type, "rbd") == 0) {
+                r = settings_complete_store(settings);
+                if (r >= 0)
+                        r = resolve(config_path, "", &settings->ceph_conf);
+        } else {
+                if (!settings->store_path)
+                        settings->store_path = strdup(DEFAULT_STORE_PATH);
+                r = settings->store_path ? resolve(config_path, DEFAULT_STORE_PATH, &settings->store_path) : -ENOMEM;
+        }
         if (r < 0)
                 return r;
         return resolve(config_path, DEFAULT_USERS_PATH, &settings->users_path);
@@ -296,7 +273,7 @@ struct settings *settings_free(struct settings *settings) {
         free_strings(settings->listen, settings->n_listen);
         free_strings(settings->advertise, settings->n_advertise);
         free_strings(settings->peers, settings->n_peers);
-        free(settings->store_path);
+        settings_free_store(settings);
         free(settings->users_path);
         free(settings);
         return NULL;

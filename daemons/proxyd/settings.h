@@ -29,7 +29,9 @@ struct settings {
         char **peers; /* the other proxies of the store, preferred ones first */
         size_t n_peers;
         const struct store_ops *store_ops;
-        char *store_path;
+        char *store_path;                                         /* or what a store that is no directory is called */
+        char *ceph_pool, *ceph_namespace, *ceph_conf, *ceph_user; /* of the type "rbd"; namespace: may be NULL */
+        uint64_t ceph_connect_usec;
         char *users_path;
         uint64_t idle_limit_usec;       /* UINT64_MAX: infinity */
         uint64_t login_limit_usec;      /* from the connection to the login */

@@ -127,8 +127,18 @@ typedef int (*store_size_check_t)(const struct lease *lease, uint64_t old_size, 
 
 #define STORE_KEY_SIZE 32U
 
+/* Where the store of type "rbd" is; see docs/store.md. */
+struct store_ceph {
+        const char *pool, *conf, *user;
+        const char *name_space; /* NULL: none */
+        uint64_t connect_usec;  /* for the connection to the cluster */
+};
+
+struct hand_over_request;
+
 struct store_how {
-        const char *path;
+        const char *path; /* what messages call it, if it is no directory */
+        struct store_ceph ceph;
         struct ring *ring;
         struct jobs *jobs; /* the thread that the blocking operations are called on */
         /* Something in the store is not as it should be, told on whichever thread finds it. image: the name concerned,
@@ -136,11 +146,16 @@ struct store_how {
         void (*complain)(const char *image, const char *message);
         /* Somebody, perhaps we, has changed the image's record: look at its lease again. On the ring's thread; must not open or close images. */
         void (*record_changed)(struct store_image *image, void *userdata);
+        /* Another proxy wants the image with that UUID; why: enum hand_over_why. Only called by a store with claim(), on the ring's thread. Returns as hand_over_asked_t. */
+        int (*wanted)(sd_id128_t uuid, unsigned why, struct hand_over_request *request, void *userdata);
+        /* This process has no part in the store any more, and nothing of what it has in hand is or will be written: it has to end, and to answer nobody before. On any thread; need not return. */
+        void (*shut_out)(const char *message, void *userdata);
         void *userdata;
 };
 
 struct store_ops {
-        const char *type; /* as the configuration calls it */
+        const char *type;  /* as the configuration calls it */
+        bool durable_acks; /* what is acknowledged is durable */
 
         /* Opens the store, and makes it when there is none yet. Returns 0 or a negative errno with *ret_message a
          * sentence that names the place, the cause and what to do. */
@@ -181,6 +196,10 @@ struct store_ops {
          * no such thing has NULL here. */
         int (*hold)(struct store_image *image, const struct store_holder *self, struct store_holder *ret_other);
 
+        /* The same for a store whose proxies are on several machines, and which asks the holder itself; why: enum hand_over_why. A step of it: returns 0; STORE_HELD_ELSEWHERE: not yet, to be called again
+         * soon; -EBUSY: the holder has clients that stand in the way; or as hold(). A store has hold() or this or neither. */
+        int (*claim)(struct store_image *image, unsigned why);
+
         /* A store that cannot do the following has NULL for all of it.
          * Rename: -ENOENT, -EEXIST, -EBUSY as remove(). Snapshots are listed as images are. Remove a snapshot: -ENOENT; -EBUSY: somebody has it open. */
         int (*rename)(struct store *store, const char *name, sd_id128_t uuid, const char *new_name);
@@ -190,7 +209,7 @@ struct store_ops {
 
         /* A copy, step by step: begin, prepare, whole, pieces unless that did it, sync, commit, free. Begin, commit and free are called on the store's thread and are short; the others on any thread, one
          * at a time, and take their time. Begin: -ENOENT (image or snapshot), -EEXIST (what is to be made), -EBUSY (to be rolled back, and open somewhere). For a snapshot, this process
-         * holds the image from begin to commit, and between whole() and the last piece() nothing is changed where has not been copied yet. */
+         * holds the image from begin to commit (with claim(): or another one does), and between whole() and the last piece() nothing is changed where has not been copied yet. */
         int (*copy_begin)(struct store *store, const struct store_copy_how *how, struct store_copy **ret);
         /* Does what can be done while the image is still being written, so that whole() has less to do. */
         int (*copy_prepare)(struct store_copy *copy);
@@ -212,7 +231,7 @@ struct store_ops {
 
         /* --- these do not --- */
 
-        /* The end of hold(): no change may be under way. */
+        /* The end of hold() and claim(): no change may be under way. */
         void (*let_go)(struct store_image *image);
         /* The directory where the proxies of this store find each other's sockets, as a descriptor that is the store's; NULL together with hold(). */
         int (*meeting_place)(const struct store *store);
@@ -234,6 +253,7 @@ struct store {
 };
 
 extern const struct store_ops store_file_ops;
+extern const struct store_ops store_module_rbd_ops; /* see store-module.c */
 
 /* What a configuration may name, the default first; NULL ends it. Each program has a list of its own. */
 extern const struct store_ops *const store_types[];
