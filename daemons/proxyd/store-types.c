@@ -4,4 +4,4 @@
 
 #include "store.h"
 
-const struct store_ops *const store_types[] = { &store_file_ops, NULL };
+const struct store_ops *const store_types[] = { &store_file_ops, &store_module_rbd_ops, NULL };

@@ -127,7 +127,7 @@ typedef int (*store_size_check_t)(const struct lease *lease, uint64_t old_size, 
 
 #define STORE_KEY_SIZE 32U
 
-/* Where the store of type "rbd" is; see docs/store.md. */
+/* Where the store of type "rbd" is; see docs/store-rbd.md. */
 struct store_ceph {
         const char *pool, *conf, *user;
         const char *name_space; /* NULL: none */
