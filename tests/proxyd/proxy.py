@@ -11,12 +11,14 @@ import socket
 import subprocess
 import tempfile
 import time
+import unittest
 
 import scram
 from client import Client, padded, password_hex
 
 BINARY = os.environ.get("PROXYD", "")
 TEST_BINARY = os.environ.get("PROXYD_TEST", "")  # knows stores for tests, too
+CEPH_CONF = os.environ.get("PROXYD_CEPH_CONF", "")  # then stores are on that cluster, see `run`
 DEADLINE = 60  # seconds; only a defect comes near it
 REFUSED = {0x6969, 0x65735546, 0x794C7630}  # file systems that no store may lie on
 USERS = {
@@ -58,6 +60,24 @@ def users_json(users):
         for name, u in users.items()]})
 
 
+def store_settings(store_type, store):
+    """What a test calls a store's path is a namespace on a cluster, which keeps it apart from others."""
+    if store_type != "file":
+        needs_files()
+    if not CEPH_CONF:
+        return {"type": store_type, "path": store}
+    namespace = store.strip("/").replace("/", "-")
+    subprocess.run(["rbd", "--conf", CEPH_CONF, "namespace", "create", "--pool", "blockstore", "--namespace", namespace],
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)  # fmt: skip
+    return {"type": "rbd", "conf": CEPH_CONF, "namespace": namespace}
+
+
+def needs_files():
+    """For what is about the files of a store."""
+    if CEPH_CONF:
+        raise unittest.SkipTest("about a store in files")
+
+
 class Proxy:
     def __init__(self, store=None, store_type="file", preexec=None, environment=None, **settings):
         self.directory = work_directory()
@@ -69,7 +89,8 @@ class Proxy:
         self.environment = environment or {}
         self.process = None
         self.write_users(USERS)
-        config = {"listen": ["127.0.0.1:0"], "store": {"type": store_type, "path": self.store}, "users": "users.json"}
+        config = {"listen": ["127.0.0.1:0"], "store": store_settings(store_type, self.store),
+                  "users": "users.json"}
         config.update(settings)
         with open(self.config_path, "w", encoding="utf-8") as file:
             json.dump(config, file)
@@ -153,6 +174,10 @@ class Proxy:
         self.notify.close()
         self.start()
 
+    def image_path(self, name):
+        needs_files()
+        return os.path.join(self.store, "images", name)
+
     def inject(self, name, text=""):
         """A file in the store's directory, for the stores that look for it (tests/chaos/store-volatile.c)."""
         path = os.path.join(self.store, name)
@@ -213,9 +238,11 @@ class Proxy:
         return client
 
     def data_path(self, name):
+        needs_files()
         return os.path.join(self.store, "images", name, "data")
 
     def record(self, name):
+        needs_files()
         with open(os.path.join(self.store, "images", name, "record.json"), encoding="utf-8") as file:
             return json.load(file)
 

@@ -204,7 +204,7 @@ class Fence(Case):
     def test_generations_end(self):
         lease, (a,) = self.family("overflow", 1)
         a.close()
-        path = os.path.join(self.proxy.store, "images", "overflow", "record.json")
+        path = os.path.join(self.proxy.image_path("overflow"), "record.json")
         record = self.proxy.record("overflow")
         last = (1 << 63) - 1
         record["generation"] = last - 1
@@ -219,6 +219,6 @@ class Fence(Case):
 
     def test_removed_image(self):
         lease, (a, b) = self.family("gone", 2)
-        os.rename(os.path.join(self.proxy.store, "images", "gone"), os.path.join(self.proxy.directory, "gone"))
+        os.rename(self.proxy.image_path("gone"), os.path.join(self.proxy.directory, "gone"))
         self.assertStatus(a.fence(lease.token, 1), "EXPIRED")
         self.assertStatus(b.resume("gone", lease.token, 1), "EXPIRED")

@@ -7,6 +7,7 @@ import threading
 
 from case import Case
 from client import ALL_CAPS, CAP_DURABILITY, Identity, Lease, LENGTH_MAX, padded, password_hex, proxies
+from proxy import CEPH_CONF, needs_files
 
 
 class Hello(Case):
@@ -62,6 +63,8 @@ class Images(Case):
             self.assertStatus(c.remove("first", uuid), "OK")
             self.assertNotIn("first", c.list())
             self.assertStatus(c.remove("first"), "NOT_FOUND")
+        if CEPH_CONF:
+            return
         self.assertFalse([n for n in os.listdir(os.path.join(self.proxy.store, "images")) if n.startswith(".")])
 
     def test_used_bytes(self):
@@ -70,7 +73,7 @@ class Images(Case):
             c.write(0, os.urandom(1 << 20))
             c.flush()
             self.assertGreaterEqual(c.list()["used"]["used"], 1 << 20)
-            self.assertLess(c.list()["used"]["used"], 1 << 22)
+            self.assertLessEqual(c.list()["used"]["used"], 1 << 22)
 
     def test_sizes(self):
         with self.proxy.modern() as c:
@@ -95,6 +98,8 @@ class Images(Case):
             self.assertLessEqual(set(good), set(c.list()))
             for name in good:
                 self.assertStatus(c.remove(name), "OK")
+        if CEPH_CONF:
+            return
         self.assertEqual(sorted(os.listdir(self.proxy.store)),
                          [".store.json.spare", "images", "proxies", "store.json", "tickets.key"])
 
@@ -319,6 +324,7 @@ class Data(Case):
             self.assertEqual(Lease(c.attach_lease("identical").payload).identity, before)
 
     def test_trim(self):
+        needs_files()
         self.proxy.create("trimmed", 1 << 22)
         with self.proxy.leased("trimmed") as c:
             c.write(0, b"t" * (1 << 20))
@@ -332,6 +338,17 @@ class Data(Case):
             for offset, length in ((0, (1 << 22) + 1), (1 << 22, 1), (0, 0), ((1 << 64) - 1, 2)):
                 self.assertStatus(c.trim(offset, length), "INVALID_REQUEST")
         self.assertEqual(os.path.getsize(self.proxy.data_path("trimmed")), 1 << 22)
+
+    def test_trim_is_advisory(self):
+        """On any store: what is beside it stays, and what was trimmed is what it was, or zero."""
+        self.proxy.create("advised", 1 << 23)
+        with self.proxy.leased("advised") as c:
+            c.write(0, b"t" * (1 << 23))
+            self.assertStatus(c.trim((1 << 22) - 4096, 1 << 22), "OK")
+            data = c.read(0, 1 << 23).payload
+            self.assertEqual(data[:(1 << 22) - 4096], b"t" * ((1 << 22) - 4096))
+            self.assertEqual(data[(1 << 23) - 4096:], b"t" * 4096)
+            self.assertLessEqual(set(data[(1 << 22) - 4096:(1 << 23) - 4096]), {0, ord("t")})
 
     def test_write_zeroes(self):
         self.proxy.create("zeroes", 1 << 22)
