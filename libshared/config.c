@@ -295,12 +295,32 @@ static const char *shown_path(const struct config_context *context) {
         return context->path ? context->path : "";
 }
 
+/* Complains in the context: in place of the message that was there, or below it when all are wanted. */
+_printf_(2, 3) static int complain(struct config_context *context, const char *format, ...) {
+        _cleanup_free_ char *before = TAKE_PTR(*context->message), *line = NULL;
+        va_list ap;
+
+        va_start(ap, format);
+        if (vasprintf(&line, format, ap) < 0)
+                line = NULL;
+        va_end(ap);
+
+        if (context->n_left && before)
+                return fail(context->message, -EINVAL, "%s\n%s", before, line ?: "");
+        *context->message = TAKE_PTR(line);
+        return -EINVAL;
+}
+
+/* After a complaint: whether to go on for others. */
+static bool wants_more(const struct config_context *context, int error) {
+        return error == -EINVAL && context->n_left && *context->n_left > 0 && --*context->n_left > 0;
+}
+
 static int refuse_text(struct config_context *context, const char *expected, const char *found) {
         const char *path = shown_path(context);
 
-        free(*context->message);
-        return fail(context->message, -EINVAL, "%s:%u: %s%sexpected %s, found %s", context->file->path, context->line,
-                path, *path ? ": " : "", expected, found);
+        return complain(context, "%s:%u: %s%sexpected %s, found %s", context->file->path, context->line, path,
+                *path ? ": " : "", expected, found);
 }
 
 /* The beginning of a value as JSON, which has escaped the control characters of ASCII, without DEL and those of C1, and cut between characters. */
@@ -361,6 +381,7 @@ static int apply_value(struct config_context *context, char *path, unsigned line
                 .path = path,
                 .line = line ? line : context->line,
                 .message = context->message,
+                .n_left = context->n_left,
         };
         int r;
 
@@ -377,16 +398,15 @@ static int refuse_unknown(
         _cleanup_free_ char *path = config_path_member(context->path, name);
         const char *nearest = nearest_key(keys, name);
 
-        free(*context->message);
-        return fail(context->message, -EINVAL, "%s:%u: %s: expected a known key%s%s%s, found this one",
-                context->file->path, line ? line : context->line, path ? path : "",
-                nearest ? " (the nearest is \"" : "", nearest ? nearest : "", nearest ? "\")" : "");
+        return complain(context, "%s:%u: %s: expected a known key%s%s%s, found this one", context->file->path,
+                line ? line : context->line, path ? path : "", nearest ? " (the nearest is \"" : "",
+                nearest ? nearest : "", nearest ? "\")" : "");
 }
 
 int config_apply_object(
         struct config_context *context, struct json_object *object, const struct config_key *keys, void *userdata) {
         struct json_object_iterator i, end;
-        int r;
+        int r, error = 0;
 
         if (!json_object_is_type(object, json_type_object))
                 return config_refuse(context, object, "an object in braces");
@@ -401,31 +421,32 @@ int config_apply_object(
                 for (key = keys; key->name; key++)
                         if (strcmp(key->name, name) == 0)
                                 break;
-                if (!key->name)
-                        return refuse_unknown(context, name, line, keys);
-
-                r = apply_value(context, config_path_member(context->path, name), line,
-                        json_object_iter_peek_value(&i), key->handler, (char *) userdata + key->offset);
-                if (r < 0)
+                r = key->name ? 0 : refuse_unknown(context, name, line, keys);
+                if (r >= 0)
+                        r = apply_value(context, config_path_member(context->path, name), line,
+                                json_object_iter_peek_value(&i), key->handler, (char *) userdata + key->offset);
+                if (r < 0 && !wants_more(context, r))
                         return r;
+                error = r < 0 ? r : error;
         }
 
         for (const struct config_key *key = keys; key->name; key++)
                 if (key->required && !json_object_object_get_ex(object, key->name, NULL)) {
                         const char *path = shown_path(context);
 
-                        free(*context->message);
-                        return fail(context->message, -EINVAL, "%s:%u: %s%sexpected the key \"%s\", found none",
+                        error = complain(context, "%s:%u: %s%sexpected the key \"%s\", found none",
                                 context->file->path, context->line, path, *path ? ": " : "", key->name);
+                        if (!wants_more(context, error))
+                                return error;
                 }
 
-        return 0;
+        return error;
 }
 
 int config_apply_array(
         struct config_context *context, struct json_object *array, size_t max, config_handler_t each, void *userdata) {
+        int r, error = 0;
         size_t n;
-        int r;
 
         if (!json_object_is_type(array, json_type_array))
                 return config_refuse(context, array, "a list in brackets");
@@ -438,19 +459,22 @@ int config_apply_array(
                 r = apply_value(context, config_path_element(context->path, i),
                         config_lines_element(context->file->lines, array, i), json_object_array_get_idx(array, i),
                         each, userdata);
-                if (r < 0)
+                if (r < 0 && !wants_more(context, r))
                         return r;
+                error = r < 0 ? r : error;
         }
 
-        return 0;
+        return error;
 }
 
-int config_apply(const struct config_file *file, const struct config_key *keys, void *userdata, char **ret_message) {
+static int apply(const struct config_file *file, const struct config_key *keys, void *userdata, unsigned *n_left,
+        char **ret_message) {
         char *message = NULL;
         struct config_context context = {
                 .file = file,
                 .line = line_at(file->text, strspn(file->text, " \t\r\n")),
                 .message = &message,
+                .n_left = n_left,
         };
         int r;
 
@@ -462,4 +486,15 @@ int config_apply(const struct config_file *file, const struct config_key *keys, 
 
         free(message);
         return 0;
+}
+
+int config_apply(const struct config_file *file, const struct config_key *keys, void *userdata, char **ret_message) {
+        return apply(file, keys, userdata, NULL, ret_message);
+}
+
+int config_apply_all(
+        const struct config_file *file, const struct config_key *keys, void *userdata, char **ret_message) {
+        unsigned n_left = CONFIG_COMPLAINTS_MAX;
+
+        return apply(file, keys, userdata, &n_left, ret_message);
 }

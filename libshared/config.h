@@ -12,7 +12,8 @@
 
 #include "cleanup.h"
 
-#define CONFIG_FILE_MAX (1024U * 1024U)
+#define CONFIG_FILE_MAX       (1024U * 1024U)
+#define CONFIG_COMPLAINTS_MAX 32U
 
 struct config_file;
 
@@ -22,6 +23,7 @@ struct config_context {
         const char *path; /* "listen[1]", "store.path" */
         unsigned line;    /* 1-based */
         char **message;   /* set by config_refuse() */
+        unsigned *n_left; /* how many more complaints are wanted; NULL: only the first */
 };
 
 /* A handler takes one value. Returns 0, or what config_refuse() returned. */
@@ -48,6 +50,10 @@ struct json_object *config_file_root(const struct config_file *file);
 /* Walks the top-level object. An unknown key is an error that names the nearest known one. The table ends with a NULL name. On failure some of userdata may have been
  * set: apply to a fresh structure, and throw it away then. Returns 0, -EINVAL or -ENOMEM (with *ret_message NULL). */
 int config_apply(const struct config_file *file, const struct config_key *keys, void *userdata, char **ret_message);
+
+/* The same, for somebody who wants to hear of everything that is wrong: *ret_message has a line for each, up to CONFIG_COMPLAINTS_MAX. */
+int config_apply_all(
+        const struct config_file *file, const struct config_key *keys, void *userdata, char **ret_message);
 
 /* For handlers of nested objects and arrays. */
 int config_apply_object(

@@ -9,18 +9,20 @@
 #include "server.h"
 #include "settings.h"
 
-static const char usage[] = "blockstore-proxyd [--check-config] NAME | --config=FILE\n\n"
-                            "Serves the images of a store. NAME stands for " SETTINGS_DIRECTORY "/NAME.json.\n\n"
-                            "     --config=FILE   the configuration file\n"
-                            "     --check-config  say whether the configuration can be used, and exit\n"
-                            "  -h --help          show this\n"
-                            "     --version       show the version\n";
+static const char usage[] =
+        "blockstore-proxyd [--check-config] NAME | --config=FILE\n\n"
+        "Serves the images of a store. NAME stands for " SETTINGS_DIRECTORY "/NAME.json.\n\n"
+        "     --config=FILE   the configuration file\n"
+        "     --check-config  say whether the configuration can be used, or all that is wrong with it, and exit\n"
+        "  -h --help          show this\n"
+        "     --version       show the version\n";
 
 static int complain(enum failure failure, const char *message) {
-        if (!message)
-                message = "Out of memory";
-        log_event(LOG_ERR, NULL, "%s", message);
-        (void) sd_notifyf(0, "STATUS=%s\nERRNO=0", message);
+        message = message ?: "Out of memory";
+        /* What is wrong with a configuration may be several lines. */
+        for (const char *line = message; *line; line += strcspn(line, "\n"), line += *line != 0)
+                log_event(LOG_ERR, NULL, "%.*s", (int) strcspn(line, "\n"), line);
+        (void) sd_notifyf(0, "STATUS=%.*s\nERRNO=0", (int) strcspn(message, "\n"), message);
         return (int) failure;
 }
 
@@ -50,7 +52,7 @@ int main(int argc, char **argv) {
         r = check ? server_check_config(path, &failure, &message) : server_new(&server, path, &failure, &message);
         if (r < 0)
                 return complain(failure, message);
-        if (!check && server_run(server) < 0)
+        if (check ? printf("%s can be used.\n", path) < 0 : server_run(server) < 0)
                 return complain(FAILURE_INTERNAL, "The ring has failed");
         return FAILURE_NONE;
 }

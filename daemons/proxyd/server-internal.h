@@ -37,12 +37,16 @@ struct server {
         uint64_t watchdog_usec;
         bool full_was_logged;
 
+        char *config_path;
         struct job reload_job;
+        struct settings *reload_settings;
         struct users *reload_users;
-        char *reload_message;
+        char *reload_message, *reload_users_message;
         bool reloading;
 };
 
+/* server-reload.c: reads configuration and users anew, as SIGHUP asks for. */
+void server_reload(struct server *server);
 /* Fills in what the ring will call. */
 void server_init(struct server *server);
 void server_init_timers(struct server *server);

@@ -256,10 +256,20 @@ static int load(const char *config_path, struct settings **ret_settings, struct 
 }
 
 int server_check_config(const char *config_path, enum failure *ret_failure, char **ret_message) {
-        _cleanup_(settings_freep) struct settings *settings = NULL;
+        _cleanup_free_ char *users_path = NULL, *settings_message = NULL, *users_message = NULL;
         _cleanup_(users_unrefp) struct users *users = NULL;
+        int r, k = 0;
 
-        return load(config_path, &settings, &users, ret_failure, ret_message);
+        *ret_failure = FAILURE_CONFIGURATION;
+        r = settings_check(config_path, &users_path, &settings_message);
+        if (users_path)
+                k = users_load(users_path, &users, &users_message);
+        if (r >= 0 && k >= 0)
+                return 0;
+        if (asprintf(ret_message, "%s%s%s", settings_message ?: "", settings_message && users_message ? "\n" : "",
+                    users_message ?: "") < 0)
+                *ret_message = NULL;
+        return r < 0 ? r : k;
 }
 
 int server_new(struct server **ret, const char *config_path, enum failure *ret_failure, char **ret_message) {
@@ -281,6 +291,9 @@ int server_new(struct server **ret, const char *config_path, enum failure *ret_f
         r = load(config_path, &server->settings, &proxy->users, ret_failure, ret_message);
         if (r < 0)
                 return r;
+        server->config_path = strdup(config_path);
+        if (!server->config_path)
+                return -ENOMEM;
         proxy->settings = server->settings;
         proxy->newest_users = proxy->users;
         raise_limits(server->settings);

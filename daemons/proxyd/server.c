@@ -229,37 +229,6 @@ static void drain(struct server *server) {
                 ring_timer_set(&server->drain_timer, server->settings->drain_limit_usec);
 }
 
-static void reload_run(struct job *job) {
-        struct server *server = CONTAINER(job, struct server, reload_job);
-
-        if (users_load(server->settings->users_path, &server->reload_users, &server->reload_message) >= 0)
-                server->proxy.newest_users = server->reload_users;
-}
-
-static void reload_done(struct job *job) {
-        struct server *server = CONTAINER(job, struct server, reload_job);
-
-        if (server->reload_users)
-                users_changed(&server->proxy, TAKE_PTR(server->reload_users));
-        else
-                log_event(LOG_ERR, NULL, "The users stay as they were: %s",
-                        server->reload_message ? server->reload_message : "out of memory");
-        free(server->reload_message);
-        server->reload_message = NULL;
-        server->reloading = false;
-        (void) sd_notify(0, "READY=1");
-}
-
-static void reload(struct server *server) {
-        if (server->reloading || server->proxy.draining)
-                return;
-
-        (void) sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%ju", (uintmax_t) ring_now_usec(server->proxy.ring));
-        server->reloading = true;
-        server->reload_job = (struct job){ .run = reload_run, .done = reload_done };
-        jobs_submit_reserved(server->proxy.users_jobs, &server->reload_job);
-}
-
 static void await_signal(struct server *server) {
         struct io_uring_sqe *sqe = ring_get_sqe(server->proxy.ring);
 
@@ -272,7 +241,7 @@ static void signalled(struct ring_op *op, int32_t res, uint32_t flags) {
 
         if (res == (int32_t) sizeof(server->signal)) {
                 if (server->signal.ssi_signo == SIGHUP)
-                        reload(server);
+                        server_reload(server);
                 else
                         drain(server);
         }
@@ -355,7 +324,10 @@ struct server *server_free(struct server *server) {
         if (proxy->store)
                 proxy->store->ops->close(proxy->store);
         users_unref(server->reload_users);
+        settings_free(server->reload_settings);
         free(server->reload_message);
+        free(server->reload_users_message);
+        free(server->config_path);
         users_unref(proxy->users);
         for (unsigned i = 0; i < server->n_listeners; i++) {
                 safe_close(server->listeners[i].fd);

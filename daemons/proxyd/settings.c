@@ -226,7 +226,7 @@ static int complete(struct settings *settings, const char *config_path) {
         return resolve(config_path, DEFAULT_USERS_PATH, &settings->users_path);
 }
 
-int settings_load(const char *path, struct settings **ret, char **ret_message) {
+static int load(const char *path, bool all, struct settings **ret, char **ret_users_path, char **ret_message) {
         _cleanup_(settings_freep) struct settings *settings = NULL;
         _cleanup_(config_file_freep) struct config_file *file = NULL;
         int r;
@@ -249,15 +249,95 @@ int settings_load(const char *path, struct settings **ret, char **ret_message) {
         r = config_file_open(path, &file, ret_message);
         if (r < 0)
                 return r;
-        r = config_apply(file, settings_keys, settings, ret_message);
+        r = all ? config_apply_all(file, settings_keys, settings, ret_message)
+                : config_apply(file, settings_keys, settings, ret_message);
+        if (r < 0 && ret_users_path && complete(settings, path) >= 0)
+                *ret_users_path = TAKE_PTR(settings->users_path);
         if (r < 0)
                 return r;
         r = complete(settings, path);
         if (r < 0)
                 return r;
 
-        *ret = TAKE_PTR(settings);
+        if (ret_users_path) {
+                *ret_users_path = strdup(settings->users_path);
+                if (!*ret_users_path)
+                        return -ENOMEM;
+        }
+        if (ret)
+                *ret = TAKE_PTR(settings);
         return 0;
+}
+
+int settings_load(const char *path, struct settings **ret, char **ret_message) {
+        return load(path, false, ret, NULL, ret_message);
+}
+
+int settings_check(const char *path, char **ret_users_path, char **ret_message) {
+        return load(path, true, NULL, ret_users_path, ret_message);
+}
+
+static bool strings_equal(char **a, size_t n_a, char **b, size_t n_b) {
+        bool equal = n_a == n_b;
+
+        for (size_t i = 0; equal && i < n_a; i++)
+                equal = strcmp(a[i], b[i]) == 0;
+        return equal;
+}
+
+static void swap_strings(char ***a, size_t *n_a, char ***b, size_t *n_b) {
+        char **strings = *a;
+        size_t n = *n_a;
+
+        *a = *b;
+        *n_a = *n_b;
+        *b = strings;
+        *n_b = n;
+}
+
+/* Adds the words of what has changed, or cannot change, to a list. */
+static void note(char text[static SETTINGS_CHANGES_MAX], const char *key, bool differs) {
+        size_t n = strlen(text);
+
+        if (differs)
+                (void) snprintf(text + n, SETTINGS_CHANGES_MAX - n, "%s%s", n > 0 ? ", " : "", key);
+}
+
+void settings_take(struct settings *settings, struct settings *fresh, char ret_taken[static SETTINGS_CHANGES_MAX],
+        char ret_left[static SETTINGS_CHANGES_MAX]) {
+        const struct {
+                const char *key;
+                uint64_t *old, *new;
+        } numbers[] = {
+                { "idle-limit", &settings->idle_limit_usec, &fresh->idle_limit_usec },
+                { "login-limit", &settings->login_limit_usec, &fresh->login_limit_usec },
+                { "proxies-interval", &settings->proxies_interval_usec, &fresh->proxies_interval_usec },
+                { "drain-limit", &settings->drain_limit_usec, &fresh->drain_limit_usec },
+                { "client-memory", &settings->client_memory, &fresh->client_memory },
+        };
+
+        ret_taken[0] = ret_left[0] = 0;
+        note(ret_taken, "advertise",
+                !strings_equal(settings->advertise, settings->n_advertise, fresh->advertise, fresh->n_advertise));
+        swap_strings(&settings->advertise, &settings->n_advertise, &fresh->advertise, &fresh->n_advertise);
+        note(ret_taken, "peers", !strings_equal(settings->peers, settings->n_peers, fresh->peers, fresh->n_peers));
+        swap_strings(&settings->peers, &settings->n_peers, &fresh->peers, &fresh->n_peers);
+
+        /* Of the memory that there is, which stays. */
+        if (fresh->client_memory > settings->memory / 2)
+                fresh->client_memory = settings->memory / 2;
+        for (size_t i = 0; i < ELEMENTSOF(numbers); i++) {
+                note(ret_taken, numbers[i].key, *numbers[i].old != *numbers[i].new);
+                *numbers[i].old = *numbers[i].new;
+        }
+
+        note(ret_left, "listen", !strings_equal(settings->listen, settings->n_listen, fresh->listen, fresh->n_listen));
+        note(ret_left, "store",
+                settings->store_ops != fresh->store_ops || strcmp(settings->store_path, fresh->store_path) != 0);
+        note(ret_left, "users", strcmp(settings->users_path, fresh->users_path) != 0);
+        note(ret_left, "memory", settings->memory != fresh->memory);
+        /* Descriptors and queues are had for so many. */
+        note(ret_left, "clients-max", settings->clients_max != fresh->clients_max);
 }
 
 static void free_strings(char **strings, size_t n) {

@@ -47,5 +47,13 @@ struct settings {
 /* Returns 0, or a negative errno with *ret_message a sentence that names file, line and what was expected. Relative
  * paths in the file are relative to its directory. */
 int settings_load(const char *path, struct settings **ret, char **ret_message);
+/* Looks for everything that is wrong: *ret_message has a line for each. *ret_users_path: the users file, also after a failure where it could be found out; the caller frees it. */
+int settings_check(const char *path, char **ret_users_path, char **ret_message);
+
+/* A configuration that was read anew takes the place of the one in use, as far as that goes without a restart: what has changed, and what has and cannot change, by their keys in words for the journal, "" for none. fresh is
+ * to be freed. To be called where settings are used, on the ring's thread; users_path, which other threads use, stays. */
+#define SETTINGS_CHANGES_MAX 256U
+void settings_take(struct settings *settings, struct settings *fresh, char ret_taken[static SETTINGS_CHANGES_MAX],
+        char ret_left[static SETTINGS_CHANGES_MAX]);
 struct settings *settings_free(struct settings *settings);
 DEFINE_CLEANUP(struct settings *, settings_free);

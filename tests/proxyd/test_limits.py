@@ -278,6 +278,16 @@ class Start(unittest.TestCase):
             self.configure(text)
             self.refused(78, "proxy.json", part)
 
+    def test_check_tells_everything(self):
+        self.configure('{\n"listen": ["x:y", "127.0.0.1:0", 7],\n"lisen": [],\n"store": {"type": "tape", "paht": "/"},\n'
+                       '"idle-limit": "soon",\n"users": "users.json"\n}')
+        os.unlink(self.proxy.users_path)
+        self.refused(78, "proxy.json:2: listen[0]", "proxy.json:2: listen[2]", "proxy.json:3: lisen", 'nearest is "listen"',
+                     "proxy.json:4: store.type", "proxy.json:4: store.paht", "proxy.json:5: idle-limit", "users.json", check=True)
+        # Who is to be started is told of the first, in one line.
+        with self.assertRaises(AssertionError):
+            self.refused(78, "proxy.json:5")
+
     def test_missing_config(self):
         os.unlink(self.proxy.config_path)
         self.refused(78, "proxy.json")

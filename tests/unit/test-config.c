@@ -563,6 +563,44 @@ static void sizes(void) {
         }
 }
 
-TEST_MAIN(TEST(a_good_file), TEST(an_empty_object_is_fine), TEST(files_that_are_not_json), TEST(syntax_errors),
-        TEST(nesting), TEST(deep_enough_to_exhaust_a_stack), TEST(unknown_keys), TEST(duplicate_keys),
-        TEST(wrong_values), TEST(required_keys), TEST(a_string_is_replaced), TEST(files), TEST(times), TEST(sizes));
+static void everything_that_is_wrong(void) {
+        static const char text[] =
+                "{ \"count\": \"x\",\n\"name\": 5, \"nmae\": 1,\n\"store\": { \"depth\": -1 },\n\"on\": true }";
+        _cleanup_(config_file_freep) struct config_file *file = NULL;
+        _cleanup_(settings_done) struct settings settings = {};
+        _cleanup_free_ char *message = NULL, *first = NULL;
+        char *many, *at;
+        unsigned lines = 1;
+
+        ASSERT_OK(config_file_parse("FILE", text, strlen(text), &file, &message));
+        ASSERT_ERROR(config_apply_all(file, keys, &settings, &message), EINVAL);
+        ASSERT_TRUE(strstr(message, "FILE:1: count: ") == message);
+        ASSERT_TRUE(strstr(message, "\nFILE:2: name: ") != NULL);
+        ASSERT_TRUE(strstr(message, "\nFILE:2: nmae: ") != NULL);
+        ASSERT_TRUE(strstr(message, "\nFILE:3: store.depth: ") != NULL);
+        ASSERT_TRUE(strstr(message, "\nFILE:3: store: expected the key \"path\"") != NULL);
+        ASSERT_TRUE(settings.on); /* what is right is taken, so that more can be looked at */
+        ASSERT_ERROR(config_apply(file, keys, &settings, &first), EINVAL);
+        ASSERT_TRUE(strchr(first, '\n') == NULL);
+        file = config_file_free(file);
+
+        /* Not without end. */
+        many = calloc(1, 20U * 100U + 3U);
+        ASSERT_TRUE(many != NULL);
+        at = stpcpy(many, "{");
+        for (unsigned i = 0; i < 100; i++)
+                at += sprintf(at, "%s\"u%u\": 0", i > 0 ? ", " : "", i);
+        (void) strcpy(at, "}");
+        free(TAKE_PTR(message));
+        ASSERT_OK(config_file_parse("FILE", many, strlen(many), &file, &message));
+        ASSERT_ERROR(config_apply_all(file, keys, &settings, &message), EINVAL);
+        for (const char *c = message; *c; c++)
+                lines += *c == '\n';
+        ASSERT_EQ(lines, CONFIG_COMPLAINTS_MAX);
+        free(many);
+}
+
+TEST_MAIN(TEST(a_good_file), TEST(everything_that_is_wrong), TEST(an_empty_object_is_fine),
+        TEST(files_that_are_not_json), TEST(syntax_errors), TEST(nesting), TEST(deep_enough_to_exhaust_a_stack),
+        TEST(unknown_keys), TEST(duplicate_keys), TEST(wrong_values), TEST(required_keys), TEST(a_string_is_replaced),
+        TEST(files), TEST(times), TEST(sizes));
