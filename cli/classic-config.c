@@ -67,8 +67,7 @@ static int copy_text(const struct place *place, const char *key, char **ret, cha
         return *ret ? 0 : -ENOMEM;
 }
 
-/* What a unit's instance and a file can be called. */
-static char *make_local_name(const char *image) {
+char *classic_local_name(const char *image) {
         char *name = strndup(image, LOCAL_NAME_MAX);
 
         if (!name)
@@ -98,7 +97,7 @@ static int read_image(struct classic_image *image, const char *path, size_t i, s
         if (r >= 0 && user)
                 r = copy_text(&users, "Password", &image->password, ret_message);
         if (r >= 0)
-                image->local = make_local_name(image->image);
+                image->local = classic_local_name(image->image);
         return r;
 }
 

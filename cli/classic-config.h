@@ -21,6 +21,9 @@ struct classic_config {
         size_t n_images, n_users;
 };
 
+/* What a unit's instance and a file can be called, made of the store's name of an image; NULL when nothing can be made of it, or without memory. */
+char *classic_local_name(const char *image);
+
 /* Keys in any case, as ivbsnetd took them, and others ignored. Returns 0, or a negative errno with *ret_message a sentence "FILE:LINE: ..." or "FILE: ...", NULL when there is no memory for one. */
 int classic_config_read(const char *path, struct classic_config **ret, char **ret_message);
 /* Wipes the passwords. */

@@ -31,6 +31,7 @@ _blockstorectl() {
         [doctor]='--check -c'
         [heatmap]=''
         ['import-config']='--proxy --force --dry-run -n --root'
+        [shell]=''
         [upgrade]='--cancel'
         ['user add']='--file --read --write --admin --no-classic'
         ['user passwd']='--file --no-classic'
@@ -40,7 +41,7 @@ _blockstorectl() {
         [help]=''
         [version]=''
     )
-    local verbs='attach detach list status create resize remove rename snapshot clone import export proxies proxy monitor doctor heatmap import-config upgrade user help version'
+    local verbs='attach detach list status create resize remove rename snapshot clone import export proxies proxy monitor doctor heatmap import-config shell upgrade user help version'
     local user_verbs='add passwd rights remove list'
     local proxy_verbs='drain'
     local snapshot_verbs='create list remove rollback'

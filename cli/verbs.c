@@ -36,6 +36,8 @@ const struct verb verbs[] = {
                 upgrade_options, verb_upgrade, NULL },
         { "import-config", "FILE", "Take over the images and users of an ivbsnetd configuration", 1, 1,
                 import_config_options, verb_import_config, NULL },
+        { "shell", "", "Understand the words of the classic control program: check, lista, listm, mount, umount", 0, 0,
+                NULL, verb_shell, NULL },
         { "user", "VERB", "Keep the file of users of a proxy", 0, 0, NULL, NULL, user_verbs },
         { "help", "[VERB...]", "Show this help, or that of one verb", 0, 2, NULL, verb_help, NULL },
         { "version", "", "Show the version", 0, 0, NULL, verb_version, NULL },

@@ -22,6 +22,7 @@ int verb_proxies(const struct cli *cli, char *arguments[], unsigned n_arguments)
 int verb_remove(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_rename(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_resize(const struct cli *cli, char *arguments[], unsigned n_arguments);
+int verb_shell(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_status(const struct cli *cli, char *arguments[], unsigned n_arguments);
 int verb_version(const struct cli *cli, char *arguments[], unsigned n_arguments);
 
