@@ -18,11 +18,16 @@ static const char usage[] =
         "     --version       show the version\n";
 
 static int complain(enum failure failure, const char *message) {
-        message = message ?: "Out of memory";
+        const char *text = message ? message : "Out of memory", *line = text;
+
         /* What is wrong with a configuration may be several lines. */
-        for (const char *line = message; *line; line += strcspn(line, "\n"), line += *line != 0)
-                log_event(LOG_ERR, NULL, "%.*s", (int) strcspn(line, "\n"), line);
-        (void) sd_notifyf(0, "STATUS=%.*s\nERRNO=0", (int) strcspn(message, "\n"), message);
+        while (*line) {
+                size_t n = strcspn(line, "\n");
+
+                log_event(LOG_ERR, NULL, "%.*s", (int) n, line);
+                line += n + (line[n] ? 1 : 0);
+        }
+        (void) sd_notifyf(0, "STATUS=%.*s\nERRNO=0", (int) strcspn(text, "\n"), text);
         return (int) failure;
 }
 
