@@ -148,7 +148,8 @@ struct supervisor_link *supervisor_link_free(struct supervisor_link *link) {
 }
 
 bool supervisor_link_is_up(const struct supervisor_link *link) {
-        return link->up;
+        /* A bus that has lost its peer ends the calls that are under way before anything else is told. */
+        return link->up && sd_bus_is_open(link->bus) > 0;
 }
 
 const char *supervisor_link_reason(const struct supervisor_link *link) {
@@ -329,8 +330,7 @@ int supervisor_link_share_heat(struct supervisor_link *link, int fd) {
         if (link->version < SUPERVISOR_LINK_VERSION_HEAT)
                 return -EOPNOTSUPP;
 
-        r = sd_bus_message_new_method_call(
-                link->bus, &m, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "ShareHeatMap");
+        r = sd_bus_message_new_method_call(link->bus, &m, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "ShareHeatMap");
         if (r >= 0)
                 r = sd_bus_message_append(m, "h", fd);
         if (r >= 0)
