@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* The kernel takes an id with a synthetic uevent and udev hands it on when its rules have run, so "udev has seen this very change" is an event, neither a guess nor a
- * sleep. The monitor is started before the trigger; an event that comes before anybody waits is remembered. */
+ * sleep. The monitor is started before the trigger; an event that comes before anybody waits is remembered.
+ *
+ * While the system starts, udev has hundreds of devices to go through before it comes to ours, and is no less alive for that: its queue, which is a file for as long as something is in it, tells a busy udev from
+ * one that does not run. */
 
 #include <errno.h>
 #include <limits.h>
@@ -12,6 +15,9 @@
 
 #include "device-settle.h"
 
+/* Made and removed by systemd-udevd. One that was killed leaves it behind, hence the bound. */
+#define UDEV_QUEUE "/run/udev/queue"
+
 struct device_settle {
         sd_event *event;
         sd_device_monitor *monitor;
@@ -20,6 +26,7 @@ struct device_settle {
         char *name;
         bool appear, seen;
         uint32_t index;
+        uint64_t patience_usec, busy_usec; /* a turn, and what is left for turns in which udev was busy */
         device_settle_done_t done;
         void *userdata;
 };
@@ -70,7 +77,17 @@ static int on_finished(sd_event_source *source, void *userdata) {
 }
 
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
-        finish(userdata, -ETIMEDOUT);
+        struct device_settle *settle = userdata;
+
+        if (settle->busy_usec > 0 && access(UDEV_QUEUE, F_OK) >= 0) {
+                uint64_t turn = settle->busy_usec < settle->patience_usec ? settle->busy_usec : settle->patience_usec;
+
+                settle->busy_usec -= turn;
+                if (sd_event_source_set_time_relative(source, turn) >= 0 &&
+                        sd_event_source_set_enabled(source, SD_EVENT_ONESHOT) >= 0)
+                        return 0;
+        }
+        finish(settle, -ETIMEDOUT);
         return 0;
 }
 
@@ -122,9 +139,12 @@ int device_settle_new(sd_event *event, const char *name, sd_id128_t trigger, boo
         return 0;
 }
 
-int device_settle_wait(struct device_settle *settle, uint32_t index, uint64_t timeout_usec, device_settle_done_t done,
-        void *userdata) {
+int device_settle_wait(struct device_settle *settle, uint32_t index, uint64_t timeout_usec, uint64_t busy_usec,
+        device_settle_done_t done, void *userdata) {
         int r;
+
+        settle->patience_usec = timeout_usec;
+        settle->busy_usec = busy_usec;
 
         settle->index = index;
         settle->done = done;

@@ -19,9 +19,9 @@ typedef void (*device_settle_done_t)(int error, void *userdata);
 /* Listens from now on, so that an event cannot be missed between the trigger and the wait. appear: the link is expected to point to the device, else to be gone. */
 int device_settle_new(sd_event *event, const char *name, sd_id128_t trigger, bool appear, struct device_settle **ret);
 
-/* The change of nbdINDEX has been triggered: done() comes once, from the loop, not from within this call, within timeout_usec. */
-int device_settle_wait(struct device_settle *settle, uint32_t index, uint64_t timeout_usec, device_settle_done_t done,
-        void *userdata);
+/* The change of nbdINDEX has been triggered: done() comes once, from the loop, not from within this call, within timeout_usec, and busy_usec more while udev has something to do. */
+int device_settle_wait(struct device_settle *settle, uint32_t index, uint64_t timeout_usec, uint64_t busy_usec,
+        device_settle_done_t done, void *userdata);
 
 struct device_settle *device_settle_free(struct device_settle *settle);
 DEFINE_CLEANUP(struct device_settle *, device_settle_free);

@@ -37,6 +37,7 @@
 #define RESIZE_TIMEOUT_USEC     (20U * 1000U * 1000U) /* a smaller one is flushed */
 #define TIMER_TIMEOUT_USEC      (60U * 1000U * 1000U)
 #define SETTLE_TIMEOUT_USEC     (15U * 1000U * 1000U)
+#define SETTLE_BUSY_USEC        (45U * 1000U * 1000U) /* ... and more, while udev is at work */
 
 enum phase {
         PHASE_ABSENT,
@@ -367,8 +368,9 @@ static void on_settled(int error, void *userdata) {
                         device->name);
         else
                 (void) snprintf(message, sizeof(message),
-                        "udev has not processed /dev/nbd%u within %u s: is systemd-udevd running?", device->index,
-                        SETTLE_TIMEOUT_USEC / 1000U / 1000U);
+                        "udev has not processed /dev/nbd%u in time: is systemd-udevd running, or is one of its rules "
+                        "stuck?",
+                        device->index);
         undo(device, error == -ENOENT ? FAILURE_SYSTEM : FAILURE_TIMEOUT, message);
 }
 
@@ -376,7 +378,9 @@ static void wait_for_udev(struct device *device, enum phase phase) {
         int r;
 
         device->phase = phase;
-        r = device_settle_wait(device->settle, device->index, SETTLE_TIMEOUT_USEC, on_settled, device);
+        /* What is gone is gone, whenever udev gets round to it. */
+        r = device_settle_wait(device->settle, device->index, SETTLE_TIMEOUT_USEC,
+                phase == PHASE_SETTLING ? SETTLE_BUSY_USEC : 0, on_settled, device);
         if (r < 0)
                 start_failed(device, r);
 }
