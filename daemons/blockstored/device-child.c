@@ -7,7 +7,7 @@
  * what it inherited, lest a stuck child keep a worker's socket open, whose hang-up is what tells the worker that the kernel let go of it.
  *
  * A child that does not die of SIGKILL (uninterruptible sleep) is reported as timed out all the same and stays in the count until it can be reaped; at
- * DEVICE_CHILDREN_MAX of those no more are started, and the error says so. */
+ * DEVICE_CHILDREN_MAX of those no more are started, and the error says so. What it was asked for may still be done then, when the kernel gets round to it: whoever has to know can watch for its end. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +22,7 @@
 
 struct device_child {
         device_child_done_t done; /* NULL: reported, or nobody cares any more */
+        device_child_late_t late;
         void *userdata;
         pid_t pid;
         int pidfd, pipe_fd;
@@ -49,8 +50,14 @@ struct device_child *device_child_free(struct device_child *child) {
                 return NULL;
 
         child->done = NULL;
+        child->late = NULL;
         (void) pidfd_send_signal(child->pidfd, SIGKILL, NULL, 0);
         return NULL;
+}
+
+void device_child_watch(struct device_child *child, device_child_late_t late, void *userdata) {
+        child->late = late;
+        child->userdata = userdata;
 }
 
 static void report(struct device_child *child, const struct device_result *result) {
@@ -64,6 +71,8 @@ static void report(struct device_child *child, const struct device_result *resul
 static int on_exit_of_child(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         struct device_child *child = userdata;
         struct device_result result;
+        device_child_late_t late;
+        void *owner;
         siginfo_t info = {};
         ssize_t n;
 
@@ -76,7 +85,11 @@ static int on_exit_of_child(sd_event_source *source, int fd, uint32_t revents, v
         result.text[sizeof(result.text) - 1] = 0;
 
         report(child, &result);
+        late = child->late;
+        owner = child->userdata;
         child_destroy(child);
+        if (late)
+                late(owner);
         return 0;
 }
 

@@ -24,13 +24,18 @@ struct device_result {
 /* Runs in the child: may block, must not touch the parent's loop, buses or log. */
 typedef void (*device_work_t)(const void *argument, struct device_result *result);
 typedef void (*device_child_done_t)(const struct device_result *result, void *userdata);
+typedef void (*device_child_late_t)(void *userdata);
 
 struct device_child;
 
 /* Forks. All descriptors but the standard ones and keep_fd (-EBADF: none) are closed in the child. done() comes exactly once, from the loop, and never after
- * device_child_free(); the object is gone after it. Returns 0 or a negative errno: -EAGAIN when DEVICE_CHILDREN_MAX are running or stuck. */
+ * device_child_free(); the object is gone after it, but see device_child_watch(). Returns 0 or a negative errno: -EAGAIN when DEVICE_CHILDREN_MAX are running or stuck. */
 int device_child_start(sd_event *event, device_work_t work, const void *argument, int keep_fd, uint64_t timeout_usec,
         device_child_done_t done, void *userdata, struct device_child **ret);
+
+/* From within done() of -ETIMEDOUT only, and then the object stays: late() comes once, from the loop, when the child has ended after all, and what the kernel did for it in the end is done. Never after
+ * device_child_free(). */
+void device_child_watch(struct device_child *child, device_child_late_t late, void *userdata);
 
 /* Children that are running, or were killed and could not be reaped yet. */
 unsigned device_child_count(void);

@@ -266,6 +266,29 @@ void device_work_disconnect(const void *argument, struct device_result *result) 
                 fail(result, r, "the change could not be announced to udev");
 }
 
+void device_work_disconnect_unserved(const void *argument, struct device_result *result) {
+        static const struct holders_roots roots = { .proc = "/proc", .sys = SYSFS };
+        const struct device_work *work = argument;
+        bool only_udev = false;
+        int r;
+
+        result->index = work->index;
+
+        r = check_identity(work);
+        if (r >= 0)
+                r = holders_find(&roots, work->index, work->name, result->text, sizeof(result->text), &only_udev);
+        if (r != 0) {
+                result->error = r < 0 ? r : -EBUSY;
+                return;
+        }
+
+        r = device_nbd_disconnect(work->index);
+        if (r >= 0)
+                r = device_sysfs_trigger(SYSFS, work->index, work->trigger);
+        if (r < 0)
+                fail(result, r, "the kernel refused to disconnect the device");
+}
+
 void device_work_abandon(const void *argument, struct device_result *result) {
         const struct device_work *work = argument;
         int r;

@@ -21,6 +21,9 @@ struct device_work {
 void device_work_connect(const void *argument, struct device_result *result);
 void device_work_reconfigure(const void *argument, struct device_result *result);
 void device_work_disconnect(const void *argument, struct device_result *result);
+/* For one that nobody serves, and that cannot be opened: whoever opened it first waits for an answer to what the kernel reads there (a partition table), and with him everybody else. It is not opened, then, and what
+ * holds it is looked for by name only. */
+void device_work_disconnect_unserved(const void *argument, struct device_result *result);
 /* Without asking who holds it. */
 void device_work_abandon(const void *argument, struct device_result *result);
 /* While I/O waits because no proxy can be had. The driver logs each request that takes long, once in every period of the queue's timer, for as long as it takes: 16 lines a second at a depth of 8. With a

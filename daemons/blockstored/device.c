@@ -14,6 +14,9 @@
  * A device is "another's" when it goes by this image's name but differs in UUID, in write protection, or is larger than the image: such a one is never given the new
  * connection, for its cached pages are not those of this image. It is disconnected first, if nobody holds it.
  *
+ * A CONNECT that the kernel does not finish in time is reported as failed, and the device counts as busy until the call has ended: it may have made the device in the end, and a second one beside it would make a
+ * second device of the same name. Other calls need no such care, and must not be waited for: what they hang on may be the very I/O that only a new connection brings on.
+ *
  * Before RECONFIGURE there is a pause: the kernel replaces only a socket that it already holds dead, its reader needs a moment to notice, and a late reader marks dead
  * whatever socket it finds. The kernel reports success either way; that the worker's end does not hang up is what tells it the truth. */
 
@@ -88,10 +91,14 @@ struct device {
         void *userdata;
         struct device_parameters wanted;
         int socket;
+        bool unserved;      /* disconnecting: if it cannot be opened, it is disconnected without that */
         bool waiting;       /* timing: what to set */
         bool was_waiting;   /* ... the last time */
         bool connect_after; /* what is being cleared makes room */
         struct device_child *child;
+        struct device_child *stuck; /* a CONNECT that was killed at its deadline, and has not ended */
+        void (*freed)(void *userdata);
+        void *freed_userdata;
         struct device_child *timer; /* beside whatever else is under way: see device_work_set_timer() */
         struct device_settle *settle;
         sd_event_source *pause;
@@ -99,12 +106,17 @@ struct device {
         char message[1280];
 };
 
-int device_new(sd_event *event, const char *name, struct device **ret) {
+int device_new(sd_event *event, const char *name, void (*freed)(void *userdata), void *userdata, struct device **ret) {
         _cleanup_(device_freep) struct device *device = calloc(1, sizeof(*device));
 
         if (!device)
                 return -ENOMEM;
-        *device = (struct device){ .event = sd_event_ref(event), .socket = -EBADF };
+        *device = (struct device){
+                .event = sd_event_ref(event),
+                .freed = freed,
+                .freed_userdata = userdata,
+                .socket = -EBADF,
+        };
 
         device->name = strdup(name);
         if (!device->name)
@@ -126,6 +138,7 @@ struct device *device_free(struct device *device) {
                 return NULL;
 
         release_step(device);
+        device_child_free(device->stuck);
         device_child_free(device->timer);
         safe_close(device->socket);
         sd_event_unref(device->event);
@@ -157,7 +170,7 @@ int device_discover(struct device *device) {
                         set_existing(device, true, found[i].index, TAKE_PTR(found[i].uuid));
 
         device_found_free_many(found, n);
-        if (!device_is_busy(device))
+        if (device->phase == PHASE_ABSENT || device->phase == PHASE_PRESENT)
                 device->phase = device->exists ? PHASE_PRESENT : PHASE_ABSENT;
         return device->exists;
 }
@@ -167,7 +180,7 @@ bool device_exists(const struct device *device) {
 }
 
 bool device_is_busy(const struct device *device) {
-        return device->phase != PHASE_ABSENT && device->phase != PHASE_PRESENT;
+        return device->stuck || (device->phase != PHASE_ABSENT && device->phase != PHASE_PRESENT);
 }
 
 uint32_t device_index(const struct device *device) {
@@ -331,8 +344,9 @@ static void undo(struct device *device, enum failure failure, const char *messag
         device->failure = failure;
         (void) snprintf(device->message, sizeof(device->message), "%s", message);
 
+        device->unserved = true;
         release_step(device);
-        if (device_discover(device) > 0 &&
+        if (device_discover(device) > 0 && !device->stuck &&
                 run_and_settle(device, PHASE_UNDOING, device_work_disconnect, false, CHECK_TIMEOUT_USEC) >= 0)
                 return;
 
@@ -428,11 +442,32 @@ static void set_timer(struct device *device) {
                 on_timer_set, device, &device->timer);
 }
 
+static void on_late(void *userdata) {
+        struct device *device = userdata;
+        int r;
+
+        device->stuck = NULL;
+        r = device_discover(device);
+        (void) r;                              /* what was known stays */
+        device->freed(device->freed_userdata); /* may free us */
+}
+
+static bool go_without_opening(struct device *device) {
+        if (!device->unserved)
+                return false;
+        device->unserved = false;
+        return run_and_settle(device, device->phase, device_work_disconnect_unserved, false, CHECK_TIMEOUT_USEC) >= 0;
+}
+
 static void on_child(const struct device_result *result, void *userdata) {
         struct device *device = userdata;
         char message[1280] = "";
         enum failure failure = FAILURE_NONE;
 
+        if (result->error == -ETIMEDOUT && device->phase == PHASE_CONNECTING) {
+                device->stuck = device->child;
+                device_child_watch(device->stuck, on_late, device);
+        }
         device->child = NULL;
         if (device->phase == PHASE_CONNECTING)
                 fault_point("device-connected");
@@ -445,6 +480,8 @@ static void on_child(const struct device_result *result, void *userdata) {
                 return;
 
         case PHASE_UNDOING:
+                if (result->error == -ETIMEDOUT && go_without_opening(device))
+                        return;
                 (void) device_discover(device);
                 (void) snprintf(message, sizeof(message), "%s", device->message);
                 finish(device, device->failure, message);
@@ -452,6 +489,8 @@ static void on_child(const struct device_result *result, void *userdata) {
 
         case PHASE_CLEARING:
         case PHASE_DISCONNECTING:
+                if (result->error == -ETIMEDOUT && go_without_opening(device))
+                        return;
                 if (result->error == 0 || result->error == -ENODEV) {
                         set_existing(device, false, device->index, NULL);
                         if (result->error == 0) {
@@ -566,6 +605,7 @@ int device_connect(struct device *device, const struct device_parameters *parame
 
         device->wanted = *parameters;
         device->socket = TAKE_FD(owned);
+        device->unserved = false;
 
         if (!device->exists)
                 r = run_and_settle(device, PHASE_CONNECTING, device_work_connect, false, CONNECT_TIMEOUT_USEC);
@@ -587,9 +627,11 @@ int device_connect(struct device *device, const struct device_parameters *parame
 int device_disconnect(struct device *device, bool flush, device_done_t done, void *userdata) {
         int r = find_idle(device);
 
-        if (r >= 0)
-                r = run_and_settle(
-                        device, PHASE_DISCONNECTING, device_work_disconnect, flush, DISCONNECT_TIMEOUT_USEC);
+        if (r >= 0) {
+                r = run_and_settle(device, PHASE_DISCONNECTING, device_work_disconnect, flush,
+                        flush ? DISCONNECT_TIMEOUT_USEC : CHECK_TIMEOUT_USEC);
+                device->unserved = !flush;
+        }
         return begun(device, r, done, userdata);
 }
 

@@ -23,7 +23,8 @@ struct device_parameters {
 /* The end of an operation, from the loop. failure FAILURE_NONE: it is done; else message is a sentence for a user. The device may be freed from here. */
 typedef void (*device_done_t)(enum failure failure, const char *message, void *userdata);
 
-int device_new(sd_event *event, const char *name, struct device **ret);
+/* freed(), from the loop: a call of which an operation had reported that it was not finished in time has ended, and the device is no longer busy with it. Look again what there is; the device may be freed from there. */
+int device_new(sd_event *event, const char *name, void (*freed)(void *userdata), void *userdata, struct device **ret);
 /* Forgets what is under way; the kernel's device stays as it is. */
 struct device *device_free(struct device *device);
 DEFINE_CLEANUP(struct device *, device_free);
@@ -31,7 +32,7 @@ DEFINE_CLEANUP(struct device *, device_free);
 /* Looks whether the kernel has a device with this image's name, and remembers its index. Returns 1 or 0, or a negative errno. */
 int device_discover(struct device *device);
 bool device_exists(const struct device *device);
-bool device_is_busy(const struct device *device); /* an operation is under way */
+bool device_is_busy(const struct device *device); /* an operation is under way, or stuck in the kernel */
 uint32_t device_index(const struct device *device);
 const char *device_uuid(const struct device *device);  /* NULL without a device */
 const char *device_phase(const struct device *device); /* printable */

@@ -183,6 +183,16 @@ void managed_discover_device(struct managed *managed) {
         (void) image_handle_event(managed->image, IMAGE_EVENT_DEVICE_FOUND, NULL);
 }
 
+/* What a worker had asked for, and was told to have failed, may be there after all: the next one adopts it, or nobody wants it. */
+static void on_device_freed(void *userdata) {
+        struct managed *managed = userdata;
+
+        managed_discover_device(managed);
+        managed_device_free_again(managed);
+        managed_consider_gone(managed);
+        (void) managed_collect(managed);
+}
+
 static int compare_names(const struct managed *a, const struct managed *b) {
         return strcmp(a->image->name, b->image->name);
 }
@@ -204,7 +214,7 @@ int managed_new(struct manager *manager, const char *name, struct managed **ret)
 
         r = image_new(name, &managed->image);
         if (r >= 0)
-                r = device_new(manager->event, name, &managed->device);
+                r = device_new(manager->event, name, on_device_freed, managed, &managed->device);
         if (r >= 0)
                 r = sd_bus_path_encode(IMAGE_PATH, name, &managed->path);
         if (r >= 0 && (asprintf(&managed->service, "image@%s.service", name) < 0 ||

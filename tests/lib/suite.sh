@@ -128,6 +128,15 @@ suite_run() {
     fi
 }
 
+# suite_needs WHAT: whether one of the cases to be run has a line that says so.
+suite_needs() {
+    local name
+    for name in "${cases[@]}"; do
+        ! grep -qx "# needs: $1" "$top/tests/$suite/cases/$name" || return 0
+    done
+    return 1
+}
+
 # suite_main ARGUMENT...: needs $suite and the functions suite_deps, suite_probe (sets
 # probe_reason when it fails) and suite_boot RUN [--interactive].
 suite_main() {
@@ -169,12 +178,14 @@ suite_main() {
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
     "$top/tests/lib/stage" "$build" "$run" || suite_die "could not make a root file system"
-    for name in "${cases[@]}"; do
-        if grep -q '^# needs: previous$' "$top/tests/$suite/cases/$name"; then
-            "$top/tests/lib/previous" "$run/root/usr/lib/blockstore-tests/previous" || suite_die "the previous version is not there"
-            break
-        fi
-    done
+    if suite_needs previous; then
+        "$top/tests/lib/previous" "$run/root/usr/lib/blockstore-tests/previous" || suite_die "the previous version is not there"
+    fi
+    if suite_needs fault-points; then
+        mkdir "$run/root/usr/lib/blockstore-tests/fault-points"
+        cp "$("$top/tests/lib/build" chaos)/daemons/blockstored/blockstored" "$run/root/usr/lib/blockstore-tests/fault-points/" ||
+            suite_die "there is no build with fault points"
+    fi
     mkdir "$run/share"
     if [ $shell = 1 ]; then
         printf '#!/bin/bash\ncd /root\nexec setsid --ctty --wait bash -i </dev/console >/dev/console 2>&1\n' >"$run/share/job"

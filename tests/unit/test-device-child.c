@@ -79,6 +79,50 @@ static void deadline(void) {
         ASSERT_EQ(outcome.result.error, -ETIMEDOUT);
 }
 
+struct late {
+        struct device_child **child; /* of the outcome that comes in time */
+        struct device_result result;
+        unsigned n_late;
+};
+
+static void on_late(void *userdata) {
+        struct late *late = userdata;
+
+        late->n_late++;
+        /* It has been reaped. */
+        ASSERT_EQ(device_child_count(), 0U);
+}
+
+static void on_deadline_watched(const struct device_result *result, void *userdata) {
+        struct late *late = userdata;
+
+        late->result = *result;
+        ASSERT_EQ(late->n_late, 0U);
+        device_child_watch(*late->child, on_late, late);
+}
+
+/* The end of one that was given up on is told, once, unless it is forgotten. */
+static void lateness(void) {
+        struct device_child *child;
+        struct late late = { .child = &child };
+        sd_event *event;
+
+        ASSERT_OK(sd_event_new(&event));
+        ASSERT_OK(device_child_start(event, work_hang, NULL, -EBADF, 1000, on_deadline_watched, &late, &child));
+        reap(event);
+        ASSERT_EQ(late.result.error, -ETIMEDOUT);
+        ASSERT_EQ(late.n_late, 1U);
+
+        late = (struct late){ .child = &child };
+        ASSERT_OK(device_child_start(event, work_hang, NULL, -EBADF, 1000, on_deadline_watched, &late, &child));
+        while (late.result.error == 0)
+                ASSERT_TRUE(sd_event_run(event, 30 * SECOND) > 0);
+        device_child_free(child);
+        reap(event);
+        ASSERT_EQ(late.n_late, 0U);
+        sd_event_unref(event);
+}
+
 /* Counts what it has open; keep_fd must be among it. */
 static void work_count(const void *argument, struct device_result *result) {
         int keep_fd = *(const int *) argument;
@@ -153,4 +197,4 @@ static void bound(void) {
         sd_event_unref(outcome.event);
 }
 
-TEST_MAIN(TEST(answer), TEST(death), TEST(deadline), TEST(inheritance), TEST(forgotten), TEST(bound));
+TEST_MAIN(TEST(answer), TEST(death), TEST(deadline), TEST(lateness), TEST(inheritance), TEST(forgotten), TEST(bound));
