@@ -19,8 +19,11 @@
 #include "output.h"
 #include "unit-name.h"
 
-#define DEVICES        "/dev/blockstore/"
-#define DEVICE_TIMEOUT "10s"
+#define DEVICES "/dev/blockstore/"
+/* Once the image is attached, or has failed to be. At a slow boot udev comes to a partition later, and a worker may have to be started again. */
+#define DEVICE_TIMEOUT "30s"
+/* Of what cannot come in time, and only holds up the early boot. */
+#define TOO_EARLY_TIMEOUT "10s"
 
 struct image_entry *generator_find(struct generator *generator, const char *name) {
         struct image_entry *image;
@@ -128,7 +131,9 @@ static void write_device(struct generator *generator, const struct image_entry *
         r = unit_name_from_path(path, ".device", unit, sizeof(unit));
         if (r >= 0)
                 r = output_dropin(generator->paths->normal, unit, "[Unit]\nJobRunningTimeoutSec=%s\n",
-                        image->device_timeout ?: DEVICE_TIMEOUT);
+                        image->device_timeout
+                                ?: image->too_early ? TOO_EARLY_TIMEOUT
+                                                    : DEVICE_TIMEOUT);
         if (r >= 0 && !image->too_early)
                 r = output_dropin(generator->paths->normal, unit, "Wants=image@%1$s.target\nAfter=image@%1$s.target\n",
                         image->name);

@@ -84,16 +84,16 @@ static bool there(const char *relative) {
 }
 
 static void imagetab(void) {
-        generate("# comment\n\ndata\nmy-data nofail\nlater  noauto,x-systemd.device-timeout=30s,x-mine=1\n\tlast\t-\n",
+        generate("# comment\n\ndata\nmy-data nofail\nlater  noauto,x-systemd.device-timeout=45s,x-mine=1\n\tlast\t-\n",
                 NULL, NULL);
         ASSERT_STREQ(said, "");
         expect("normal/dev-blockstore-data.device.d/50-blockstore.conf",
                 "Wants=image@data.target\nAfter=image@data.target\n");
-        expect("normal/dev-blockstore-data.device.d/50-blockstore.conf", "JobRunningTimeoutSec=10s\n");
+        expect("normal/dev-blockstore-data.device.d/50-blockstore.conf", "JobRunningTimeoutSec=30s\n");
         expect("normal/dev-blockstore-my\\x2ddata.device.d/50-blockstore.conf", "After=image@my-data.target\n");
         expect("normal/image@my-data.service.d/50-blockstore.conf",
                 "Before=blockdev@dev-blockstore-my\\x2ddata.target\n");
-        expect("normal/dev-blockstore-later.device.d/50-blockstore.conf", "JobRunningTimeoutSec=30s\n");
+        expect("normal/dev-blockstore-later.device.d/50-blockstore.conf", "JobRunningTimeoutSec=45s\n");
         ASSERT_TRUE(there("normal/multi-user.target.wants/blockstore.target"));
         ASSERT_TRUE(there("normal/blockstore.target.wants/image@data.target"));
         ASSERT_TRUE(there("normal/blockstore.target.wants/image@my-data.target"));
