@@ -153,30 +153,6 @@ const char *format_duration(char buffer[static FORMAT_MAX], uint64_t seconds) {
         return buffer;
 }
 
-const char *json_string(struct json_object *object, const char *key) {
-        struct json_object *member;
-
-        if (!json_object_object_get_ex(object, key, &member) || !json_object_is_type(member, json_type_string))
-                return "";
-
-        return json_object_get_string(member);
-}
-
-uint64_t json_number(struct json_object *object, const char *key) {
-        struct json_object *member;
-
-        if (!json_object_object_get_ex(object, key, &member))
-                return 0;
-
-        return json_object_get_uint64(member);
-}
-
-bool json_is_true(struct json_object *object, const char *key) {
-        struct json_object *member;
-
-        return json_object_object_get_ex(object, key, &member) && json_object_get_boolean(member);
-}
-
 static const char *list_format(char buffer[static CELL_MAX], struct json_object *array) {
         size_t n = 0;
 

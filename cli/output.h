@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-#include <json-c/json.h>
 #include <stdint.h>
 #include <stdio.h>
 
 #include "cli.h"
+#include "json-object.h"
 
 /* All that blockstorectl prints goes through here: colours, sizes, tables, JSON. */
-
-DEFINE_CLEANUP(struct json_object *, json_object_put);
 
 enum color {
         COLOR_NONE, /* back to normal */
@@ -71,8 +69,3 @@ bool output_json(const struct cli *cli, struct json_object *value);
 
 /* 0, or a negative errno when something of the output could not be written. */
 int output_flush(void);
-
-/* Members of objects; "", 0 and false when there is none of that name. */
-const char *json_string(struct json_object *object, const char *key);
-uint64_t json_number(struct json_object *object, const char *key);
-bool json_is_true(struct json_object *object, const char *key);

@@ -3,11 +3,7 @@
 
 /* Small JSON files below /run/blockstore, one for each image in a directory for each purpose: what has to outlive the supervisor's process, or be read by another. */
 
-#include <json-c/json.h>
-
-#include "cleanup.h"
-
-DEFINE_CLEANUP(struct json_object *, json_object_put);
+#include "json-object.h"
 
 /* /run/blockstore/DIRECTORY/NAME.json. Written beside its place and renamed, so that whoever reads meanwhile sees all or nothing; mode 0640, of the workers' group where there is one. Returns 0 or a negative errno. */
 int run_file_write(const char *directory, const char *name, struct json_object *object);

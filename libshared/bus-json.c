@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "bus-json.h"
-#include "output.h"
+#include "json-object.h"
 
 const char *const proxy_fields[] = { "address", "priority", "state", "round_trip_usec", "origin", NULL };
 const char *const probed_proxy_fields[] = { "address", "priority", "state", "round_trip_usec", "origin", "failures",
