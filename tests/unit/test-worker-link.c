@@ -6,9 +6,11 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "heat-map.h"
 #include "peer-bus.h"
 #include "scratch.h"
 #include "worker-link.h"
@@ -211,7 +213,8 @@ static void good_worker(void) {
         bus = worker();
         /* One that is newer than we are, then one of each age: the smaller version is spoken. */
         answer = say_hello(bus, 9);
-        ASSERT_STREQ(answer.text, "2 vm1");
+        ASSERT_STREQ(answer.text, "3 vm1");
+        ASSERT_STREQ(say_hello(bus, 3).text, "3 vm1");
         ASSERT_STREQ(say_hello(bus, 2).text, "2 vm1");
         ASSERT_STREQ(say_hello(bus, 1).text, "1 vm1");
         ASSERT_EQ(rig.n_hello, 1U);
@@ -267,6 +270,42 @@ static void good_worker(void) {
         turn_until(&rig.lost);
         ASSERT_EQ(worker_links_count(rig.links), 0U);
         end();
+}
+
+static struct answer share(sd_bus *bus, int fd) {
+        struct answer answer = {};
+
+        ASSERT_OK(sd_bus_call_method_async(
+                bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "ShareHeatMap", on_answer, &answer, "h", fd));
+        turn_until(&answer.there);
+        return answer;
+}
+
+/* What is not a map of our making is not read: the worker that sends it has lost its mind, and its link. */
+static void heat_maps(void) {
+        int map = memfd_create("heat", MFD_CLOEXEC | MFD_ALLOW_SEALING), pipe_fds[2];
+        sd_bus *bus;
+
+        ASSERT_TRUE(map >= 0);
+        ASSERT_EQ(ftruncate(map, sizeof(struct heat_map)), 0);
+        ASSERT_EQ(pipe2(pipe_fds, O_CLOEXEC), 0);
+        begin();
+        bus = worker();
+        (void) say_hello(bus, 3);
+        ASSERT_EQ(fcntl(map, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+        (void) share(bus, map);
+        ASSERT_TRUE(rig.link->heat_fd >= 0);
+        (void) share(bus, map);
+        ASSERT_EQ(worker_links_count(rig.links), 1U);
+
+        ASSERT_EQ(share(bus, pipe_fds[0]).failure, FAILURE_USAGE);
+        turn_until(&rig.lost);
+        ASSERT_EQ(worker_links_count(rig.links), 0U);
+        sd_bus_close_unref(bus);
+        end();
+        close(map);
+        close(pipe_fds[0]);
+        close(pipe_fds[1]);
 }
 
 static int send_health(sd_bus *bus, struct answer *answer, unsigned n) {
@@ -523,5 +562,5 @@ static void newer_replaces_older(void) {
         end();
 }
 
-TEST_MAIN(TEST(good_worker), TEST(updates), TEST(nothing_before_hello), TEST(stranger), TEST(wrong_devices),
-        TEST(flood), TEST(newer_replaces_older));
+TEST_MAIN(TEST(good_worker), TEST(heat_maps), TEST(updates), TEST(nothing_before_hello), TEST(stranger),
+        TEST(wrong_devices), TEST(flood), TEST(newer_replaces_older));
