@@ -39,7 +39,7 @@ static void heard(void *userdata, uint64_t notify, uint64_t watch, uint64_t noti
 
         ours = rbd_message_decode(data, n, &message) >= 0;
         if (ours && message.type == RBD_MESSAGE_IS_OPEN)
-                reply = !sd_id128_equal(message.sender, store->instance) && is_open(store, message.uuid);
+                reply = is_open(store, message.uuid);
         (void) rados_notify_ack(store->control_io, CHANNEL_OBJECT, notify, watch, &reply, sizeof(reply));
         if (ours && message.type != RBD_MESSAGE_IS_OPEN)
                 store_rbd_bring_news(store, &message);

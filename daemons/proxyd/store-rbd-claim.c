@@ -84,6 +84,9 @@ static int evict(struct rbd_store *store, struct rbd_image *image, const struct 
         int r;
 
         r = store_rbd_evict(store, image, owner);
+        /* Of one that has died librbd itself takes the lock, when it has ceased to watch the image. */
+        if (r == -EPERM && store_rbd_is_watched_by(store, image, owner->address) == 0)
+                return 0;
         if (r == -EPERM) {
                 if (!image->foreign)
                         complain(store, image,

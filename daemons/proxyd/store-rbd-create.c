@@ -8,8 +8,8 @@
 
 /* layering, exclusive-lock, object-map, fast-diff, deep-flatten */
 #define FEATURES    (UINT64_C(1) | UINT64_C(4) | UINT64_C(8) | UINT64_C(16) | UINT64_C(32))
-#define PAUSE_USEC  50000U
-#define PAUSES_MAX  8U /* for a client that is just closing it */
+#define PAUSE_USEC  20000U
+#define PAUSES_MAX  2U /* for a client that is just closing it; the proxy tries several times */
 #define WATCHES_MAX 64U
 
 int store_rbd_peek(struct rbd_store *store, const char *id, rbd_image_t *ret) {
@@ -28,6 +28,29 @@ int store_rbd_is_watched(struct rbd_store *store, rbd_image_t image) {
                 return r;
         rbd_watchers_list_cleanup(watchers, n);
         return n > 0;
+}
+
+int store_rbd_is_watched_by(struct rbd_store *store, const struct rbd_image *image, const char *address) {
+        rbd_image_watcher_t watchers[WATCHES_MAX];
+        size_t n = ELEMENTSOF(watchers);
+        rbd_image_t peeked;
+        int r, found = 0;
+
+        r = store_rbd_peek(store, image->id, &peeked);
+        if (r < 0)
+                return r;
+        r = rbd_watchers_list(peeked, watchers, &n);
+        for (size_t i = 0; r >= 0 && i < n; i++) {
+                char normal[RBD_ADDRESS_SIZE];
+
+                rbd_address_normalise(watchers[i].addr, normal, sizeof(normal));
+                if (strcmp(normal, address) == 0)
+                        found = 1;
+        }
+        if (r >= 0)
+                rbd_watchers_list_cleanup(watchers, n);
+        (void) rbd_close(peeked);
+        return r < 0 ? r : found;
 }
 
 int store_rbd_create(struct store *s, const char *name, uint64_t size, bool preallocate, sd_id128_t *ret_uuid) {
@@ -97,11 +120,6 @@ static int remove_snapshots(struct rbd_store *store, const char *name, const cha
                         return r;
                 if (n > 0 && !too)
                         r = -ENOTEMPTY;
-                for (size_t i = 0; i < n && r >= 0; i++) {
-                        r = store_rbd_ask_if_open(store, listed[i].uuid);
-                        if (r > 0)
-                                r = -EBUSY;
-                }
                 for (size_t i = 0; i < n && r >= 0; i++)
                         r = store_rbd_remove_snapshot(&store->store, name, listed[i].name, listed[i].uuid);
                 free(listed);
@@ -121,7 +139,10 @@ int store_rbd_remove(struct store *s, const char *name, sd_id128_t uuid, bool sn
                 r = remove_snapshots(store, name, id, snapshots_too);
         if (r < 0)
                 return r;
-        return rbd_remove(store->control_io, name);
+
+        r = rbd_remove(store->control_io, name);
+        /* Clones hang on what were its snapshots: it goes out of sight, and for good when they have gone, by "rbd trash purge". */
+        return r == -ENOTEMPTY ? rbd_trash_move(store->control_io, name, 0) : r;
 }
 
 int store_rbd_rename(struct store *s, const char *name, sd_id128_t uuid, const char *new_name) {

@@ -58,10 +58,9 @@ static int start_opening(struct rbd_store *store, const struct rbd_image *image,
         TAILQ_INSERT_TAIL(&store->openings, opening, entry);
         store->n_openings++;
         pthread_mutex_unlock(&store->mutex);
-        r = image->image.read_only
-                    ? rbd_aio_open_read_only(
-                              store->data_io, image->base, &opening->handle, image->snapshot, opening->completion)
-                    : rbd_aio_open(store->data_io, image->base, &opening->handle, NULL, opening->completion);
+        /* A snapshot, too, is opened so that it is seen: the image is not removed or renamed then. */
+        r = rbd_aio_open(store->data_io, image->base, &opening->handle,
+                image->image.read_only ? image->snapshot : NULL, opening->completion);
         if (r < 0) {
                 pthread_mutex_lock(&store->mutex);
                 TAILQ_REMOVE(&store->openings, opening, entry);

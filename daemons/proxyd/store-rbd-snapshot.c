@@ -130,15 +130,6 @@ int store_rbd_remove_snapshot(struct store *s, const char *name, const char *sna
         if (r >= 0) {
                 store_rbd_thread_wait(store);
                 r = store_rbd_ask_if_open(store, own);
-                if (r == 0) {
-                        struct rbd_image *open;
-
-                        pthread_mutex_lock(&store->mutex);
-                        TAILQ_FOREACH(open, &store->images, entry)
-                                if (sd_id128_equal(open->image.uuid, own))
-                                        r = 1;
-                        pthread_mutex_unlock(&store->mutex);
-                }
                 if (r > 0)
                         r = -EBUSY;
         }

@@ -186,6 +186,8 @@ int store_rbd_remove(struct store *store, const char *name, sd_id128_t uuid, boo
 int store_rbd_rename(struct store *store, const char *name, sd_id128_t uuid, const char *new_name);
 /* Whether anybody, of whatever kind, has the image open. Returns 0, 1 or a negative errno. */
 int store_rbd_is_watched(struct rbd_store *store, rbd_image_t image);
+/* ... or whether that client has. */
+int store_rbd_is_watched_by(struct rbd_store *store, const struct rbd_image *image, const char *address);
 /* Opens for a look, by the control client, without being seen. */
 int store_rbd_peek(struct rbd_store *store, const char *id, rbd_image_t *ret);
 
@@ -234,7 +236,7 @@ void store_rbd_channel_stop(struct rbd_store *store);
 void store_rbd_channel_renew(struct rbd_store *store);
 void store_rbd_tell(
         struct rbd_store *store, enum rbd_message_type type, unsigned why, sd_id128_t uuid, uint64_t question);
-/* Whether any proxy has it open, this one left out. Blocks, for at most some seconds. Returns 0, 1 or a negative errno. */
+/* Whether any proxy has it open, this one included. Blocks, for at most some seconds. Returns 0, 1 or a negative errno. */
 int store_rbd_ask_if_open(struct rbd_store *store, sd_id128_t uuid);
 
 /* store-rbd-ask.c, the ring's thread: what becomes of messages, and those who ask us. */
