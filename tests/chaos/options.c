@@ -31,6 +31,7 @@ enum {
         OPT_POINTS,
         OPT_VOLATILE,
         OPT_EACH,
+        OPT_STORE,
         OPT_IO_TIMEOUT,
 };
 
@@ -54,6 +55,7 @@ static const struct option long_options[] = {
         { "rule", required_argument, NULL, OPT_RULE },
         { "points", required_argument, NULL, OPT_POINTS },
         { "volatile", no_argument, NULL, OPT_VOLATILE },
+        { "store", required_argument, NULL, OPT_STORE },
         { "any-order", no_argument, NULL, OPT_ANY_ORDER },
         { "verbose", no_argument, NULL, 'v' },
         { "help", no_argument, NULL, 'h' },
@@ -69,6 +71,8 @@ static void usage(FILE *out) {
               "  --seed N          the schedule of faults and the workload; without it a random one\n"
               "  --only KIND,...   only these kinds of fault\n"
               "  --volatile        over a store that forgets what was not flushed when its proxy is killed\n"
+              "  --store rbd:CONF  over the pool \"blockstore\" of the Ceph cluster of that configuration "
+              "(tests/lib/ceph)\n"
               "  --points FILE     instead of faults by chance: a process killed and stopped at each named point of "
               "that list\n"
               "  --list            the kinds of fault\n"
@@ -97,6 +101,16 @@ static int number(const char *name, const char *text, uint64_t min, uint64_t max
                 return 0;
         fprintf(stderr, "--%s %s: expected a number from %ju to %ju\n", name, text, (uintmax_t) min, (uintmax_t) max);
         return -EINVAL;
+}
+
+static int store(const char *text, struct options *o) {
+        if (strncmp(text, "rbd:/", 5) == 0)
+                o->ceph = text + strlen("rbd:");
+        else if (strcmp(text, "file") != 0) {
+                fprintf(stderr, "--store %s: expected \"file\" or \"rbd:\" and an absolute path\n", text);
+                return -EINVAL;
+        }
+        return 0;
 }
 
 static int kinds(const char *text, uint64_t *ret) {
@@ -191,6 +205,9 @@ int options_parse(struct options *o, int argc, char *argv[]) {
                 case OPT_VOLATILE:
                         o->volatile_store = true;
                         break;
+                case OPT_STORE:
+                        r = store(optarg, o);
+                        break;
                 case OPT_RULE:
                         o->rule = optarg;
                         break;
@@ -208,6 +225,10 @@ int options_parse(struct options *o, int argc, char *argv[]) {
                 }
         if (r < 0)
                 return r;
+        if (o->ceph && (o->self_test || o->rule || o->volatile_store || o->points)) {
+                fprintf(stderr, "--store rbd: only with faults by chance\n");
+                return -EINVAL;
+        }
         if (optind < argc || !o->build) {
                 usage(stderr);
                 return -EINVAL;

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 struct options {
-        const char *build, *directory, *self_test, *rules_off, *rule, *points;
+        const char *build, *directory, *self_test, *rules_off, *rule, *points, *ceph;
         double minutes;
         uint64_t seed, dead_time_usec, io_timeout_usec, only, size; /* io_timeout_usec 0: infinity */
         unsigned kills, each, n_proxies, depth;

@@ -61,7 +61,7 @@ int rig_make_directory(struct rig *rig) {
 }
 
 int rig_write_configuration(struct rig *rig) {
-        char proxies[512] = "", text[8192], hex[IVBS_PASSWORD_SIZE + 1] = "", name[64];
+        char proxies[512] = "", text[8192], store[512], hex[IVBS_PASSWORD_SIZE + 1] = "", name[64];
         struct crypt_data data = {};
         const char *hash;
         size_t used = 0;
@@ -90,6 +90,11 @@ int rig_write_configuration(struct rig *rig) {
                 hash);
         r = write_file(rig->directory, "proxies/users.json", text);
 
+        if (rig->options.ceph)
+                (void) snprintf(store, sizeof(store), "\"type\":\"rbd\",\"conf\":\"%s\"", rig->options.ceph);
+        else
+                (void) snprintf(store, sizeof(store), "\"type\":\"%s\",\"path\":\"%s\"",
+                        rig->options.volatile_store ? "volatile" : "file", rig->store);
         for (unsigned i = 0; r >= 0 && i < rig->options.n_proxies; i++) {
                 char peers[512] = "";
 
@@ -101,9 +106,8 @@ int rig_write_configuration(struct rig *rig) {
                 (void) snprintf(text, sizeof(text),
                         "{%s\"listen\":[\"127.0.0.1:0\"],\"advertise\":[\"127.0.0.1:%u\"],\"peers\":[%s],\"users\":"
                         "\"users.json\","
-                        "\"store\":{\"type\":\"%s\",\"path\":\"%s\"}}\n",
-                        rig->options.proxy_settings ?: "", relay_port(rig->proxies[i].relay), peers,
-                        rig->options.volatile_store ? "volatile" : "file", rig->store);
+                        "\"store\":{%s}}\n",
+                        rig->options.proxy_settings ?: "", relay_port(rig->proxies[i].relay), peers, store);
                 (void) snprintf(name, sizeof(name), "proxies/%s.json", rig->proxies[i].name);
                 r = write_file(rig->directory, name, text);
         }

@@ -32,6 +32,8 @@ static void on_proxy_ready(struct child *child, const char *status) {
         relay_set_backend(p->relay, p->port);
 }
 
+#define SHUT_OUT 75 /* how a proxy ends that another one has shut out of the cluster */
+
 static void on_proxy_ended(struct child *child, int code, int status) {
         struct rig_proxy *p = child->userdata;
         bool wanted = p->wanted;
@@ -42,7 +44,8 @@ static void on_proxy_ended(struct child *child, int code, int status) {
         if (!wanted)
                 return;
         /* On a crowded machine a proxy may be too late for another one that asks it for the image, and is taken for frozen. That is right, and systemd would start it again. */
-        if (code == CLD_KILLED && status == SIGKILL) {
+        if ((code == CLD_KILLED && status == SIGKILL) ||
+                (p->rig->options.ceph && code == CLD_EXITED && status == SHUT_OUT)) {
                 p->rig->n_shot++;
                 if (rig_start_proxy(p->rig, p->index) >= 0)
                         return;
@@ -315,8 +318,32 @@ int rig_wait(struct rig *rig, bool (*condition)(void *userdata), void *userdata,
         return 0;
 }
 
-void rig_image_path(const struct rig *rig, char *ret, size_t size) {
+/* By Ceph's own tool: another judge than the store. */
+static int export_image(const struct rig *rig, const char *path) {
+        pid_t pid;
+        int status;
+
+        (void) unlink(path);
+        pid = fork();
+        if (pid < 0)
+                return -errno;
+        if (pid == 0) {
+                execlp("rbd", "rbd", "--conf", rig->options.ceph, "--pool", "blockstore", "--no-progress", "export",
+                        RIG_IMAGE, path, NULL);
+                _exit(127);
+        }
+        if (waitpid(pid, &status, 0) < 0)
+                return -errno;
+        return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
+}
+
+int rig_image_path(const struct rig *rig, char *ret, size_t size) {
+        if (rig->options.ceph) {
+                (void) snprintf(ret, size, "%s/exported", rig->directory);
+                return export_image(rig, ret);
+        }
         (void) snprintf(ret, size, "%s/images/" RIG_IMAGE "/data", rig->store);
+        return 0;
 }
 
 int rig_store_file(const struct rig *rig, const char *name, const char *text) {

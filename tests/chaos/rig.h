@@ -23,9 +23,10 @@ struct rig_options {
         const char *build;     /* build directory: its worker and proxies are run */
         const char *directory; /* where to work; NULL: a new one that rig_free() removes */
         unsigned n_proxies;
-        uint64_t size;              /* of the image, bytes */
-        bool volatile_store;        /* the proxies are blockstore-proxyd-test, which forgets what was not flushed */
-        const char *settings;       /* further settings of the image, JSON members, ending in a comma; may be NULL */
+        uint64_t size;        /* of the image, bytes */
+        bool volatile_store;  /* the proxies are blockstore-proxyd-test, which forgets what was not flushed */
+        const char *ceph;     /* configuration of a cluster that the store is on, see tests/lib/ceph; NULL: files */
+        const char *settings; /* further settings of the image, JSON members, ending in a comma; may be NULL */
         const char *proxy_settings; /* ... of each proxy */
 };
 
@@ -84,8 +85,8 @@ bool rig_all_ready(const struct rig *rig);
 
 /* Runs the loop until condition(userdata) holds: 0, -ETIMEDOUT after so many µs, -EINTR when the run is to end (interrupt.h). */
 int rig_wait(struct rig *rig, bool (*condition)(void *userdata), void *userdata, uint64_t timeout_usec);
-/* Path of the image's file in the store. */
-void rig_image_path(const struct rig *rig, char *ret, size_t size);
+/* Path of the image's file in the store; of one on a cluster: of a copy. Returns 0 or a negative errno. */
+int rig_image_path(const struct rig *rig, char *ret, size_t size);
 /* Puts text into a file in the store's directory, all at once; NULL: removes it. That is how a volatile store is told of faults. -errno. */
 int rig_store_file(const struct rig *rig, const char *name, const char *text);
 bool rig_has_store_file(const struct rig *rig, const char *name);

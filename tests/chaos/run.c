@@ -92,6 +92,7 @@ static int set_up(struct run *run) {
                                        .n_proxies = o->n_proxies,
                                        .size = o->size,
                                        .volatile_store = o->volatile_store,
+                                       .ceph = o->ceph,
                                        .settings = settings,
                                });
         if (r < 0)
@@ -126,8 +127,9 @@ static void look_at_all(struct run *run) {
         workload_begin_pass(run->workload);
         if (wait_for(run, pass_is_over, END_PATIENCE, "reading the image at the end") < 0)
                 return;
-        rig_image_path(run->rig, path, sizeof(path));
-        r = workload_check_file(run->workload, path);
+        r = rig_image_path(run->rig, path, sizeof(path));
+        if (r >= 0)
+                r = workload_check_file(run->workload, path);
         if (r < 0)
                 statistics_error(&run->statistics, "ERROR: %s: %s", path, strerror(-r));
 }

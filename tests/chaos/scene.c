@@ -189,7 +189,7 @@ uint64_t scene_read_file(struct scene *s, uint64_t offset) {
         uint8_t data[CHAOS_BLOCK];
         char path[512];
 
-        rig_image_path(s->rig, path, sizeof(path));
+        (void) rig_image_path(s->rig, path, sizeof(path));
         fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0 || pread(fd, data, sizeof(data), (off_t) offset) != (ssize_t) sizeof(data))
                 scene_give_up("Cannot read %s: %s", path, strerror(errno));

@@ -51,7 +51,7 @@ int self_test_remember(struct rig *rig, uint8_t **ret_memory) {
         _cleanup_free_ uint8_t *memory = NULL;
         char path[512];
 
-        rig_image_path(rig, path, sizeof(path));
+        (void) rig_image_path(rig, path, sizeof(path));
         fd = open(path, O_RDONLY | O_CLOEXEC);
         memory = malloc(rig->options.size);
         if (fd < 0 || !memory)
@@ -73,7 +73,7 @@ int self_test_damage(struct rig *rig, struct workload *workload, enum self_test 
         uint8_t data[CHAOS_BLOCK];
         char path[512];
 
-        rig_image_path(rig, path, sizeof(path));
+        (void) rig_image_path(rig, path, sizeof(path));
         fd = open(path, O_RDWR | O_CLOEXEC);
         if (fd < 0)
                 return -errno;
