@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What only a store in a Ceph cluster can meet: OSDs and monitors that die or freeze, locks of others, a way into the cluster that is not there."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+import unittest
+
+from case import Case
+from client import Closed
+from proxy import BINARY, CEPH_CONF, DEADLINE, Proxy, users_json, USERS
+from test_hold import SHUT_OUT, until
+
+MIB = 1 << 20
+HELPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib", "ceph")
+
+
+def setUpModule():
+    if not CEPH_CONF:
+        raise unittest.SkipTest("needs a cluster")
+
+
+def cluster(verb, name):
+    subprocess.run([HELPER, verb, os.path.dirname(CEPH_CONF), name], check=True)
+
+
+def ceph(*words):
+    return subprocess.run(words[:1] + ("--conf", CEPH_CONF) + words[1:], check=True, timeout=DEADLINE,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True).stdout  # fmt: skip
+
+
+class Load:
+    """Writes and reads back, one block after the other, until the end of the block."""
+
+    def __init__(self, client, size):
+        self.client, self.size, self.turns, self.wrong = client, size, 0, []
+        self.end = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        while not self.end.is_set():
+            offset = self.turns * 4096 % self.size
+            data = (self.turns % 255 + 1).to_bytes(1, "big") * 4096
+            status = self.client.write(offset, data).status
+            if status != "OK" or self.client.read(offset, 4096).payload != data:
+                self.wrong.append((self.turns, status))
+                return
+            self.turns += 1
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.end.set()
+        self.thread.join(DEADLINE)
+
+    def goes_on(self, turns=50):
+        wanted = self.turns + turns
+        until(lambda: self.turns >= wanted or self.wrong, "more writes")
+
+
+class Cluster(Case):
+    def setUp(self):
+        super().setUp()
+        self.name = self.id().rsplit(".", 1)[1]
+        self.proxy.create(self.name, 16 * MIB)
+
+    def test_osds(self):
+        """One is killed and one freezes under load: it takes its time, and no request fails."""
+        with self.proxy.leased(self.name) as c, Load(c, 16 * MIB) as load:
+            load.goes_on()
+            cluster("kill", "osd-0")
+            load.goes_on(300)
+            cluster("revive", "osd-0")
+            cluster("freeze", "osd-1")
+            try:
+                load.goes_on(300)
+            finally:
+                cluster("thaw", "osd-1")
+            load.goes_on()
+        self.assertEqual(load.wrong, [])
+
+    def test_monitor(self):
+        """Gone, it disturbs nobody who has an image attached."""
+        with self.proxy.leased(self.name) as c, Load(c, 16 * MIB) as load:
+            load.goes_on()
+            cluster("kill", "mon")
+            try:
+                load.goes_on(200)
+            finally:
+                cluster("revive", "mon")
+        self.assertEqual(load.wrong, [])
+
+    def test_locked_by_a_stranger(self):
+        """A client of Ceph that is no proxy is not shut out, and is named."""
+        namespace = self.proxy.store.strip("/").replace("/", "-")
+        stranger = subprocess.Popen(["rbd", "--conf", CEPH_CONF, "bench", "--io-type", "write", "--io-total", "1T",
+                                     f"blockstore/{namespace}/{self.name}"],
+                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        try:
+            until(lambda: json.loads(ceph("rbd", "lock", "ls", "--format", "json", f"blockstore/{namespace}/{self.name}")),
+                  "the stranger's lock")  # fmt: skip
+            with self.proxy.modern() as c:
+                self.assertStatus(c.attach_lease(self.name), "TEMPORARY_ERROR")
+            self.assertIn("it is no proxy", self.proxy.log())
+            self.assertIsNone(stranger.poll())
+        finally:
+            stranger.kill()
+            stranger.wait()
+
+
+class ShutOut(unittest.TestCase):
+    def test_idle_proxy(self):
+        """It has nothing in hand when it is shut out, and finds out by its next request: which is not answered."""
+        proxy = Proxy().start()
+        self.addCleanup(proxy.remove)
+        self.addCleanup(proxy.kill)
+        proxy.create("idle")
+        client = proxy.modern()
+        self.addCleanup(client.close)
+        self.assertEqual(client.attach_lease("idle").status, "OK")
+        self.assertEqual(client.write(0, b"1" * 4096).status, "OK")
+        namespace = proxy.store.strip("/").replace("/", "-")
+        (lock,) = json.loads(ceph("rbd", "lock", "ls", "--format", "json", f"blockstore/{namespace}/idle"))
+        ceph("ceph", "osd", "blocklist", "add", lock["address"])
+        # An OSD that has not heard of it yet still executes, and then it is acknowledged.
+        last, k = ord("1"), 0
+        with self.assertRaises(Closed):
+            while True:
+                k = k % 255 + 1
+                self.assertEqual(client.write(0, bytes([k]) * 4096).status, "OK")
+                last = k
+        self.assertEqual(proxy.process.wait(DEADLINE), SHUT_OUT)
+        self.assertIn("was shut out of the Ceph cluster", proxy.log())
+
+        # As another client it may go on, and takes over from what it was.
+        proxy.notify.close()
+        proxy.start()
+        with proxy.leased("idle") as c:
+            self.assertEqual(set(c.read(0, 4096).payload), {last})
+        proxy.process.send_signal(signal.SIGTERM)
+        self.assertEqual(proxy.process.wait(DEADLINE), 0)
+
+
+class NoWayIn(unittest.TestCase):
+    def refused(self, conf=CEPH_CONF, **store):
+        directory = Proxy().directory
+        path = os.path.join(directory, "refused.json")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({"listen": ["127.0.0.1:0"], "store": {"type": "rbd", "conf": conf, **store}}, file)
+        with open(os.path.join(directory, "users.json"), "w", encoding="utf-8") as file:
+            file.write(users_json(USERS))
+        began = time.monotonic()
+        result = subprocess.run([BINARY, "--config", path], stderr=subprocess.PIPE, text=True, check=False,
+                                timeout=DEADLINE)  # fmt: skip
+        return result.returncode, result.stderr, time.monotonic() - began
+
+    def configuration(self, **changes):
+        with open(CEPH_CONF, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+        path = os.path.join(Proxy().directory, "ceph.conf")
+        with open(path, "w", encoding="utf-8") as file:
+            for line in lines:
+                key = line.split(" =")[0]
+                file.write(f"{key} = {changes[key]}\n" if key in changes else line + "\n")
+        return path
+
+    def test_no_monitor(self):
+        status, text, _ = self.refused(self.configuration(mon_host="[v2:127.0.0.1:1/0]"), **{"connect-limit": "2s"})
+        self.assertEqual(status, 74, text)
+        self.assertIn("No monitor of the Ceph cluster has answered within 2 s", text)
+
+    def test_no_pool(self):
+        status, text, _ = self.refused(pool="nowhere")
+        self.assertEqual(status, 74, text)
+        self.assertIn("There is no pool nowhere", text)
+
+    def test_no_configuration(self):
+        status, text, _ = self.refused("/nowhere/ceph.conf")
+        self.assertEqual(status, 74, text)
+        self.assertIn("/nowhere/ceph.conf", text)
+
+    def test_no_such_user(self):
+        status, text, _ = self.refused(user="nobody")
+        self.assertEqual(status, 74, text)
+        self.assertIn("client.nobody", text)
+
+    def test_settings(self):
+        for wrong, word in (({"path": "/x"}, '"path"'), ({"pool": "a/b"}, "store.pool"),
+                            ({"connect-limit": "1h"}, "5min")):  # fmt: skip
+            status, text, _ = self.refused(**wrong)
+            self.assertEqual(status, 78, text)
+            self.assertIn(word, text)
