@@ -7,10 +7,9 @@
 
 #include "store-rbd.h"
 
-#define CHANNEL_OBJECT "blockstore.proxies"
-#define WATCH_SECONDS  15U
-#define SEND_MSEC      2000U
-#define SENDING_MAX    1024U
+#define WATCH_SECONDS 15U
+#define SEND_MSEC     2000U
+#define SENDING_MAX   1024U
 
 struct sending {
         struct rbd_store *store;
@@ -99,7 +98,8 @@ void store_rbd_channel_stop(struct rbd_store *store) {
         (void) rados_unwatch2(store->control_io, store->watch);
         (void) rados_watch_flush(store->control);
         store->watch = 0;
-        for (unsigned i = 0; atomic_load(&store->n_sending) > 0 && i < SEND_MSEC; i++)
+        for (unsigned i = 0; (atomic_load(&store->n_sending) > 0 || atomic_load(&store->probing)) && i < SEND_MSEC;
+                i++)
                 (void) usleep(1000);
 }
 

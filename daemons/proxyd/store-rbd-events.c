@@ -9,7 +9,8 @@
 #include "store-rbd.h"
 
 #define NEWS_MAX   4096U
-#define TIMER_USEC 10000000U
+#define TICK_USEC  1000000U
+#define LOOK_TICKS 10U
 
 struct rbd_news {
         struct rbd_message message;
@@ -117,8 +118,10 @@ static void look(struct rbd_store *store) {
 static void due(struct ring_timer *timer) {
         struct rbd_store *store = CONTAINER_OF(timer, struct rbd_store, timer);
 
-        look(store);
-        ring_timer_set(timer, TIMER_USEC);
+        store_rbd_probe(store);
+        if (++store->n_ticks % LOOK_TICKS == 0)
+                look(store);
+        ring_timer_set(timer, TICK_USEC);
 }
 
 void store_rbd_is_shut_out(struct rbd_store *store, const char *image, int error) {
@@ -132,15 +135,18 @@ void store_rbd_is_shut_out(struct rbd_store *store, const char *image, int error
         if (told)
                 return;
 
-        (void) snprintf(message, sizeof(message),
-                error == -ESHUTDOWN
-                        ? "This proxy was shut out of the Ceph cluster (%s is blocklisted) while it had %s: another "
-                          "proxy "
-                          "has taken over what it held. It stops, and nothing that it still has in hand is written"
-                        : "This proxy (%s) has lost the lock on %s: somebody has broken it. It stops, and nothing "
-                          "that "
-                          "it still has in hand is written",
-                store->address, image);
+        if (error == -ESHUTDOWN)
+                (void) snprintf(message, sizeof(message),
+                        "This proxy was shut out of the Ceph cluster (%s is blocklisted): another one has taken over "
+                        "what it "
+                        "held. It stops, and nothing that it still has in hand is written",
+                        store->address);
+        else
+                (void) snprintf(message, sizeof(message),
+                        "This proxy (%s) has lost the lock on %s: somebody has broken it. It stops, and nothing that "
+                        "it still "
+                        "has in hand is written",
+                        store->address, image);
         store->how.shut_out(message, store->how.userdata);
 }
 
@@ -156,7 +162,7 @@ int store_rbd_events_start(struct rbd_store *store) {
         store->event_op.done = happened;
         arm(store);
         ring_timer_init(&store->timer, store->how.ring, due);
-        ring_timer_set(&store->timer, TIMER_USEC);
+        ring_timer_set(&store->timer, TICK_USEC);
         look(store);
         return 0;
 }

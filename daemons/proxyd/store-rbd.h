@@ -17,6 +17,7 @@
 #define RBD_ID_SIZE      64U
 #define RBD_HEADER_SIZE  (RBD_ID_SIZE + 16U)
 #define RBD_ADDRESS_SIZE 128U
+#define CHANNEL_OBJECT   "blockstore.proxies"
 #define RBD_IMAGES_MAX   65536U /* in a pool, as far as lists go */
 
 /* Something for the store's own thread. */
@@ -73,6 +74,10 @@ struct rbd_store {
         unsigned n_news;
         bool missed; /* some news were lost */
         bool shut_out;
+
+        /* store-rbd-probe.c; the ring's thread */
+        atomic_bool probing;
+        unsigned n_idle_ticks, n_ticks;
 
         /* store-rbd-channel.c */
         uint64_t watch;
@@ -226,8 +231,11 @@ void store_rbd_wake(struct rbd_store *store);
 /* message NULL: some may have been missed. */
 void store_rbd_bring_news(struct rbd_store *store, const struct rbd_message *message);
 void store_rbd_drop_news(struct rbd_store *store);
-/* This client has been shut out of the cluster, or its lock is another one's: tells so, and does not expect to go on. On any thread. */
+/* image: may be NULL with -ESHUTDOWN. This client has been shut out of the cluster, or its lock is another one's: tells so, and does not expect to go on. On any thread. */
 void store_rbd_is_shut_out(struct rbd_store *store, const char *image, int error);
+
+/* store-rbd-probe.c: every second, on the ring's thread. */
+void store_rbd_probe(struct rbd_store *store);
 
 /* store-rbd-channel.c: messages between proxies. Start needs the store's object. */
 int store_rbd_channel_start(struct rbd_store *store);
