@@ -13,12 +13,20 @@
 #define HOST_MAX    (ADDRESS_MAX - sizeof(":65535") + 1)
 #define LABEL_MAX   63U
 
+bool address_is_tls(const char *text) {
+        return strncmp(text, ADDRESS_TLS, strlen(ADDRESS_TLS)) == 0;
+}
+
+const char *address_without_scheme(const char *text) {
+        return address_is_tls(text) ? text + strlen(ADDRESS_TLS) : text;
+}
+
 /* "1" - "65535"; text NULL: the default. */
-static int parse_port(const char *text, unsigned *ret) {
+static int parse_port(const char *text, bool tls, unsigned *ret) {
         unsigned port = 0;
 
         if (!text) {
-                *ret = IVBS_PORT;
+                *ret = tls ? ADDRESS_TLS_PORT : IVBS_PORT;
                 return 0;
         }
 
@@ -107,9 +115,12 @@ static int normalise_v6(const char *text, size_t n, char ret[static INET6_ADDRST
 /* Splits and normalises; ret_host has no brackets. */
 static int parse_address(const char *text, char ret_host[static HOST_MAX + 1], unsigned *ret_port, bool *ret_v6) {
         const char *end, *port = NULL;
+        bool tls = address_is_tls(text), v6;
         unsigned number;
-        bool v6 = text[0] == '[';
         int r;
+
+        text = address_without_scheme(text);
+        v6 = text[0] == '[';
 
         if (v6) {
                 text++;
@@ -128,7 +139,7 @@ static int parse_address(const char *text, char ret_host[static HOST_MAX + 1], u
         if (r < 0)
                 return r;
 
-        r = parse_port(port, &number);
+        r = parse_port(port, tls, &number);
         if (r < 0)
                 return r;
 
@@ -147,8 +158,12 @@ int address_normalise(const char *text, char **ret) {
         if (r < 0)
                 return r;
 
-        if (asprintf(&address, v6 ? "[%s]:%u" : "%s:%u", host, port) < 0)
+        if (asprintf(&address, v6 ? "%s[%s]:%u" : "%s%s:%u", address_is_tls(text) ? ADDRESS_TLS : "", host, port) < 0)
                 return -ENOMEM;
+        if (strlen(address) > ADDRESS_MAX) {
+                free(address);
+                return -EINVAL;
+        }
 
         *ret = address;
         return 0;

@@ -78,6 +78,12 @@ int config_handle_size(struct config_context *context, struct json_object *value
 /* "HOST", "HOST:PORT", "V4:PORT", "[V6]", "[V6]:PORT" in one spelling: host in lower case, V6 at its shortest and in brackets, port made explicit (default: IVBS_PORT). At
  * most 255 bytes. Returns 0, -EINVAL or -ENOMEM. */
 int address_normalise(const char *text, char **ret);
+/* "tls://" before it, with a default of ADDRESS_TLS_PORT: by TLS. */
+#define ADDRESS_TLS      "tls://"
+#define ADDRESS_TLS_PORT 11418U
+bool address_is_tls(const char *text);
+/* What stands behind that; text itself where there is none. */
+const char *address_without_scheme(const char *text);
 /* The same, in two parts and without brackets, as getaddrinfo() takes them. */
 int address_split(const char *text, char **ret_host, uint16_t *ret_port);
 /* "4096", "64M", "1.5G", "10GiB" in powers of 1024, up to E; a fraction of a byte is dropped. Returns 0, -EINVAL or -ERANGE. */

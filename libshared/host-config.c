@@ -51,6 +51,10 @@ struct host_config *host_config_free(struct host_config *config) {
         proxies_free(config->proxies, config->n_proxies);
         free(config->user);
         free(config->image);
+        free(config->tls_ca);
+        free(config->tls_certificate);
+        free(config->tls_key);
+        free(config->tls_name);
         free(config);
         return NULL;
 }
@@ -206,6 +210,16 @@ static int handle_retain(struct config_context *context, struct json_object *val
         return 0;
 }
 
+static int handle_path(struct config_context *context, struct json_object *value, void *userdata) {
+        char **target = userdata;
+        int r;
+
+        r = config_handle_string(context, value, target);
+        if (r < 0)
+                return r;
+        return (*target)[0] == '/' ? 0 : config_refuse(context, value, "an absolute path");
+}
+
 static int handle_classic_login(struct config_context *context, struct json_object *value, void *userdata) {
         const char *s = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
         enum host_classic_login *target = userdata;
@@ -288,6 +302,10 @@ static int handle_step(struct config_context *context, struct json_object *value
         { "retain", handle_retain, FIELD(retain), false },                        \
         { "retain-limit", handle_retain_limit, FIELD(retain_limit), false },      \
         { "classic-login", handle_classic_login, FIELD(classic_login), false },   \
+        { "tls-ca", handle_path, FIELD(tls_ca), false },                          \
+        { "tls-certificate", handle_path, FIELD(tls_certificate), false },        \
+        { "tls-key", handle_path, FIELD(tls_key), false },                        \
+        { "tls-name", config_handle_string, FIELD(tls_name), false },             \
         { "classic-replay", config_handle_bool, FIELD(classic_replay), false }
 
 #define KEYS_OF_IMAGE                                                    \

@@ -61,7 +61,10 @@ struct host_config {
         enum retain_mode retain;  /* whether acknowledged writes are kept until they are durable */
         uint64_t retain_limit;    /* bytes, 1 MiB - 1 GiB */
         enum host_classic_login classic_login;
-        bool classic_replay; /* send unanswered writes again where a classic server cannot be fenced */
+        char *tls_ca;                    /* paths; NULL: the system's CAs */
+        char *tls_certificate, *tls_key; /* ... NULL: none */
+        char *tls_name;                  /* what certificates of proxies are to say; NULL: the address */
+        bool classic_replay;             /* send unanswered writes again where a classic server cannot be fenced */
 };
 
 /* [A-Za-z0-9][A-Za-z0-9_.:-]{0,63}: what may be the instance of image@. */

@@ -209,6 +209,7 @@ struct ivbs_notice {
 
 /* LIST_PROXIES: 0 magic[8], 8 count u32, 12 reserved u32, then per proxy: 0 address length u16 (1-255), 2 priority u16 (lower is
  * preferred), 4 flags u32, 8 address ("HOST:PORT", "[V6]:PORT"). */
+#define IVBS_PROXY_TLS (UINT32_C(1) << 0) /* it speaks TLS at that address, and nothing else */
 struct ivbs_proxy {
         uint16_t priority;
         uint32_t flags;

@@ -25,6 +25,8 @@ static void good(void) {
                 { "[2001:DB8:0:0:0:0:0:1]:2", "[2001:db8::1]:2", "2001:db8::1", 2 },
                 { "[::ffff:192.0.2.1]", "[::ffff:192.0.2.1]:11417", "::ffff:192.0.2.1", 11417 },
                 { "[fe80::1%eth0]:3", "[fe80::1%eth0]:3", "fe80::1%eth0", 3 },
+                { "tls://Storage1", "tls://storage1:11418", "storage1", 11418 },
+                { "tls://[::1]:4", "tls://[::1]:4", "::1", 4 },
         };
 
         for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -64,6 +66,9 @@ static void bad(void) {
                 "ho\nst",
                 "host/path",
                 "http://host",
+                "tls://",
+                "tls://tls://host",
+                "TLS://host",
                 "user@host",
                 "-host",
                 ".host",

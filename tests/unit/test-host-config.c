@@ -93,7 +93,8 @@ static void every_key(void) {
                 "  \"dead-time\": \"2s\", \"io-timeout\": \"10min\", \"connections\": 16, \"nbd-access\": "
                 "\"shared\",\n"
                 "  \"retain\": \"always\", \"retain-limit\": \"1G\", \"classic-replay\": false, \"classic-login\": "
-                "\"never\" }",
+                "\"never\",\n"
+                "  \"tls-ca\": \"/ca\", \"tls-certificate\": \"/crt\", \"tls-key\": \"/key\", \"tls-name\": \"n\" }",
                 "{ \"image\": \"store name\", \"read-only\": true, \"device\": \"none\" }", "{ \"steal\": true }");
         config = load("vm1");
 
@@ -116,6 +117,10 @@ static void every_key(void) {
         ASSERT_EQ(config->retain_limit, 1U << 30);
         ASSERT_FALSE(config->classic_replay);
         ASSERT_EQ(config->classic_login, HOST_CLASSIC_LOGIN_NEVER);
+        ASSERT_STREQ(config->tls_ca, "/ca");
+        ASSERT_STREQ(config->tls_certificate, "/crt");
+        ASSERT_STREQ(config->tls_key, "/key");
+        ASSERT_STREQ(config->tls_name, "n");
         ASSERT_STREQ(config->image, "store name");
         ASSERT_TRUE(config->read_only);
         ASSERT_EQ(config->device, DEVICE_NONE);
@@ -218,6 +223,8 @@ static void wrong_values(void) {
                 "1: retain-limit: expected a size from 1M to 1G, found 1048575");
         expect_refusal("images.d/vm1.json", "{ \"retain-limit\": \"1025M\" }",
                 "1: retain-limit: expected a size from 1M to 1G, found \"1025M\"");
+        expect_refusal("blockstore.json", "{ \"tls-ca\": \"ca.crt\" }",
+                "1: tls-ca: expected an absolute path, found \"ca.crt\"");
         expect_refusal("blockstore.json", "{ \"classic-login\": true }",
                 "1: classic-login: expected \"secure\", \"always\" or \"never\", found true");
         expect_refusal("images.d/vm1.json", "{ \"classic-replay\": \"no\" }",
