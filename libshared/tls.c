@@ -293,3 +293,11 @@ void tls_cancel(struct tls_handshake *handshake, struct ring *ring) {
         wake(handshake->work->relay);
         ring_cancel(ring, &handshake->op);
 }
+
+void tls_abandon(struct tls_handshake *handshake) {
+        if (!handshake->work)
+                return;
+
+        handshake->fd = safe_close(handshake->fd);
+        tls_work_unref(TAKE_PTR(handshake->work));
+}

@@ -50,3 +50,5 @@ int tls_start(struct tls_handshake *handshake, struct tls_relay *relay, struct r
                 struct tls_handshake *handshake, int error, int fd, const struct tls_info *info, const char *reason));
 /* done() comes soon, with -ECANCELED or with what it has come to already. */
 void tls_cancel(struct tls_handshake *handshake, struct ring *ring);
+/* After the ring and the relay are gone: what done() would have given back is. */
+void tls_abandon(struct tls_handshake *handshake);

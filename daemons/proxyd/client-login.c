@@ -38,6 +38,8 @@ void client_hello(struct client *client, const struct ivbs_header *header, const
         /* Without a transcript no login with SCRAM can succeed, which is all that a lack of memory may come to. */
         (void) ivbs_transcript_add(&client->transcript, payload, header->length);
         (void) ivbs_transcript_add(&client->transcript, reply, sizeof(reply));
+        if (client->encrypted)
+                (void) ivbs_transcript_add(&client->transcript, client->tls_binding, sizeof(client->tls_binding));
         client_answer_copy(client, header->op, header->sequence, IVBS_STATUS_OK, reply, sizeof(reply));
 }
 

@@ -6,8 +6,11 @@
 #include <string.h>
 
 #include "client.h"
+#include "config.h"
 
-static size_t add(struct ivbs_proxy *proxies, size_t n, const char *address) {
+static size_t add(struct ivbs_proxy *proxies, size_t n, const char *address, bool tls) {
+        tls = tls || address_is_tls(address);
+        address = address_without_scheme(address);
         if (n >= IVBS_PROXIES_MAX || !address[0] || strlen(address) > IVBS_PROXY_ADDRESS_MAX)
                 return n;
 
@@ -15,7 +18,7 @@ static size_t add(struct ivbs_proxy *proxies, size_t n, const char *address) {
                 if (strcmp(proxies[i].address, address) == 0)
                         return n;
 
-        proxies[n] = (struct ivbs_proxy){ .priority = (uint16_t) n };
+        proxies[n] = (struct ivbs_proxy){ .priority = (uint16_t) n, .flags = tls ? IVBS_PROXY_TLS : 0 };
         strcpy(proxies[n].address, address);
         return n + 1;
 }
@@ -28,11 +31,11 @@ static uint8_t *encode(const struct client *client, size_t *ret_n) {
         size_t n = 0;
 
         for (size_t i = 0; i < settings->n_advertise; i++)
-                n = add(proxies, n, settings->advertise[i]);
+                n = add(proxies, n, settings->advertise[i], false);
         if (n == 0)
-                n = add(proxies, n, client->local_address);
+                n = add(proxies, n, client->local_address, client->encrypted);
         for (size_t i = 0; i < settings->n_peers; i++)
-                n = add(proxies, n, settings->peers[i]);
+                n = add(proxies, n, settings->peers[i], false);
 
         data = malloc(IVBS_PROXIES_SIZE_MAX);
         if (data)

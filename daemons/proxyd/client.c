@@ -376,28 +376,27 @@ static void greet(struct client *client) {
 }
 
 /* From this machine to itself, by whichever of its addresses. */
-static bool is_local(const struct sockaddr *peer, const struct sockaddr_storage *local) {
+static bool is_local(const struct sockaddr *peer, const struct sockaddr *local) {
         const struct sockaddr_in6 *a6 = (const struct sockaddr_in6 *) peer, *b6 = (const struct sockaddr_in6 *) local;
         const struct sockaddr_in *a = (const struct sockaddr_in *) peer, *b = (const struct sockaddr_in *) local;
 
         if (peer->sa_family == AF_UNIX)
                 return true;
-        if (peer->sa_family != local->ss_family)
+        if (peer->sa_family != local->sa_family)
                 return false;
         if (peer->sa_family == AF_INET)
                 return a->sin_addr.s_addr == b->sin_addr.s_addr || ntohl(a->sin_addr.s_addr) >> 24 == 127;
         return peer->sa_family == AF_INET6 && IN6_ARE_ADDR_EQUAL(&a6->sin6_addr, &b6->sin6_addr);
 }
 
-int client_new(struct client **ret, struct proxy *proxy, int fd, const struct sockaddr *peer) {
+int client_new(struct client **ret, struct proxy *proxy, int fd, const struct sockaddr *peer,
+        const struct sockaddr *local, const struct tls_info *tls) {
         static const struct stream_ops ops = {
                 .input = input,
                 .payload = payload,
                 .closed = closed,
                 .closing = closing,
         };
-        struct sockaddr_storage local = {};
-        socklen_t local_size = sizeof(local);
         struct client *client;
         int r;
 
@@ -412,9 +411,13 @@ int client_new(struct client **ret, struct proxy *proxy, int fd, const struct so
         client->accepted_usec = ring_now_usec(proxy->ring);
         address_to_text(peer, client->address, sizeof(client->address));
         login_address_of(peer, &client->login_address);
-        if (getsockname(fd, (struct sockaddr *) &local, &local_size) >= 0) {
-                address_to_text((struct sockaddr *) &local, client->local_address, sizeof(client->local_address));
-                client->secure = is_local(peer, &local);
+        if (local->sa_family != AF_UNSPEC) {
+                address_to_text(local, client->local_address, sizeof(client->local_address));
+                client->secure = is_local(peer, local);
+        }
+        if (tls) {
+                client->secure = client->encrypted = true;
+                memcpy(client->tls_binding, tls->binding, sizeof(client->tls_binding));
         }
         if (getrandom(client->session_id, sizeof(client->session_id), 0) != (ssize_t) sizeof(client->session_id)) {
                 safe_close(fd);
@@ -422,8 +425,8 @@ int client_new(struct client **ret, struct proxy *proxy, int fd, const struct so
                 return -EIO;
         }
 
-        (void) setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &(int){ 1 }, sizeof(int));
-        tcp_tune(fd);
+        if (!tls)
+                tcp_tune(fd);
         ring_timer_init(&client->timer, proxy->ring, silence);
         client->timer.stopped = timer_stopped;
         r = stream_init(&client->stream, proxy->ring, fd, &ops, client);

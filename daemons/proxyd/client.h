@@ -14,6 +14,7 @@
 #include "ivbs-scram.h"
 #include "proxy.h"
 #include "stream.h"
+#include "tls.h"
 
 #define CLIENT_REQUESTS_MAX 512U /* that have not been answered, or whose answer has not been sent */
 
@@ -96,6 +97,8 @@ struct client {
         char user[IVBS_USER_SIZE + 1];
         unsigned n_failed_logins;
         struct login_address login_address;
+        bool encrypted;
+        uint8_t tls_binding[TLS_BINDING_SIZE];
         bool secure;    /* nobody on a network can read along: this machine's own, or encrypted */
         bool held_back; /* ... and that has been logged */
         struct ivbs_transcript transcript;
@@ -124,8 +127,9 @@ const char *client_state_to_string(enum client_state state);
 
 /* --- for the server --- */
 
-/* Greets a connection. Takes fd. Returns 0 or a negative errno. */
-int client_new(struct client **ret, struct proxy *proxy, int fd, const struct sockaddr *peer);
+/* Greets a connection from peer to local (of the family AF_UNSPEC: not known). tls: what is known of it when it is encrypted, or NULL. Takes fd. Returns 0 or a negative errno. */
+int client_new(struct client **ret, struct proxy *proxy, int fd, const struct sockaddr *peer,
+        const struct sockaddr *local, const struct tls_info *tls);
 /* Ends it; client_gone() comes later. error: 0 or a negative errno, for the log. */
 void client_close(struct client *client, int error);
 /* The proxy stops. */

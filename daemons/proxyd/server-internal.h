@@ -10,7 +10,9 @@
 #include "listen.h"
 #include "server.h"
 
-#define SERVER_LISTENERS_MAX (LISTEN_SYSTEMD_MAX > SETTINGS_LISTEN_MAX ? LISTEN_SYSTEMD_MAX : SETTINGS_LISTEN_MAX)
+#define SERVER_LISTENERS_MAX (LISTEN_SYSTEMD_MAX + 2 * SETTINGS_LISTEN_MAX)
+
+struct arrival;
 
 struct listener {
         struct server *server;
@@ -21,6 +23,7 @@ struct listener {
         char *address;
         int fd;
         bool systemd_owns; /* the socket outlives us */
+        bool tls;
 };
 
 struct server {
@@ -43,6 +46,12 @@ struct server {
         struct users *reload_users;
         char *reload_message, *reload_users_message;
         bool reloading;
+
+        /* See server-tls.c. */
+        struct tls_relay *tls_relay;
+        struct tls_context *tls_context, *reload_tls;
+        char *reload_tls_message;
+        TAILQ_HEAD(, arrival) arrivals;
 };
 
 /* server-reload.c: reads configuration and users anew, as SIGHUP asks for. */
@@ -51,5 +60,19 @@ void server_reload(struct server *server);
 void server_init(struct server *server);
 void server_init_timers(struct server *server);
 void server_init_listener(struct server *server, struct listener *listener);
+/* A connection is there, and there is room for it: n_clients counts it. Takes fd. */
+void server_greet(struct server *server, int fd, const struct sockaddr *peer, const struct sockaddr *local,
+        const struct tls_info *tls);
+/* It came to nothing. */
+void server_lost_client(struct server *server);
+/* server-tls.c. Returns 0 or a negative errno with a sentence. */
+int server_start_tls(struct server *server, char **ret_message);
+void server_accept_tls(struct server *server, int fd, const struct sockaddr *peer, const struct sockaddr *local);
+/* For server-reload.c: on the thread, and back on the ring's. */
+void server_read_certificate(struct server *server);
+void server_take_certificate(struct server *server);
+/* Of a server that stops: nobody is to come in any more. */
+void server_give_up_arrivals(struct server *server);
+void server_free_tls(struct server *server);
 /* From here on clients are taken; tells systemd. */
 void server_start_serving(struct server *server);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* SIGHUP: configuration and users are read on the thread that reads users anyway, and taken on the ring's. What is wrong changes nothing, each file by itself: a users file that is right counts although the configuration
+/* SIGHUP: configuration, users and certificate are read on the thread that reads users anyway, and taken on the ring's. What is wrong changes nothing, each file by itself: a users file that is right counts although the configuration
  * beside it is not. What cannot change in a running process is named, so that nobody believes it has. */
 
 #include <string.h>
@@ -17,6 +17,7 @@ static void run(struct job *job) {
         (void) settings_load(server->config_path, &server->reload_settings, &server->reload_message);
         if (users_load(server->settings->users_path, &server->reload_users, &server->reload_users_message) >= 0)
                 server->proxy.newest_users = server->reload_users;
+        server_read_certificate(server);
 }
 
 static void take_settings(struct server *server) {
@@ -49,6 +50,7 @@ static void done(struct job *job) {
                 log_event(LOG_ERR, NULL, "The users stay as they were: %s",
                         server->reload_users_message ?: "out of memory");
 
+        server_take_certificate(server);
         free(TAKE_PTR(server->reload_message));
         free(TAKE_PTR(server->reload_users_message));
         server->reloading = false;

@@ -119,14 +119,33 @@ static int start_ring(struct server *server, enum failure *ret_failure, char **r
         return r;
 }
 
-static int add_listener(struct server *server, int fd, bool systemd_owns) {
+static int add_listener(struct server *server, int fd, bool systemd_owns, bool tls) {
         struct listener *listener = server->listeners + server->n_listeners;
 
-        *listener = (struct listener){ .fd = fd, .systemd_owns = systemd_owns };
+        *listener = (struct listener){ .fd = fd, .systemd_owns = systemd_owns, .tls = tls };
         listener->address = listen_describe(fd);
         server_init_listener(server, listener);
         server->n_listeners++;
         return listener->address ? 0 : -ENOMEM;
+}
+
+static int listen_on(struct server *server, char **addresses, size_t n, bool tls, char **ret_message) {
+        for (size_t i = 0; i < n && server->n_listeners < SERVER_LISTENERS_MAX; i++) {
+                int fd, r;
+
+                r = listen_open(addresses[i], &fd, ret_message);
+                if (r == -EAFNOSUPPORT && n > 1) {
+                        /* A kernel without IPv6 (or IPv4) serves the other. */
+                        log_event(LOG_WARNING, NULL, "%s", *ret_message);
+                        free(TAKE_PTR(*ret_message));
+                        continue;
+                }
+                if (r >= 0)
+                        r = add_listener(server, fd, false, tls);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
 }
 
 static int start_listening(struct server *server, enum failure *ret_failure, char **ret_message) {
@@ -137,26 +156,23 @@ static int start_listening(struct server *server, enum failure *ret_failure, cha
         if (n < 0)
                 return n;
         for (int i = 0; i < n && r >= 0; i++)
-                r = add_listener(server, fds[i], true);
-        if (n > 0)
+                r = add_listener(server, fds[i], true, false);
+        if (r < 0)
                 return r;
 
-        for (size_t i = 0; i < server->settings->n_listen; i++) {
-                int fd;
-
-                r = listen_open(server->settings->listen[i], &fd, ret_message);
-                if (r == -EAFNOSUPPORT && server->settings->n_listen > 1) {
-                        /* A kernel without IPv6 (or IPv4) serves the other. */
-                        log_event(LOG_WARNING, NULL, "%s", *ret_message);
-                        free(TAKE_PTR(*ret_message));
-                        continue;
-                }
-                if (r < 0)
-                        return r;
-                r = add_listener(server, fd, false);
-                if (r < 0)
-                        return r;
+        /* Sockets of a unit stand for "listen" alone. */
+        if (server->settings->n_listen_tls > 0) {
+                r = server_start_tls(server, ret_message);
+                if (r >= 0)
+                        r = listen_on(server, server->settings->listen_tls, server->settings->n_listen_tls, true,
+                                ret_message);
         }
+        if (r < 0 || n > 0)
+                return r;
+
+        r = listen_on(server, server->settings->listen, server->settings->n_listen, false, ret_message);
+        if (r < 0)
+                return r;
 
         if (server->n_listeners == 0)
                 return refuse(ret_failure, FAILURE_SYSTEM, ret_message, "There is no address to listen on"),
@@ -238,6 +254,12 @@ static void raise_limits(const struct settings *settings) {
         (void) reclaim_prepare();
 }
 
+static int check_certificate(const struct settings *settings, char **ret_message) {
+        _cleanup_(tls_context_unrefp) struct tls_context *context = NULL;
+
+        return settings->tls.certificate ? tls_context_new(&context, true, &settings->tls, ret_message) : 0;
+}
+
 static int load(const char *config_path, struct settings **ret_settings, struct users **ret_users,
         enum failure *ret_failure, char **ret_message) {
         _cleanup_(settings_freep) struct settings *settings = NULL;
@@ -245,6 +267,9 @@ static int load(const char *config_path, struct settings **ret_settings, struct 
 
         *ret_failure = FAILURE_CONFIGURATION;
         r = settings_load(config_path, &settings, ret_message);
+        if (r < 0)
+                return r;
+        r = check_certificate(settings, ret_message);
         if (r < 0)
                 return r;
         r = users_load(settings->users_path, ret_users, ret_message);

@@ -91,9 +91,30 @@ static void retry_due(struct ring_timer *timer) {
                 accept_next(listener);
 }
 
-static void welcome(struct server *server, int fd, const struct sockaddr *peer) {
+void server_lost_client(struct server *server) {
+        server->n_clients--;
+        if (server->proxy.draining && server->n_clients == 0)
+                ring_stop(server->proxy.ring);
+        else
+                status_changed(server);
+}
+
+void server_greet(struct server *server, int fd, const struct sockaddr *peer, const struct sockaddr *local,
+        const struct tls_info *tls) {
         struct client *client;
         int r;
+
+        r = client_new(&client, &server->proxy, fd, peer, local, tls);
+        if (r < 0) {
+                log_event(LOG_ERR, NULL, "Cannot serve a new client: %s", strerror(-r));
+                server_lost_client(server);
+        }
+}
+
+static void welcome(struct listener *listener, int fd, const struct sockaddr *peer) {
+        struct server *server = listener->server;
+        struct sockaddr_storage local = {};
+        socklen_t size = sizeof(local);
 
         if (server->n_clients >= server->settings->clients_max) {
                 safe_close(fd);
@@ -105,13 +126,14 @@ static void welcome(struct server *server, int fd, const struct sockaddr *peer) 
                 return;
         }
 
-        r = client_new(&client, &server->proxy, fd, peer);
-        if (r < 0) {
-                log_event(LOG_ERR, NULL, "Cannot serve a new client: %s", strerror(-r));
-                return;
-        }
+        (void) getsockname(fd, (struct sockaddr *) &local, &size);
+        (void) setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &(int){ 1 }, sizeof(int));
         server->n_clients++;
         status_changed(server);
+        if (listener->tls)
+                server_accept_tls(server, fd, peer, (struct sockaddr *) &local);
+        else
+                server_greet(server, fd, peer, (struct sockaddr *) &local, NULL);
 }
 
 static void accepted(struct ring_op *op, int32_t res, uint32_t flags) {
@@ -125,7 +147,7 @@ static void accepted(struct ring_op *op, int32_t res, uint32_t flags) {
         }
 
         if (res >= 0)
-                welcome(server, res, (const struct sockaddr *) &listener->peer);
+                welcome(listener, res, (const struct sockaddr *) &listener->peer);
         else if (res != -ECONNABORTED && res != -EINTR) {
                 /* Out of descriptors or memory: others have to end first. */
                 log_event(LOG_WARNING, NULL, "Cannot take a connection on %s: %s", listener->address, strerror(-res));
@@ -222,6 +244,7 @@ static void drain(struct server *server) {
                 client_drain(client);
         }
         images_set_draining(server->proxy.images, true);
+        server_give_up_arrivals(server);
 
         if (server->n_clients == 0)
                 ring_stop(server->proxy.ring);
@@ -257,6 +280,7 @@ void server_init(struct server *server) {
         server->signal_op.done = signalled;
         TAILQ_INIT(&proxy->clients);
         TAILQ_INIT(&proxy->memory_waiters);
+        TAILQ_INIT(&server->arrivals);
         SLIST_INIT(&proxy->free_requests);
         proxy->client_gone = client_gone;
         proxy->diverting_changed = diverting_changed;
@@ -312,6 +336,7 @@ struct server *server_free(struct server *server) {
         proxy = &server->proxy;
 
         ring_free(proxy->ring);
+        server_free_tls(server);
         jobs_free(proxy->store_jobs);
         jobs_free(proxy->users_jobs);
         logins_free(proxy->logins);

@@ -53,6 +53,9 @@ static int handle_listen_address(struct config_context *context, struct json_obj
 
         if (n > 2 && strcmp(text + n - 2, ":0") == 0 && text[n - 3] != ':')
                 return append(userdata, text);
+        if (address_is_tls(text))
+                return config_refuse(
+                        context, value, "an address without \"tls://\": those for TLS stand in \"listen-tls\"");
         return handle_address(context, value, userdata);
 }
 
@@ -61,6 +64,24 @@ static int handle_listen(struct config_context *context, struct json_object *val
         struct string_list list = { &settings->listen, &settings->n_listen };
 
         return config_apply_array(context, value, SETTINGS_LISTEN_MAX, handle_listen_address, &list);
+}
+
+static int handle_listen_tls(struct config_context *context, struct json_object *value, void *userdata) {
+        struct settings *settings = userdata;
+        struct string_list list = { &settings->listen_tls, &settings->n_listen_tls };
+
+        return config_apply_array(context, value, SETTINGS_LISTEN_MAX, handle_listen_address, &list);
+}
+
+static int handle_tls(struct config_context *context, struct json_object *value, void *userdata) {
+        static const struct config_key keys[] = {
+                { "certificate", config_handle_string, offsetof(struct settings, tls.certificate), true },
+                { "key", config_handle_string, offsetof(struct settings, tls.key), true },
+                { "client-ca", config_handle_string, offsetof(struct settings, tls.ca), false },
+                {},
+        };
+
+        return config_apply_object(context, value, keys, userdata);
 }
 
 static int handle_advertise(struct config_context *context, struct json_object *value, void *userdata) {
@@ -166,6 +187,8 @@ static int handle_failed_logins(struct config_context *context, struct json_obje
 
 static const struct config_key settings_keys[] = {
         { "listen", handle_listen, 0, false },
+        { "listen-tls", handle_listen_tls, 0, false },
+        { "tls", handle_tls, 0, false },
         { "advertise", handle_advertise, 0, false },
         { "peers", handle_peers, 0, false },
         { "store", settings_handle_store, 0, false },
@@ -203,7 +226,8 @@ static int complete(struct settings *settings, const char *config_path) {
         static const char *const everywhere[] = { "0.0.0.0:11417", "[::]:11417" };
         int r = 0;
 
-        for (size_t i = 0; settings->n_listen < i + 1 && i < ELEMENTSOF(everywhere) && r >= 0; i++)
+        for (size_t i = 0;
+                settings->n_listen_tls == 0 && settings->n_listen < i + 1 && i < ELEMENTSOF(everywhere) && r >= 0; i++)
                 r = append(&(struct string_list){ &settings->listen, &settings->n_listen }, everywhere[i]);
         if (r < 0)
                 return r;
@@ -221,6 +245,14 @@ static int complete(struct settings *settings, const char *config_path) {
                         settings->store_path = strdup(DEFAULT_STORE_PATH);
                 r = settings->store_path ? resolve(config_path, DEFAULT_STORE_PATH, &settings->store_path) : -ENOMEM;
         }
+        if (r < 0)
+                return r;
+        if (settings->tls.certificate)
+                r = resolve(config_path, "", &settings->tls.certificate);
+        if (r >= 0 && settings->tls.key)
+                r = resolve(config_path, "", &settings->tls.key);
+        if (r >= 0 && settings->tls.ca)
+                r = resolve(config_path, "", &settings->tls.ca);
         if (r < 0)
                 return r;
         return resolve(config_path, DEFAULT_USERS_PATH, &settings->users_path);
@@ -255,6 +287,12 @@ static int load(const char *path, bool all, struct settings **ret, char **ret_us
                 *ret_users_path = TAKE_PTR(settings->users_path);
         if (r < 0)
                 return r;
+        if (settings->n_listen_tls > 0 && !settings->tls.certificate) {
+                if (asprintf(ret_message, "%s: \"listen-tls\" needs \"tls\" with \"certificate\" and \"key\"", path) <
+                        0)
+                        *ret_message = NULL;
+                return -EINVAL;
+        }
         r = complete(settings, path);
         if (r < 0)
                 return r;
@@ -331,6 +369,11 @@ void settings_take(struct settings *settings, struct settings *fresh, char ret_t
                 *numbers[i].old = *numbers[i].new;
         }
 
+        note(ret_taken, "classic-login", settings->classic_login != fresh->classic_login);
+        settings->classic_login = fresh->classic_login;
+        note(ret_left, "failed-logins", settings->failed_logins != fresh->failed_logins);
+        note(ret_left, "listen-tls",
+                !strings_equal(settings->listen_tls, settings->n_listen_tls, fresh->listen_tls, fresh->n_listen_tls));
         note(ret_left, "listen", !strings_equal(settings->listen, settings->n_listen, fresh->listen, fresh->n_listen));
         note(ret_left, "store",
                 settings->store_ops != fresh->store_ops || strcmp(settings->store_path, fresh->store_path) != 0);
@@ -351,6 +394,8 @@ struct settings *settings_free(struct settings *settings) {
                 return NULL;
 
         free_strings(settings->listen, settings->n_listen);
+        free_strings(settings->listen_tls, settings->n_listen_tls);
+        tls_files_done(&settings->tls);
         free_strings(settings->advertise, settings->n_advertise);
         free_strings(settings->peers, settings->n_peers);
         settings_free_store(settings);

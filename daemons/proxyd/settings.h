@@ -8,6 +8,7 @@
 
 #include "cleanup.h"
 #include "store.h"
+#include "tls-context.h"
 
 #define SETTINGS_DIRECTORY  "/etc/blockstore/proxyd"
 #define SETTINGS_LISTEN_MAX 16U
@@ -21,7 +22,10 @@ enum classic_login {
 };
 
 struct settings {
-        char **listen; /* "HOST:PORT", numeric hosts; port 0: any free one */
+        char **listen_tls; /* as listen, for those who speak TLS */
+        size_t n_listen_tls;
+        struct tls_files tls; /* ca: of clients' certificates, NULL: they need none */
+        char **listen;        /* "HOST:PORT", numeric hosts; port 0: any free one */
         size_t n_listen;
         char **advertise; /* what LIST_PROXIES calls this proxy; none: the address by which the client has reached it
                            */
