@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "credentials.h"
+#include "tls-client.h"
 
 #define PASSWORD_MAX 1024U
 
@@ -71,6 +72,26 @@ static ssize_t find_password(const char *directory, const char *image, char ret[
         return n;
 }
 
+static int copy(const char *text, char **ret) {
+        *ret = text ? strdup(text) : NULL;
+        return text && !*ret ? -ENOMEM : 0;
+}
+
+static int take_tls(const struct host_config *config, struct credentials *credentials) {
+        struct tls_files files = {};
+        int r;
+
+        r = copy(config->tls_ca, &files.ca);
+        if (r >= 0)
+                r = copy(config->tls_certificate, &files.certificate);
+        if (r >= 0)
+                r = copy(config->tls_key, &files.key);
+        if (r >= 0)
+                r = tls_client_new(&credentials->tls, &files);
+        tls_files_done(&files);
+        return r;
+}
+
 int credentials_load(
         const struct host_config *config, const char *image, struct credentials **ret, char **ret_message) {
         _cleanup_(credentials_freep) struct credentials *credentials = NULL;
@@ -113,6 +134,9 @@ int credentials_load(
         if (r < 0)
                 return fail(ret_message, r, "Out of memory.");
 
+        r = take_tls(config, credentials);
+        if (r < 0)
+                return fail(ret_message, r, "Out of memory.");
         strcpy(credentials->user, config->user);
         *ret = TAKE_PTR(credentials);
         return 0;
@@ -123,6 +147,7 @@ struct credentials *credentials_free(struct credentials *credentials) {
                 return NULL;
 
         login_keys_free(credentials->keys);
+        tls_client_free(credentials->tls);
         explicit_bzero(credentials, sizeof(*credentials));
         free(credentials);
         return NULL;

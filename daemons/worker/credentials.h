@@ -11,6 +11,7 @@ struct credentials {
         char user[IVBS_USER_SIZE + 1];
         char password[IVBS_PASSWORD_SIZE]; /* as LOGIN carries it; no terminator */
         struct login_keys *keys;           /* for SCRAM; NULL: it is not used */
+        struct tls_client *tls;            /* NULL: it is not used */
 };
 
 /* Looks for "password" (the image's own), then "password-default" in $CREDENTIALS_DIRECTORY; the first line of the file is the password. Returns 0, or a negative errno

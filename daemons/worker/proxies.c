@@ -23,6 +23,7 @@
 
 struct proxies {
         uint64_t random;
+        bool tls_only; /* a configured one is used with TLS */
         size_t n;
         struct entry {
                 struct proxy proxy;
@@ -109,8 +110,10 @@ int proxies_new(struct proxies **ret, const struct proxy_address *configured, si
 
         proxies->random = seed | 1;
         for (size_t i = 0; i < n_configured; i++)
-                if (!find(proxies, configured[i].address))
+                if (!find(proxies, configured[i].address)) {
+                        proxies->tls_only = proxies->tls_only || address_is_tls(configured[i].address);
                         add(proxies, configured[i].address, configured[i].priority, false);
+                }
 
         *ret = proxies;
         return 0;
@@ -209,6 +212,24 @@ static bool update(struct proxies *proxies, char *const *addresses, const struct
         return changed;
 }
 
+/* NULL: none. Whoever has been told to use TLS is not led away from it by a list. */
+static char *take_address(const struct proxies *proxies, const struct ivbs_proxy *announced) {
+        char text[sizeof(ADDRESS_TLS) + IVBS_PROXY_ADDRESS_MAX];
+        bool tls = announced->flags & IVBS_PROXY_TLS;
+        char *address;
+
+        if ((proxies->tls_only && !tls) || address_is_tls(announced->address))
+                return NULL;
+        (void) snprintf(text, sizeof(text), "%s%s", tls ? ADDRESS_TLS : "", announced->address);
+        if (address_normalise(text, &address) < 0)
+                return NULL;
+        if (strlen(address) > IVBS_PROXY_ADDRESS_MAX) {
+                free(address);
+                return NULL;
+        }
+        return address;
+}
+
 bool proxies_merge(struct proxies *proxies, const struct ivbs_proxy *announced, size_t n) {
         char *addresses[IVBS_PROXIES_MAX] = {};
         bool changed;
@@ -218,8 +239,7 @@ bool proxies_merge(struct proxies *proxies, const struct ivbs_proxy *announced, 
                 n = ELEMENTSOF(addresses);
 
         for (size_t i = 0; i < n; i++)
-                if (address_normalise(announced[i].address, &addresses[i]) < 0)
-                        addresses[i] = NULL;
+                addresses[i] = take_address(proxies, announced + i);
 
         changed = update(proxies, addresses, announced, n);
         for (size_t i = 0; i < n; i++) {

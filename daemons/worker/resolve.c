@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
+#include "config.h"
 #include "container-of.h"
 #include "resolve.h"
 
@@ -33,9 +34,9 @@ static void lookup_unref(struct resolve_lookup *lookup) {
         free(lookup);
 }
 
-/* "HOST:PORT" or "[V6]:PORT". */
+/* "HOST:PORT" or "[V6]:PORT", behind "tls://" or not. */
 static int split(const char *address, char **ret_host, char **ret_port) {
-        const char *colon = strrchr(address, ':'), *start = address, *end = colon;
+        const char *colon = strrchr(address, ':'), *start = address_without_scheme(address), *end = colon;
         char *host, *port;
 
         if (!colon)

@@ -220,6 +220,8 @@ int session_on_hello(struct session *s, const struct ivbs_header *header, const 
                 return -EPROTO;
 
         (void) ivbs_transcript_add(&s->transcript, payload, header->length);
+        if (s->encrypted)
+                (void) ivbs_transcript_add(&s->transcript, s->tls_binding, sizeof(s->tls_binding));
         s->caps = caps & CAPS_WANTED;
         return log_in(s);
 }

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config.h"
 #include "container-of.h"
 #include "session.h"
 #include "tcp-tune.h"
@@ -25,6 +26,7 @@ const char *session_state_to_string(enum session_state state) {
         static const char *const names[_SESSION_STATE_MAX] = {
                 [SESSION_RESOLVING] = "resolving",
                 [SESSION_CONNECTING] = "connecting",
+                [SESSION_SECURING] = "securing",
                 [SESSION_GREETING] = "greeting",
                 [SESSION_HELLO] = "hello",
                 [SESSION_LOGIN] = "login",
@@ -53,7 +55,7 @@ void session_settle(struct session *s) {
 
         if (s->state != SESSION_CLOSING || s->ended)
                 return;
-        if (s->has_stream || s->resolve.lookup || s->connect_op.done || session_scram_is_busy(s) ||
+        if (s->has_stream || s->resolve.lookup || s->connect_op.done || s->tls.work || session_scram_is_busy(s) ||
                 !ring_timer_is_idle(&s->timer))
                 return;
 
@@ -73,13 +75,15 @@ void session_settle(struct session *s) {
         free(s);
 }
 
-/* To this machine itself, by whichever of its addresses. */
+/* Encrypted, or to this machine itself, by whichever of its addresses. */
 bool session_is_secure(const struct session *s) {
         const struct sockaddr_in *in = (const struct sockaddr_in *) &s->sockaddr;
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *) &s->sockaddr;
         struct sockaddr_storage local = {};
         socklen_t size = sizeof(local);
 
+        if (s->encrypted)
+                return true;
         if (s->sockaddr.ss_family == AF_INET && ntohl(in->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET)
                 return true;
         if (s->sockaddr.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr))
@@ -116,6 +120,7 @@ void session_close(struct session *s, enum session_verdict verdict, enum failure
                 ring_cancel(s->ring, &s->connect_op);
         resolve_cancel(&s->resolve, s->ring);
         session_scram_cancel(s);
+        tls_cancel(&s->tls, s->ring);
 
         /* The timer also brings the end of a session that has nothing else in the kernel, from the loop and not from within this call. */
         ring_timer_set(&s->timer, 0);
@@ -158,6 +163,7 @@ static void timer_expired(struct ring_timer *timer) {
                 session_close(s, SESSION_LOST, FAILURE_NO_PROXY, "no connection within %" PRIu64 " ms",
                         s->config->connect_timeout_usec / 1000);
                 break;
+        case SESSION_SECURING:
         case SESSION_GREETING:
         case SESSION_HELLO:
         case SESSION_LOGIN:
@@ -176,6 +182,19 @@ static void timer_expired(struct ring_timer *timer) {
         case _SESSION_STATE_MAX:
                 break;
         }
+}
+
+void session_greet(struct session *s) {
+        s->has_stream = true;
+        s->connected_usec = ring_now_usec(s->ring);
+        if (stream_init(&s->stream, s->ring, TAKE_FD(s->fd), &stream_ops, s) < 0) {
+                s->has_stream = false;
+                session_close(s, SESSION_LOST, FAILURE_INTERNAL, "out of memory");
+                return;
+        }
+
+        session_set_state(s, SESSION_GREETING);
+        ring_timer_set(&s->timer, s->config->login_timeout_usec);
 }
 
 static void connected(struct ring_op *op, int32_t res, uint32_t flags) {
@@ -199,16 +218,10 @@ static void connected(struct ring_op *op, int32_t res, uint32_t flags) {
         /* For stream_receive_into_pipe(). */
         (void) fcntl(s->fd, F_SETFL, O_RDWR | O_NONBLOCK);
 
-        s->has_stream = true;
-        s->connected_usec = ring_now_usec(s->ring);
-        if (stream_init(&s->stream, s->ring, TAKE_FD(s->fd), &stream_ops, s) < 0) {
-                s->has_stream = false;
-                session_close(s, SESSION_LOST, FAILURE_INTERNAL, "out of memory");
-                return;
-        }
-
-        session_set_state(s, SESSION_GREETING);
-        ring_timer_set(&s->timer, s->config->login_timeout_usec);
+        if (address_is_tls(s->proxy->address))
+                session_start_tls(s);
+        else
+                session_greet(s);
 }
 
 static void start_connect(struct session *s, socklen_t size) {

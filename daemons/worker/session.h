@@ -20,6 +20,7 @@
 #include "resolve.h"
 #include "ring.h"
 #include "stream.h"
+#include "tls.h"
 
 #define SESSION_IN_FLIGHT_MAX 256U
 #define SESSION_CALL_MAX      1024U /* bytes of payload */
@@ -31,6 +32,7 @@
 enum session_state {
         SESSION_RESOLVING,
         SESSION_CONNECTING,
+        SESSION_SECURING, /* TLS */
         SESSION_GREETING,
         SESSION_HELLO,
         SESSION_LOGIN,
@@ -119,6 +121,9 @@ struct session {
         uint8_t id[IVBS_SESSION_ID_SIZE];
         bool modern;
         uint64_t caps; /* granted */
+        struct tls_handshake tls;
+        bool encrypted;
+        uint8_t tls_binding[TLS_BINDING_SIZE];
         struct ivbs_transcript transcript;
         struct session_scram *scram; /* a login with SCRAM under way or over, or NULL */
         uint32_t idle_limit_ms;
@@ -204,6 +209,8 @@ void session_send_control(struct session *session, uint32_t op, const void *payl
 int session_on_greeting(struct session *session, const struct ivbs_header *header, const uint8_t *payload);
 int session_on_hello(struct session *session, const struct ivbs_header *header, const uint8_t *payload);
 int session_on_login(struct session *session, const struct ivbs_header *header, const uint8_t *payload);
+void session_greet(struct session *session);     /* session.c: the connection stands */
+void session_start_tls(struct session *session); /* session-tls.c */
 void session_settle(
         struct session *session); /* session.c: to be called when the kernel, or a thread, has given something back */
 bool session_is_secure(const struct session *session); /* session.c: whether nobody on a network can read along */

@@ -2,7 +2,7 @@
 
 /* A worker's session that logs in with SCRAM, against a server that is honest, or is not. */
 
-#include "ivbs-scram.h"
+#include "scram-server.h"
 #include "session.h"
 #include "worker-client.h"
 
@@ -63,100 +63,6 @@ static void finish(struct outcome *o) {
         free(o);
 }
 
-/* --- the server's side --- */
-
-#define CAPS (SERVER_CAPS | IVBS_CAP_TICKET | IVBS_CAP_SCRAM)
-
-static void make_verifier(uint32_t iterations, struct scram_verifier *ret) {
-        struct scram_salt salt = { .mechanism = SCRAM_SHA_512, .iterations = iterations, .n = 4, .salt = "salt" };
-        char password[IVBS_PASSWORD_SIZE];
-        struct scram_secret secret;
-
-        ASSERT_OK(ivbs_hash_password(SERVER_PASSWORD, strlen(SERVER_PASSWORD), password));
-        ASSERT_OK(scram_derive(&salt, password, sizeof(password), &secret));
-        ASSERT_OK(scram_verifier_make(&salt, &secret, ret));
-}
-
-/* Up to the answer to HELLO. */
-static void introduce(struct server *s, struct ivbs_transcript *transcript) {
-        struct ivbs_greeting greeting = { .caps = CAPS, .max_length = IVBS_LENGTH_MAX, .idle_limit_ms = 30000 };
-        uint8_t payload[IVBS_GREETING_SIZE], reply[IVBS_HELLO_REPLY_SIZE], id[IVBS_SESSION_ID_SIZE];
-
-        server_accept(s);
-        ivbs_greeting_encode(&greeting, payload);
-        server_send(s, IVBS_OP_GREETING, 0, 0, payload, sizeof(payload));
-        server_expect(s, IVBS_OP_HELLO);
-        memset(id, 0x5e, sizeof(id));
-        ASSERT_OK(ivbs_transcript_start(transcript, id));
-        ASSERT_OK(ivbs_transcript_add(transcript, payload, sizeof(payload)));
-        ASSERT_OK(ivbs_transcript_add(transcript, s->payload, s->header.length));
-        ivbs_hello_reply_encode(CAPS, reply);
-        server_reply(s, 0, reply, sizeof(reply));
-        ASSERT_OK(ivbs_transcript_add(transcript, reply, sizeof(reply)));
-}
-
-static void answer_first(struct server *s, struct scram_server *scram, const char *text) {
-        uint8_t reply[IVBS_SCRAM_SIZE_MAX];
-        struct ivbs_scram_first first;
-
-        server_expect(s, IVBS_OP_SCRAM_FIRST);
-        ASSERT_OK(ivbs_scram_first_decode(s->payload, s->header.length, &first));
-        ASSERT_EQ(first.mechanism, 6U);
-        ASSERT_OK(scram_server_take(scram, IVBS_SCRAM_BINDING, first.text, first.n));
-        ASSERT_STREQ(scram->user, SERVER_USER);
-        if (!text) {
-                struct scram_verifier verifier;
-                char challenge[SCRAM_MESSAGE_MAX];
-
-                make_verifier(4096, &verifier);
-                ASSERT_OK(scram_server_challenge(scram, &verifier, "server", challenge));
-                first = (struct ivbs_scram_first){ SCRAM_SHA_512, challenge, strlen(challenge) };
-                server_reply(s, 0, reply, (uint32_t) ivbs_scram_first_encode(&first, reply));
-        } else {
-                char challenge[SCRAM_MESSAGE_MAX];
-
-                snprintf(challenge, sizeof(challenge), "r=%sserver,%s", scram->nonce, text);
-                first = (struct ivbs_scram_first){ SCRAM_SHA_512, challenge, strlen(challenge) };
-                server_reply(s, 0, reply, (uint32_t) ivbs_scram_first_encode(&first, reply));
-        }
-}
-
-/* A ticket's key, when the proof is right and is answered by the right one. */
-static void answer_final(
-        struct server *s, struct scram_server *scram, const struct ivbs_transcript *transcript, uint8_t *ret_key) {
-        uint8_t reply[IVBS_SCRAM_SIZE_MAX + IVBS_TICKET_MAX];
-        struct ivbs_scram_final_reply final;
-        char text[SCRAM_MESSAGE_MAX];
-
-        server_expect(s, IVBS_OP_SCRAM_FINAL);
-        ASSERT_EQ(scram_server_check(scram, transcript->digest, sizeof(transcript->digest), (char *) s->payload,
-                          s->header.length, text),
-                1);
-        ASSERT_OK(ivbs_ticket_key_first(scram->session_key, 64, transcript, ret_key));
-        if (s->data)
-                text[4] = text[4] == 'A' ? 'B' : 'A';
-        final = (struct ivbs_scram_final_reply){ text, strlen(text), (const uint8_t *) "a ticket", 8 };
-        server_reply(s, 0, reply, (uint32_t) ivbs_scram_final_reply_encode(&final, reply));
-}
-
-static void answer_ticket(struct server *s, const struct ivbs_transcript *transcript, uint8_t *key, bool honest) {
-        struct ivbs_scram_ticket ticket;
-        struct ivbs_ticket_proofs proofs;
-        uint8_t reply[IVBS_TICKET_PROOF_SIZE + 8];
-
-        server_expect(s, IVBS_OP_SCRAM_TICKET);
-        ASSERT_OK(ivbs_scram_ticket_decode(s->payload, s->header.length, &ticket));
-        ASSERT_EQ(ticket.n_ticket, 8U);
-        ASSERT_MEMEQ(ticket.ticket, "a ticket", 8);
-        ASSERT_OK(ivbs_ticket_proofs_make(key, transcript, &ticket, &proofs));
-        ASSERT_MEMEQ(ticket.proof, proofs.client, sizeof(ticket.proof));
-        memcpy(key, proofs.next_key, IVBS_TICKET_KEY_SIZE);
-        memcpy(reply, proofs.server, sizeof(proofs.server));
-        reply[0] ^= !honest;
-        memcpy(reply + IVBS_TICKET_PROOF_SIZE, "a ticket", 8);
-        server_reply(s, 0, reply, sizeof(reply));
-}
-
 /* --- honest --- */
 
 /* A password, the ticket that it gives, the next one, and a password again when that is refused. */
@@ -165,16 +71,19 @@ static void script_honest(struct server *s) {
         struct ivbs_transcript transcript;
         struct scram_server scram;
 
-        introduce(s, &transcript);
+        server_accept(s);
+        introduce(s, &transcript, NULL);
         answer_first(s, &scram, NULL);
         answer_final(s, &scram, &transcript, key);
         server_expect_end(s);
         for (unsigned i = 0; i < 2; i++) {
-                introduce(s, &transcript);
+                server_accept(s);
+                introduce(s, &transcript, NULL);
                 answer_ticket(s, &transcript, key, true);
                 server_expect_end(s);
         }
-        introduce(s, &transcript);
+        server_accept(s);
+        introduce(s, &transcript, NULL);
         server_expect(s, IVBS_OP_SCRAM_TICKET);
         server_reply(s, IVBS_STATUS_PERMISSION_DENIED, NULL, 0);
         answer_first(s, &scram, NULL);
@@ -226,7 +135,8 @@ static void script_unproved(struct server *s) {
         struct ivbs_transcript transcript;
         struct scram_server scram;
 
-        introduce(s, &transcript);
+        server_accept(s);
+        introduce(s, &transcript, NULL);
         answer_first(s, &scram, NULL);
         answer_final(s, &scram, &transcript, key);
         server_expect_end(s);
@@ -240,7 +150,8 @@ static void script_challenge(struct server *s) {
         struct ivbs_transcript transcript;
         struct scram_server scram;
 
-        introduce(s, &transcript);
+        server_accept(s);
+        introduce(s, &transcript, NULL);
         answer_first(s, &scram, s->data);
         server_expect_end(s);
 }
@@ -257,7 +168,8 @@ static void script_early(struct server *s) {
         struct ivbs_transcript transcript;
         struct scram_server scram;
 
-        introduce(s, &transcript);
+        server_accept(s);
+        introduce(s, &transcript, NULL);
         answer_first(s, &scram, NULL);
         server_send(s, IVBS_OP_SCRAM_FINAL, 0, s->header.sequence, "\0\0\0\2\0\0\0\0v=", 10);
         while (server_take(s))
@@ -274,11 +186,13 @@ static void script_false_ticket(struct server *s) {
         struct ivbs_transcript transcript;
         struct scram_server scram;
 
-        introduce(s, &transcript);
+        server_accept(s);
+        introduce(s, &transcript, NULL);
         answer_first(s, &scram, NULL);
         answer_final(s, &scram, &transcript, key);
         server_expect_end(s);
-        introduce(s, &transcript);
+        server_accept(s);
+        introduce(s, &transcript, NULL);
         answer_ticket(s, &transcript, key, false);
         server_expect_end(s);
 }
@@ -305,7 +219,8 @@ static void false_ticket(void) {
 static void script_no_scram(struct server *s) {
         struct ivbs_transcript transcript;
 
-        introduce(s, &transcript);
+        server_accept(s);
+        introduce(s, &transcript, NULL);
         server_expect(s, IVBS_OP_SCRAM_FIRST);
         server_reply(s, IVBS_STATUS_NO_SCRAM, NULL, 0);
         if (s->data)
@@ -361,7 +276,8 @@ static void script_slow(struct server *s) {
         struct ivbs_transcript transcript;
         struct scram_server scram;
 
-        introduce(s, &transcript);
+        server_accept(s);
+        introduce(s, &transcript, NULL);
         answer_first(s, &scram, "s=c2FsdA==,i=2000000");
         while (server_take(s))
                 ;
