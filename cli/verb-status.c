@@ -16,6 +16,7 @@
 #include "output.h"
 #include "report.h"
 #include "verbs.h"
+#include "way.h"
 
 static void label(const char *name) {
         printf("%12s: ", name);
@@ -116,6 +117,16 @@ static void show_sessions(struct json_object *image) {
                 output_text(stdout, standby);
         }
         fputc('\n', stdout);
+}
+
+static void show_encryption(struct json_object *image) {
+        const char *proxy = json_string(image, "active_proxy");
+        char interface[WAY_INTERFACE_SIZE];
+
+        if (!*proxy || way_of(proxy, interface) != WAY_OPEN)
+                return;
+        label("Encryption");
+        puts("none: what is read and written can be read, and changed, on the network");
 }
 
 /* What a user must know who relies on the server in use. */
@@ -259,6 +270,7 @@ static void show_image(struct json_object *image) {
         show_proxies(image);
         if (strcmp(state, "inactive") != 0) {
                 show_sessions(image);
+                show_encryption(image);
                 show_counters(image);
                 show_missing(image);
         }
