@@ -13,7 +13,7 @@
 #include "tls-files.h"
 #include "tls.h"
 
-#define HOUR          3600L
+#define HOUR 3600L
 
 static const char *directory;
 
