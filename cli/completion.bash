@@ -25,6 +25,7 @@ _blockstorectl() {
         [clone]='--no-wait'
         [import]='--format --size --overwrite --keep --resume --sha256 --no-checksum --verify'
         [export]='--format --overwrite --no-checksum --verify'
+        ['store status']=''
         [proxies]=''
         ['proxy drain']='--undo'
         [monitor]=''
@@ -41,9 +42,10 @@ _blockstorectl() {
         [help]=''
         [version]=''
     )
-    local verbs='attach detach list status create resize remove rename snapshot clone import export proxies proxy monitor doctor heatmap import-config shell upgrade user help version'
+    local verbs='attach detach list status create resize remove rename snapshot clone import export store proxies proxy monitor doctor heatmap import-config shell upgrade user help version'
     local user_verbs='add passwd rights remove list'
     local proxy_verbs='drain'
+    local store_verbs='status'
     local snapshot_verbs='create list remove rollback'
     local globals='--json --no-legend --no-ask-password --help -h --version'
     local word=${COMP_WORDS[COMP_CWORD]} option='' verb='' arguments=0 i w words
@@ -97,7 +99,7 @@ _blockstorectl() {
         *)
             if [ -z "$verb" ]; then
                 verb=$w
-            elif [ "$verb" = user ] || [ "$verb" = proxy ] || [ "$verb" = snapshot ]; then
+            elif [ "$verb" = user ] || [ "$verb" = proxy ] || [ "$verb" = store ] || [ "$verb" = snapshot ]; then
                 verb="$verb $w"
             else
                 arguments=$((arguments + 1))
@@ -113,6 +115,7 @@ _blockstorectl() {
         '' | help) words=$verbs ;;
         user | 'help user') words=$user_verbs ;;
         proxy | 'help proxy') words=$proxy_verbs ;;
+        store | 'help store') words=$store_verbs ;;
         snapshot | 'help snapshot') words=$snapshot_verbs ;;
         attach | detach | heatmap | status | resize | remove | rename | proxies | 'snapshot create' | 'snapshot list')
             [ "$arguments" -eq 0 ] && words=$(_blockstorectl_names)

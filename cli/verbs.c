@@ -25,6 +25,7 @@ const struct verb verbs[] = {
                 verb_import, NULL },
         { "export", "NAME[@SNAP] FILE", "Write an image's content to a file (-: standard output)", 2, 2,
                 export_options, verb_export, NULL },
+        { "store", "VERB", "Look after the store", 0, 0, NULL, NULL, store_verbs },
         { "proxies", "[NAME]", "Show the proxies that this host knows, or those of an image", 0, 1, NULL, verb_proxies,
                 NULL },
         { "proxy", "VERB", "Manage one proxy", 0, 0, NULL, NULL, proxy_verbs },

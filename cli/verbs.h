@@ -40,6 +40,7 @@ extern const struct option_entry wait_options[]; /* of what may take its time in
 extern const struct option_entry resize_options[];
 extern const struct verb proxy_verbs[];
 extern const struct verb snapshot_verbs[];
+extern const struct verb store_verbs[];
 extern const struct verb user_verbs[];
 
 /* NULL when the table has no such verb. */

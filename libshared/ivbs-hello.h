@@ -61,6 +61,7 @@
                 << 12) /* RENAME_IMAGE, snapshots, clones, jobs, see ivbs-lifecycle.h; the flags of CREATE_IMAGE and REMOVE_IMAGE */
 #define IVBS_CAP_SCRAM (UINT64_C(1) << 13) /* SCRAM_FIRST, SCRAM_FINAL, SCRAM_TICKET, see ivbs-scram.h */
 #define IVBS_CAP_CARE  (UINT64_C(1) << 14) /* checksums and limits of images, see ivbs-care.h; status DAMAGED */
+#define IVBS_CAP_ADMIN (UINT64_C(1) << 15) /* STORE_STATUS, see ivbs-admin.h */
 
 /* Layout of GREETING's payload: 0 magic[8], 8 caps u64, 16 max_length u32, 20 idle_limit_ms u32, 24 layout size u32, 28 reserved u32,
  * 32 boot_id[16], 48 instance_id[16]. */

@@ -10,6 +10,7 @@
 
 #include "bytes.h"
 #include "cleanup.h"
+#include "ivbs-admin.h"
 #include "ivbs-lifecycle.h"
 #include "ivbs-scram.h"
 
@@ -69,6 +70,8 @@ static const struct op_entry {
         { IVBS_OP_SCRAM_FINAL, "SCRAM_FINAL", BETWEEN(1, SCRAM_MESSAGE_MAX), AT_LEAST(IVBS_SCRAM_PREFIX_SIZE + 1) },
         { IVBS_OP_SCRAM_TICKET, "SCRAM_TICKET", AT_LEAST(IVBS_SCRAM_TICKET_PREFIX + 1),
                 AT_LEAST(IVBS_TICKET_PROOF_SIZE) },
+        { IVBS_OP_STORE_STATUS, "STORE_STATUS", UP_TO(ERROR_PAYLOAD_MAX),
+                BETWEEN(IVBS_STORE_STATUS_SIZE, IVBS_STORE_STATUS_SIZE_MAX) },
         /* A part of an identity is none. */
         { IVBS_OP_FLUSH, "FLUSH", UP_TO(ERROR_PAYLOAD_MAX), NONE_OR_AT_LEAST(IVBS_IDENTITY_SIZE) },
         { IVBS_OP_TRIM, "TRIM", AT_LEAST(IVBS_READ_SIZE), UP_TO(ERROR_PAYLOAD_MAX) },

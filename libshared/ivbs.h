@@ -57,6 +57,7 @@ enum ivbs_op {
         IVBS_OP_SCRAM_FIRST = 1250,
         IVBS_OP_SCRAM_FINAL = 1251,
         IVBS_OP_SCRAM_TICKET = 1252,
+        IVBS_OP_STORE_STATUS = 1265,
         IVBS_OP_FLUSH = 1300,
         IVBS_OP_TRIM = 1301,
         IVBS_OP_WRITE_ZEROES = 1302,

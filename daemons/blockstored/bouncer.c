@@ -47,6 +47,7 @@ static const struct {
         { "ListProxies", NULL },
         { "ListSnapshots", NULL },
         { "GetStoreJob", NULL },
+        { "GetStoreStatus", "org.blockstore.store-status" },
         { "ProbeProxies", NULL },
 };
 

@@ -255,6 +255,17 @@ static int method_list_store_images(sd_bus_message *message, void *userdata, sd_
         return forward(message, userdata, "ListImages", error);
 }
 
+/* Users and addresses of other hosts are not for everybody here. */
+static int store_status_checked(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        struct manager *manager = userdata;
+        int r;
+
+        r = bouncer_check(manager->bouncer, message, store_status_checked, manager, error);
+        if (r <= 0)
+                return r < 0 ? r : 1;
+        return forward(message, manager, "GetStoreStatus", error);
+}
+
 static int method_list_proxies(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         return forward(message, userdata, "ListProxies", error);
 }
@@ -378,6 +389,9 @@ static const sd_bus_vtable manager_vtable[] = {
                 SD_BUS_RESULT("s", state, "t", done, "t", total, "t", elapsed, "s", failure, "s", message),
                 method_get_store_job, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("CancelStoreJob", SD_BUS_ARGS("s", job), SD_BUS_NO_RESULT, cancel_job_checked,
+                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("GetStoreStatus", SD_BUS_NO_ARGS,
+                SD_BUS_RESULT("t", total, "t", available, "u", clients, "a(ssssbbt)", sessions), store_status_checked,
                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ListProxies", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(susts)", proxies), method_list_proxies,
                 SD_BUS_VTABLE_UNPRIVILEGED),

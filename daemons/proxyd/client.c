@@ -70,6 +70,7 @@ static const struct op_rule {
         { IVBS_OP_JOB_STATUS, IVBS_CAP_SNAPSHOTS, AFTER_LOGIN, client_job_status },
         { IVBS_OP_JOB_CANCEL, IVBS_CAP_SNAPSHOTS, AFTER_LOGIN, client_job_cancel },
         { IVBS_OP_RESIZE_IMAGE, IVBS_CAP_IMAGES | IVBS_CAP_RESIZE, AFTER_LOGIN, client_resize_image },
+        { IVBS_OP_STORE_STATUS, IVBS_CAP_ADMIN, AFTER_LOGIN, client_store_status },
         { IVBS_OP_FLUSH, IVBS_CAP_FLUSH, BIT(CLIENT_ATTACHED), NULL, .diverted = true },
         { IVBS_OP_TRIM, IVBS_CAP_TRIM, BIT(CLIENT_ATTACHED), NULL, .diverted = true },
         { IVBS_OP_WRITE_ZEROES, IVBS_CAP_WRITE_ZEROES, BIT(CLIENT_ATTACHED), NULL, .diverted = true },

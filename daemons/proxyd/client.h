@@ -244,6 +244,7 @@ void client_job_status(struct client *client, const struct ivbs_header *header, 
 void client_job_cancel(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_resize_image(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_order_drain(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_store_status(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_list_proxies(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 
 /* The fields of every log line about it. */

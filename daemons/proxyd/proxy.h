@@ -25,7 +25,7 @@
 #define PROXY_CAPS                                                                                                  \
         (IVBS_CAP_FLUSH | IVBS_CAP_FUA | IVBS_CAP_TRIM | IVBS_CAP_WRITE_ZEROES | IVBS_CAP_IMAGES | IVBS_CAP_LEASE | \
                 IVBS_CAP_FENCE | IVBS_CAP_DURABILITY | IVBS_CAP_NOTICE | IVBS_CAP_DRAIN | IVBS_CAP_RESIZE |         \
-                IVBS_CAP_CARE | IVBS_CAP_SCRAM)
+                IVBS_CAP_CARE | IVBS_CAP_SCRAM | IVBS_CAP_ADMIN)
 
 struct client;
 struct request;

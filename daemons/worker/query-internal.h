@@ -72,6 +72,7 @@ int query_list_snapshots(sd_bus_message *message, void *userdata, sd_bus_error *
 int query_remove_snapshot(sd_bus_message *message, void *userdata, sd_bus_error *error);
 int query_clone_image(sd_bus_message *message, void *userdata, sd_bus_error *error);
 int query_roll_back_image(sd_bus_message *message, void *userdata, sd_bus_error *error);
+int query_store_status(sd_bus_message *message, void *userdata, sd_bus_error *error);
 int query_get_job(sd_bus_message *message, void *userdata, sd_bus_error *error);
 int query_cancel_job(sd_bus_message *message, void *userdata, sd_bus_error *error);
 

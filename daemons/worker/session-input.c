@@ -97,6 +97,7 @@ static const struct transition {
         { IVBS_OP_ROLL_BACK, STATE(READY), on_call_reply },
         { IVBS_OP_JOB_STATUS, STATE(READY), on_call_reply },
         { IVBS_OP_JOB_CANCEL, STATE(READY), on_call_reply },
+        { IVBS_OP_STORE_STATUS, STATE(READY), on_call_reply },
 };
 
 static const struct transition *find(uint32_t op, enum session_state state) {

@@ -16,7 +16,7 @@
 #define CAPS_WANTED                                                                                                 \
         (IVBS_CAP_FLUSH | IVBS_CAP_FUA | IVBS_CAP_TRIM | IVBS_CAP_WRITE_ZEROES | IVBS_CAP_IMAGES | IVBS_CAP_LEASE | \
                 IVBS_CAP_FENCE | IVBS_CAP_DURABILITY | IVBS_CAP_NOTICE | IVBS_CAP_TICKET | IVBS_CAP_DRAIN |         \
-                IVBS_CAP_RESIZE | IVBS_CAP_SNAPSHOTS | IVBS_CAP_CARE | IVBS_CAP_SCRAM)
+                IVBS_CAP_RESIZE | IVBS_CAP_SNAPSHOTS | IVBS_CAP_CARE | IVBS_CAP_SCRAM | IVBS_CAP_ADMIN)
 
 /* Of our application: ids derived with it tell nothing of the machine's own. */
 #define MACHINE_APPLICATION SD_ID128_MAKE(3c, 2b, 79, 0e, 8a, 54, 4e, 1f, b0, 6d, 51, 9c, e7, 20, 83, fa)
@@ -84,6 +84,8 @@ static uint64_t cap_of_call(uint32_t op, const uint8_t *payload, size_t n) {
         case IVBS_OP_JOB_STATUS:
         case IVBS_OP_JOB_CANCEL:
                 return IVBS_CAP_SNAPSHOTS;
+        case IVBS_OP_STORE_STATUS:
+                return IVBS_CAP_ADMIN;
         case IVBS_OP_RESIZE_IMAGE:
                 return IVBS_CAP_RESIZE;
         default:
