@@ -103,6 +103,9 @@ static int refuse_option(const struct option_set *set, const struct verb *verb, 
         struct nearest nearest = { .word = name };
         size_t n;
 
+        if (word[0] == '-' && word[1] >= '0' && word[1] <= '9')
+                return report(FAILURE_USAGE, verb ? verb->name : NULL,
+                        "\"%s\" looks like a number below zero, which nothing here can be", word);
         if (strncmp(word, "--", 2) != 0)
                 return report(FAILURE_USAGE, verb ? verb->name : NULL, "there is no option %s", word);
 
@@ -181,6 +184,19 @@ static int refuse_verb(const struct verb *parent, const char *word) {
                 parent ? parent->name : "", parent ? " " : "", word);
 }
 
+static int refuse_missing_verb(const struct verb *parent) {
+        char known[128] = "";
+        size_t n = 0;
+
+        for (const struct verb *v = parent->verbs; v->name && n < sizeof known; v++)
+                n += (size_t) snprintf(known + n, sizeof known - n, "%s%s",
+                        v == parent->verbs ? ""
+                        : v[1].name        ? ", "
+                                           : " or ",
+                        v->name);
+        return report(FAILURE_USAGE, parent->name, "\"%s\" needs a verb: %s", parent->name, known);
+}
+
 static int settle_globals(struct cli *cli) {
         cli->no_legend = arg_no_legend;
         cli->no_ask_password = arg_no_ask_password;
@@ -256,7 +272,7 @@ int arguments_parse(int argc, char *argv[], struct command *ret) {
                 } else if (!command.verb)
                         return report(FAILURE_USAGE, NULL, "no verb was given");
                 else if (!command.verb->run)
-                        return report(FAILURE_USAGE, command.verb->name, "\"%s\" needs a verb", command.verb->name);
+                        return refuse_missing_verb(command.verb);
 
                 r = check_count(&command);
                 if (r > 0)

@@ -171,6 +171,9 @@ int content_file_open(const char *path, enum content_format format, uint64_t siz
         else if (S_ISDIR(st.st_mode))
                 r = report(FAILURE_USAGE, "import",
                         "%s is a directory: expected an image file, or - for standard input", path);
+        else if (S_ISCHR(st.st_mode) && !isatty(file.fd))
+                r = report(FAILURE_USAGE, "import",
+                        "%s is a character device: expected an image file, or - for standard input", path);
         else if (isatty(file.fd))
                 r = report(FAILURE_USAGE, "import",
                         "an image is not typed at a terminal: expected a file, or a pipe to standard input");

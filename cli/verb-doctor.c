@@ -77,9 +77,12 @@ static int refuse_unknown_checks(void) {
                 }
                 if (known)
                         continue;
-                return report(FAILURE_USAGE, "doctor", "there is no check \"%s\"%s%s%s", arg_checks.items[k],
-                        nearest.best ? ": did you mean \"" : "", nearest.best ? nearest.best : "",
-                        nearest.best ? "\"?" : "");
+                if (nearest.best)
+                        return report(FAILURE_USAGE, "doctor", "there is no check \"%s\": did you mean \"%s\"?",
+                                arg_checks.items[k], nearest.best);
+                return report_plain(FAILURE_USAGE,
+                        "there is no check \"%s\". The second word of each line of \"blockstorectl doctor\" is one",
+                        arg_checks.items[k]);
         }
 
         return 0;

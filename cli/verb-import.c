@@ -111,6 +111,9 @@ int verb_import(const struct cli *cli, char *arguments[], unsigned n_arguments) 
         r = read_arguments(&format, &size);
         if (r != 0)
                 return r;
+        if (strcmp(arguments[0], "-") == 0 && (arg_resume || arg_keep))
+                return report(FAILURE_USAGE, "import",
+                        "standard input is read once, from its beginning: --keep and --resume are for files");
         r = content_file_open(arguments[0], format, size, &file);
         if (r != 0)
                 return r;

@@ -671,7 +671,14 @@ class ErrorTest(Base):
                 (('atach', 'x'), 'did you mean "attach"?'),
                 (('xyzzy',), 'there is no verb "xyzzy".'),
                 (('user', 'lits'), 'did you mean "list"?'),
-                (('user',), '"user" needs a verb'),
+                (('user',), '"user" needs a verb: add, passwd, rights, remove or list'),
+                (('store',), '"store" needs a verb: status.'),
+                (('store', 'staus'), 'did you mean "status"?'),
+                (('resize', 'x', '-5G'), '"-5" looks like a number below zero'),
+                (('doctor', '--check=xyzzy'), 'The second word of each line'),
+                (('import', 'file'), '"import" needs FILE NAME'),
+                (('export', 'x'), '"export" needs NAME[@SNAP] FILE'),
+                (('export', 'x', '--format=vhd', 'y'), 'expected raw or qcow2'),
                 (('list', '--lokal'), 'did you mean --local?'),
                 (('--steal', 'attach', 'x'), '--steal is an option of "attach": it stands behind the verb'),
                 (('list', '-x'), 'there is no option -x'),
@@ -684,6 +691,42 @@ class ErrorTest(Base):
                 (('attach', 'x', *('--proxy=h',) * 65), 'more than 64 times')):
             with self.subTest(arguments[:3]):
                 self.check(run(*arguments), 64, '', text)
+        self.assertEqual(self.mock.changes(), [])
+
+    def test_import_of_what_cannot_be(self):
+        """Said before anybody is asked: what the head of the file tells."""
+        def qcow2(version=3, backing=0, size=1 << 20, crypt=0, features=0):
+            head = b'QFI\xfb' + version.to_bytes(4, 'big') + backing.to_bytes(8, 'big') + bytes(8) + size.to_bytes(8, 'big') + crypt.to_bytes(4, 'big')
+            return head.ljust(72, b'\0') + features.to_bytes(8, 'big') + bytes(100)
+
+        path = os.path.join(state['directory'], 'disk')
+        for content, arguments, text in (
+                (qcow2(backing=512), (), 'its backing file'),
+                (qcow2(features=4), (), 'are in another file'),
+                (qcow2(crypt=1), (), 'is encrypted'),
+                (qcow2(version=4), (), 'of version 4'),
+                (qcow2(size=0), (), 'is damaged'),
+                (qcow2(size=1 << 63), (), 'is damaged'),
+                (b'QFI\xfb', (), 'is no qcow2 file'),
+                (b'raw', ('--format=qcow2',), 'is no qcow2 file'),
+                (b'KDMV' + bytes(600), (), 'is a VMDK file'),
+                (b'\x1f\x8b\x08' + bytes(600), (), 'Unpack it first'),
+                (b'', (), 'is empty'),
+                (b'raw', ('--size=1G',), 'of %s it is known' % path),
+                (b'raw', ('--format=vhd',), 'expected raw or qcow2'),
+                (b'raw', ('--sha256=abc',), 'expected 64 hexadecimal digits'),
+                (b'raw', ('--sha256=' + 'a' * 64, '--no-checksum'), 'needs the checksum')):
+            with self.subTest(text):
+                with open(path, 'wb') as file:
+                    file.write(content)
+                self.check(run('import', *arguments, path, 'vm1'), 64, '', text)
+        self.check(run('import', state['directory'], 'vm1'), 64, '', 'is a directory')
+        self.check(run('import', path + '2', 'vm1'), 64, '', 'cannot be opened')
+        self.check(run('import', '/dev/null', 'vm1'), 64, '', 'is a character device')
+        self.check(run('import', '--resume', '-', 'vm1'), 64, '', 'read once')
+        self.check(run('export', 'vm1', path), 73, '', 'exists already')
+        self.check(run('export', 'vm1', state['directory']), 64, '', 'is a directory')
+        self.assertEqual(sorted(name for name in os.listdir(state['directory']) if name.startswith('disk')), ['disk'])
         self.assertEqual(self.mock.changes(), [])
 
     def test_output_cannot_be_written(self):
