@@ -23,7 +23,7 @@ _blockstorectl() {
         ['snapshot remove']='--yes -y'
         ['snapshot rollback']='--yes -y --no-wait'
         [clone]='--no-wait'
-        [import]='--format --size --overwrite --keep --resume --sha256 --no-checksum --verify'
+        [import]='--format --size --overwrite --keep --resume --checksums --sha256 --no-checksum --verify'
         [export]='--format --overwrite --no-checksum --verify'
         ['store status']=''
         [proxies]=''

@@ -10,7 +10,7 @@
 #include "transfer-job.h"
 #include "verbs.h"
 
-static bool arg_overwrite, arg_resume, arg_keep, arg_no_checksum, arg_verify;
+static bool arg_overwrite, arg_resume, arg_keep, arg_no_checksum, arg_verify, arg_checksums;
 static const char *arg_format, *arg_size, *arg_sha256;
 
 const struct option_entry import_options[] = {
@@ -20,6 +20,8 @@ const struct option_entry import_options[] = {
                 &arg_overwrite },
         { "keep", 0, NULL, "If it fails or is cancelled, keep what is there for --resume", OPTION_FLAG, &arg_keep },
         { "resume", 0, NULL, "Go on with an import that was kept, or cut short by a crash", OPTION_FLAG, &arg_resume },
+        { "checksums", 0, NULL, "Let the image have a checksum of each block, as create does", OPTION_FLAG,
+                &arg_checksums },
         { "sha256", 0, "SUM", "Fail unless the content has this SHA-256", OPTION_STRING, &arg_sha256 },
         { "no-checksum", 0, NULL, "Do not read back what has arrived to make its checksum", OPTION_FLAG,
                 &arg_no_checksum },
@@ -58,6 +60,7 @@ static int append_options(sd_bus_message *message, const struct content_file *fi
                 { "keep", arg_keep || arg_resume },
                 { "resume", arg_resume },
                 { "checksum", !arg_no_checksum },
+                { "checksums", arg_checksums },
                 { "verify", arg_verify },
         };
         int r;

@@ -59,6 +59,9 @@ static void on_created(sd_bus_message *answer, enum failure failure, const char 
 static int fill_create(sd_bus_message *call, void *userdata) {
         struct transfer *transfer = userdata;
 
+        if (transfer->wish.checksums)
+                return sd_bus_message_append(
+                        call, "sta{sv}", transfer->stage, image_size(transfer), 1, "checksums", "b", (int) true);
         return sd_bus_message_append(call, "sta{sv}", transfer->stage, image_size(transfer), 0);
 }
 

@@ -112,6 +112,7 @@ static int read_option(sd_bus_message *message, struct transfer_wish *wish, sd_b
                 bool *flag, import_only;
         } flags[] = {
                 { "checksum", &wish->checksum, false },
+                { "checksums", &wish->checksums, true },
                 { "keep", &wish->keep, true },
                 { "overwrite", &wish->overwrite, true },
                 { "resume", &wish->resume, true },

@@ -25,6 +25,7 @@ struct transfer;
 
 struct transfer_wish {
         bool export, stream, overwrite, resume, keep, checksum, verify;
+        bool checksums; /* the image is to have some */
         char name[TRANSFER_STORE_NAME_BYTES];
         char format[8]; /* "raw", "qcow2" */
         char expected[TRANSFER_CHECKSUM_SIZE];
