@@ -49,20 +49,27 @@ static void remove_left_behind(rbd_image_t image) {
                 rbd_snap_list_end(snaps);
 }
 
-/* By the handle that has the lock, if we have it. Whoever wants a snapshot has the image open. */
-static int begin_snapshot(struct rbd_store *store, struct rbd_copy *copy) {
+/* The handle that has the lock, if we have it; NULL: the image is not open here. */
+static rbd_image_t find_handle(struct rbd_store *store, const char *id) {
+        rbd_image_t handle = NULL;
         struct rbd_image *image;
-        bool exists;
-        int r;
 
         pthread_mutex_lock(&store->mutex);
         TAILQ_FOREACH(image, &store->images, entry)
-                if (!image->image.read_only && strcmp(image->id, copy->id) == 0)
-                        break;
+                if (!image->image.read_only && strcmp(image->id, id) == 0)
+                        handle = image->handle;
         pthread_mutex_unlock(&store->mutex);
-        if (!image)
+        return handle;
+}
+
+/* Whoever wants a snapshot has the image open. */
+static int begin_snapshot(struct rbd_store *store, struct rbd_copy *copy) {
+        bool exists;
+        int r;
+
+        copy->handle = find_handle(store, copy->id);
+        if (!copy->handle)
                 return -ESTALE;
-        copy->handle = image->handle;
         remove_left_behind(copy->handle);
         r = rbd_snap_exists(copy->handle, copy->snapshot, &exists);
         if (r >= 0)

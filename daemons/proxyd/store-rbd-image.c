@@ -319,6 +319,8 @@ int store_rbd_change_lease(
 
         if (!i->read_only)
                 store_rbd_size_is(image, &header);
-        *ret_lease = i->read_only ? (struct lease){} : header.record.lease;
+        *ret_lease = header.record.lease;
+        if (i->read_only)
+                *ret_lease = (struct lease){};
         return r;
 }
