@@ -34,12 +34,12 @@ shutdown_ms() {
 }
 
 # check_shutdown WHAT: not more than 10 s beyond what it took without images (the file "rest"), where that
-# takes 4 s or less; longer in proportion on a machine that is slow all over: emulated, and busy.
+# takes 2.5 s or less; longer in proportion on a machine that is slow all over: emulated, and busy.
 check_shutdown() {
     local ms rest limit=10000
     ms=$(shutdown_ms)
     rest=$(cat $BOOT_STATE/rest)
-    [ "$rest" -le 4000 ] || limit=$((limit * rest / 4000))
+    [ "$rest" -le 2500 ] || limit=$((limit * rest / 2500))
     note "shutdown, $1: $ms ms; without images: $rest ms"
     [ $((ms - rest)) -le $limit ] || {
         journalctl -q --no-pager -b -1 -o short-monotonic | awk '/The system will reboot/ { on = 1 } on' |
