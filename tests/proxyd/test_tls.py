@@ -10,12 +10,13 @@ import socket
 import ssl
 import struct
 import subprocess
+import sys
 import time
 import unittest
 
 from case import Case
 from client import Client, Closed, password_hex
-from proxy import Proxy, work_directory
+from proxy import BINARY, Proxy, work_directory
 
 
 class Certificates:
@@ -193,6 +194,57 @@ class Server(Tls):
     def test_plain_beside_it(self):
         with Client(self.plain) as c:
             self.assertStatus(c.login(), "OK")
+
+
+WORKER = os.path.join(os.path.dirname(BINARY), "..", "worker", "blockstore-worker")
+
+
+@unittest.skipUnless(os.path.exists(WORKER) and shutil.which("nbdcopy"), "no worker beside the proxy, or no nbdcopy")
+class WithWorker(Tls):
+    """A worker that logs in with SCRAM, bound to the TLS connection, and comes back with a ticket."""
+
+    def test_io(self):
+        with Client(self.plain) as c:
+            c.hello()
+            c.login()
+            self.assertStatus(c.create("tls", 4 << 20), "OK")
+        base = os.path.join(self.proxy.directory, "host")
+        for part in ("etc/images.d", "run/image/tls", "credentials"):
+            os.makedirs(os.path.join(base, part))
+        files = {
+            "etc/blockstore.json": json.dumps({"proxies": [f"tls://127.0.0.1:{self.address[1]}"], "user": "alice",
+                                               "connections": 2, "tls-ca": self.certificates.path("ca", "crt")}),
+            "etc/images.d/tls.json": '{"device": "none"}',
+            "credentials/password": "secret\n",
+        }
+        for name, text in files.items():
+            with open(os.path.join(base, name), "w", encoding="ascii") as file:
+                file.write(text)
+        data = os.path.join(base, "data")
+        with open(data, "wb") as file:
+            file.write(os.urandom(4 << 20))
+
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(os.path.join(base, "nbd"))
+            listening.listen(5)
+            # As systemd hands it over: descriptor 3, and the pid of who is to have it.
+            start = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = str(os.getpid()); os.execv(sys.argv[2], sys.argv[2:])"
+            with open(os.path.join(base, "log"), "w", encoding="ascii") as log:
+                worker = subprocess.Popen(
+                    [sys.executable, "-c", start, str(listening.fileno()), WORKER, "tls"], pass_fds=(listening.fileno(),), stdout=log, stderr=log,
+                    env=dict(os.environ, BLOCKSTORE_CONFIG_DIRECTORY=base + "/etc", BLOCKSTORE_RUNTIME_DIRECTORY=base + "/run",
+                             RUNTIME_DIRECTORY=base + "/run", CREDENTIALS_DIRECTORY=base + "/credentials", LISTEN_FDS="1"))
+            try:
+                uri = f"nbd+unix:///?socket={base}/nbd"
+                subprocess.run(["nbdcopy", "--flush", data, uri], check=True, timeout=60)
+                subprocess.run(["nbdcopy", uri, data + ".back"], check=True, timeout=60)
+            finally:
+                worker.terminate()
+                self.assertEqual(worker.wait(60), 0)
+        with open(data, "rb") as one, open(data + ".back", "rb") as other:
+            self.assertEqual(one.read(), other.read())
+        self.assertIn("with a password (SCRAM)", self.proxy.log())
+        self.assertIn("with a ticket (SCRAM)", self.proxy.log())
 
 
 class Mutual(Tls):
