@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Attach, detach, cancel. Nothing is allowed or forbidden here beyond the switch "control": the supervisor asks polkit about the user that this process runs as. */
+/* What takes a call of its own: attach, detach, cancel, and the heat map. Nothing is allowed or forbidden here beyond the switch "control": the supervisor asks polkit about the user that this process runs as. */
 
 #include <errno.h>
 #include <string.h>
 
+#include "bus-json.h"
 #include "host-config.h"
 #include "supervisor-call.h"
 
@@ -164,6 +165,52 @@ void page_cancel(struct httpd *httpd, struct exchange *exchange, const char *id)
         r = sd_bus_message_new_method_call(httpd->bus, &message, BUS_NAME, path, BUS_JOB, "Cancel");
         if (r >= 0)
                 r = supervisor_call(httpd, exchange, TAKE_PTR(message), on_done);
+        if (r < 0)
+                fail_errno(exchange, r);
+}
+
+/* --- what is read by a call of its own --- */
+
+static int add_heat(struct json_object *object, sd_bus_message *reply) {
+        static const char *const keys[] = { "size", "half_life_usec", "reads", "writes" };
+
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++) {
+                struct json_object *value;
+                int r;
+
+                r = bus_json_read(reply, &value);
+                if (r < 0)
+                        return r;
+                r = json_add(object, keys[i], value);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static void on_heat(struct httpd *httpd, struct exchange *exchange, enum failure failure, const char *message,
+        sd_bus_message *reply) {
+        _cleanup_(json_object_putp) struct json_object *object = json_object_new_object();
+
+        if (failure != FAILURE_NONE)
+                (void) exchange_fail(exchange, supervisor_failure_status(failure), failure_lookup(failure)->bus_name,
+                        "%s", message);
+        else if (!object || add_heat(object, reply) < 0)
+                (void) exchange_reply_json(exchange, MHD_HTTP_OK, NULL);
+        else
+                (void) exchange_reply_json(exchange, MHD_HTTP_OK, object);
+}
+
+void page_heat_map(struct httpd *httpd, struct exchange *exchange, const char *name) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *message = NULL;
+        _cleanup_free_ char *path = NULL;
+        int r;
+
+        r = sd_bus_path_encode(IMAGE_PREFIX, name, &path);
+        if (r >= 0)
+                r = sd_bus_message_new_method_call(httpd->bus, &message, BUS_NAME, path, BUS_IMAGE, "HeatMap");
+        if (r >= 0)
+                r = supervisor_call(httpd, exchange, TAKE_PTR(message), on_heat);
         if (r < 0)
                 fail_errno(exchange, r);
 }

@@ -54,6 +54,7 @@ void page_openapi(struct httpd *httpd, struct exchange *exchange, const char *ar
 /* changes.c */
 void page_attach(struct httpd *httpd, struct exchange *exchange, const char *name);
 void page_detach(struct httpd *httpd, struct exchange *exchange, const char *name);
+void page_heat_map(struct httpd *httpd, struct exchange *exchange, const char *name);
 void page_cancel(struct httpd *httpd, struct exchange *exchange, const char *id);
 /* classic-pages.c */
 void page_classic_command(struct httpd *httpd, struct exchange *exchange, const char *argument);

@@ -84,7 +84,8 @@ static void sample(const struct metrics *m, const char *name, const char *const 
         fputc(' ', m->out);
 }
 
-#define LABELS(...) ((const char *const[]){ __VA_ARGS__ __VA_OPT__(, ) NULL })
+#define LABELS(...) ((const char *const[]){ __VA_ARGS__, NULL })
+#define NO_LABELS   ((const char *const[]){ NULL })
 
 /* Microseconds as seconds, exactly and in no locale. */
 static void value_usec(FILE *out, uint64_t usec) {
@@ -280,7 +281,7 @@ int metrics_render(const struct model *model, bool up, enum metrics_format forma
         value_number(m.out, 1);
         family(&m, "blockstore_up", TYPE_GAUGE, NULL,
                 "Whether blockstored answered; if it did not, nothing else is told.");
-        sample(&m, "blockstore_up", LABELS());
+        sample(&m, "blockstore_up", NO_LABELS);
         value_number(m.out, up);
 
         if (up) {

@@ -34,6 +34,7 @@ static const struct route routes[] = {
         { "GET", "/api/v1/session", NEED_READ, page_session },
         { "GET", "/api/v1/images", NEED_READ, page_images },
         { "GET", "/api/v1/images/*", NEED_READ, page_image },
+        { "GET", "/api/v1/images/*/heatmap", NEED_READ, page_heat_map },
         { "POST", "/api/v1/images/*/attach", NEED_CHANGE, page_attach },
         { "POST", "/api/v1/images/*/detach", NEED_CHANGE, page_detach },
         { "GET", "/api/v1/proxies", NEED_READ, page_proxies },

@@ -42,8 +42,8 @@ struct server {
         sd_event_source *epoll_source, *timer, *look, *listeners[LISTENERS_MAX];
         unsigned n_listeners, n_peers;
         struct peer *accepting; /* is being handed over */
-        LIST_HEAD(, peer) peers;
-        LIST_HEAD(, exchange) exchanges;
+        LIST_HEAD(peer_list, peer) peers;
+        LIST_HEAD(exchange_list, exchange) exchanges;
         bool stopping;
 };
 

@@ -37,7 +37,7 @@ struct watch {
         uint64_t changed_usec;  /* when something was changed by us: older than that is not fresh, however young */
         bool again;
         unsigned n_waiters;
-        TAILQ_HEAD(, watch_waiter) waiters;
+        TAILQ_HEAD(watch_waiter_list, watch_waiter) waiters;
 };
 
 static uint64_t clock_usec(clockid_t id) {

@@ -554,10 +554,33 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_VTABLE_END,
 };
 
+/* An attached image is read in its first quarter and written in one place. */
+static int heat_map(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const struct image *image = userdata;
+        double reads[1024] = {}, writes[1024] = {};
+        sd_bus_message *reply;
+        int r;
+
+        if (strcmp(image->state, "attached") != 0)
+                return sd_bus_error_set(error, "org.blockstore.Error.NotAttached", "There is no worker.");
+        for (size_t i = 0; i < 256; i++)
+                reads[i] = 10;
+        writes[512] = 2.5;
+
+        ASSERT_OK(sd_bus_message_new_method_return(m, &reply));
+        ASSERT_OK(sd_bus_message_append(reply, "tt", image->size, UINT64_C(60000000)));
+        ASSERT_OK(sd_bus_message_append_array(reply, 'd', reads, sizeof reads));
+        ASSERT_OK(sd_bus_message_append_array(reply, 'd', writes, sizeof writes));
+        r = sd_bus_send(NULL, reply, NULL);
+        sd_bus_message_unref(reply);
+        return r;
+}
+
 #define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
 
 static const sd_bus_vtable image_vtable[] = {
         SD_BUS_VTABLE_START(0),
+        SD_BUS_METHOD("HeatMap", NULL, "ttadad", heat_map, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Name", "s", NULL, offsetof(struct image, name), SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("ImageName", "s", NULL, offsetof(struct image, image_name), CHANGES),
         SD_BUS_PROPERTY("UUID", "s", NULL, offsetof(struct image, uuid), CHANGES),

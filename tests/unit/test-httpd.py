@@ -92,7 +92,7 @@ class Mock:
 
     def keep(self, line):
         """Notes a call that changes something."""
-        if line.split()[1] not in ('GetAll', 'GetManagedObjects'):
+        if line.split()[1] not in ('GetAll', 'GetManagedObjects', 'HeatMap'):
             self.calls.append(line)
 
     def do(self, *commands):
@@ -368,7 +368,7 @@ class Reading(Case):
 
     def test_health(self):
         self.assertEqual(self.httpd.get('/check-health').status, 200)
-        self.mock.do('set vm1 State parked', 'set vm1 StateReason No proxy can be reached.')
+        self.mock.do('set vm1 StateReason No proxy can be reached.', 'set vm1 State parked')
         sick = self.wait_for_status('/check-health', 503)
         self.assertEqual(sick.json['problems'], [{'image': 'vm1', 'state': 'parked', 'reason': 'No proxy can be reached.'}])
         self.mock.do('set vm1 State inactive', 'set vm1 StateReason ')
@@ -494,6 +494,14 @@ class Control(Case):
         self.assertEqual(self.httpd.get('/api/v1/images/vm1').json['state'], 'attached')
         self.assertEqual(self.httpd.post('/api/v1/images/vm1/detach').status, 200)
         self.assertEqual(self.mock.call(), 'call DetachImage vm1')
+
+    def test_heat_map(self):
+        self.assert_failure(self.httpd.get('/api/v1/images/quo%22te/heatmap'), 409, 'org.blockstore.Error.NotAttached')
+        self.mock.do('set vm1 State attached')
+        heat = self.httpd.get('/api/v1/images/vm1/heatmap').json
+        self.assertEqual((heat['half_life_usec'], len(heat['reads']), heat['reads'][255], heat['reads'][256], heat['writes'][512]), (60000000, 1024, 10, 0, 2.5))
+        self.assertGreaterEqual(self.httpd.get('/api/v1/images/nothere/heatmap').status, 400)
+        self.mock.do('set vm1 State inactive')
 
     def test_what_the_supervisor_refuses(self):
         for name, status in (('Busy', 409), ('AccessDenied', 403), ('NoSuchImage', 404), ('Held', 409), ('NoProxy', 503), ('Timeout', 504)):

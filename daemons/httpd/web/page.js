@@ -169,26 +169,40 @@ function draw({ lines }, ...series) {
   });
 }
 
-// Where an image is read and written: one column for each part of it. Arrays of numbers, any length; absent where the worker does not count.
-function drawHeat(card, image) {
-  const map = image.heat_map;
-  const rows = Array.isArray(map) && map.length ? (Array.isArray(map[0]) ? map : [map]) : null;
-  card.heat.hidden = !rows;
-  if (!rows) return;
-  const canvas = card.canvas, n = rows[0].length;
-  canvas.width = n;
-  canvas.height = rows.length;
-  const context = canvas.getContext('2d');
+// Where an image is read (above) and written (below): one column for each part of it.
+function drawHeat(card, map) {
+  const rows = [map.reads, map.writes], n = map.reads.length;
+  card.heat.hidden = n === 0;
+  if (n === 0) return;
+  card.canvas.width = n;
+  card.canvas.height = rows.length;
+  const context = card.canvas.getContext('2d'), colors = getComputedStyle(document.documentElement);
   const max = Math.max(1, ...rows.flat());
-  const colors = getComputedStyle(document.documentElement);
   rows.forEach((row, y) => {
-    context.fillStyle = colors.getPropertyValue(y === 1 ? '--write' : '--read').trim();
+    context.fillStyle = colors.getPropertyValue(y ? '--write' : '--read').trim();
     row.forEach((value, x) => {
-      if (value <= 0) return;
-      context.globalAlpha = 0.12 + 0.88 * Math.log1p(value) / Math.log1p(max);
+      if (value < 0.01) return;
+      context.globalAlpha = 0.15 + 0.85 * Math.log1p(value) / Math.log1p(max);
       context.fillRect(x, y, 1, 1);
     });
   });
+  setText(card.heatEnd, size(map.size));
+}
+
+// One after the other, so that ten images are not ten requests at once. Hidden where the worker does not count.
+async function showHeat() {
+  for (;;) {
+    for (const [name, card] of [...cards]) {
+      const image = images.get(name);
+      if (document.hidden || !image || image.state === 'inactive') { card.heat.hidden = card.heat.hidden || !image || image.state === 'inactive'; continue; }
+      try {
+        drawHeat(card, await call('GET', '/api/v1/images/' + encodeURIComponent(name) + '/heatmap'));
+      } catch {
+        card.heat.hidden = true;
+      }
+    }
+    await new Promise(resolve => setTimeout(resolve, 3000));
+  }
 }
 
 // Cards.
@@ -254,8 +268,6 @@ function showImage(image) {
   fact(card, 'proxy', image.active_proxy ? image.active_proxy + (image.sessions > 1 ? ` (${image.sessions} connections)` : '') + (image.standby_proxy ? `, in reserve ${image.standby_proxy}` : '') : '');
   fact(card, 'missing', image.missing_features && image.missing_features.length ? image.missing_features.join(', ') : '');
   card.charts.hidden = !attached;
-  setText(card.heatEnd, image.size ? size(image.size) : '');
-  drawHeat(card, image);
   showNumbers(card, image);
 }
 
@@ -398,7 +410,6 @@ const handlers = {
       Object.assign(image, counters);
       addPoint(card, image, now);
       showNumbers(card, image);
-      drawHeat(card, image);
     }
   },
 };
@@ -453,3 +464,4 @@ async function main() {
 }
 
 main();
+showHeat();

@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The page in a headless Chromium: see tests/web/run.
+
+    page.py BLOCKSTORE-HTTPD MOCK-BLOCKSTORED SOURCE-ROOT SCREENSHOTS
+"""
+
+import base64
+import http.client
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HTTPD, MOCK, SOURCE, SCREENSHOTS = sys.argv[1:5]
+ELEMENT = 'element-6066-11e4-a52e-4f735466cecf'  # W3C WebDriver, "Elements"
+PATIENCE = 60
+
+sys.argv[1:] = [HTTPD, MOCK, SOURCE]
+spec = importlib.util.spec_from_file_location('fixture', os.path.join(SOURCE, 'tests/unit/test-httpd.py'))
+fixture = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(fixture)
+
+
+class Browser:
+    """As much of WebDriver as is needed here, over plain HTTP."""
+
+    def __init__(self, directory):
+        self.driver = subprocess.Popen(['chromedriver', '--port=0'], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
+                                       env={**os.environ, 'HOME': directory, 'TMPDIR': directory})
+        for line in self.driver.stdout:
+            if b'started successfully on port' in line:
+                self.port = int(line.split(b'port ')[1].strip(b'. \n'))
+                break
+        self.session = ''
+        arguments = ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-background-networking', '--no-first-run',
+                     '--window-size=1280,1000', f'--user-data-dir={directory}/profile']
+        value = self.call('POST', '/session', {'capabilities': {'alwaysMatch': {
+            'goog:chromeOptions': {'args': arguments}, 'goog:loggingPrefs': {'browser': 'ALL'}}}})
+        self.session = '/session/' + value['sessionId']
+
+    def call(self, method, path, body=None):
+        connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=PATIENCE)
+        connection.request(method, self.session + path, json.dumps(body if body is not None else {}) if method == 'POST' else None, {'Content-Type': 'application/json'})
+        answer = json.loads(connection.getresponse().read())['value']
+        connection.close()
+        if isinstance(answer, dict) and 'error' in answer and 'stacktrace' in answer:
+            raise AssertionError(f'{method} {path}: {answer["error"]}: {answer["message"]}')
+        return answer
+
+    def open(self, url):
+        self.call('POST', '/url', {'url': url})
+
+    def run(self, script, *arguments):
+        return self.call('POST', '/execute/sync', {'script': script, 'args': list(arguments)})
+
+    def click(self, selector):
+        element = self.call('POST', '/element', {'using': 'css selector', 'value': selector})
+        self.call('POST', f'/element/{element[ELEMENT]}/click')
+
+    def text(self, selector):
+        return self.run('return document.querySelector(arguments[0])?.innerText ?? null', selector)
+
+    def wait(self, what, script, *arguments):
+        deadline = time.monotonic() + PATIENCE
+        while not (value := self.run(script, *arguments)):
+            assert time.monotonic() < deadline, f'never came: {what}; the page says: {self.text("body")}'
+            time.sleep(0.1)
+        return value
+
+    def wait_text(self, selector, words):
+        self.wait(f'{words!r} in {selector}', 'return (document.querySelector(arguments[0])?.innerText ?? "").includes(arguments[1])', selector, words)
+
+    def screenshot(self, name, width, height):
+        self.call('POST', '/window/rect', {'width': width, 'height': height})
+        self.wait('the new size', 'return innerWidth <= arguments[0]', width)
+        with open(os.path.join(SCREENSHOTS, name + '.png'), 'wb') as f:
+            f.write(base64.b64decode(self.call('GET', '/screenshot')))
+
+    def emulate(self, scheme):
+        self.call('POST', '/goog/cdp/execute', {'cmd': 'Emulation.setEmulatedMedia', 'params': {'features': [{'name': 'prefers-color-scheme', 'value': scheme}]}})
+
+    def complaints(self):
+        return [entry['message'] for entry in self.call('POST', '/se/log', {'type': 'browser'}) if entry['level'] in ('SEVERE', 'WARNING')]
+
+    def close(self):
+        try:
+            self.call('DELETE', '')
+        finally:
+            os.killpg(self.driver.pid, signal.SIGTERM)
+            self.driver.wait()
+            self.driver.stdout.close()
+
+
+def load(mock, name, state, seconds):
+    """Some seconds of reading, with a latency that comes and goes."""
+    for _ in range(seconds):
+        state['n'] += 1
+        wave = 1 + (state['n'] * 7 % 11)
+        state['bytes'] += wave * 9_000_000
+        mock.do(f'set {name} ReadBytes {state["bytes"]}', f'set {name} ReadOperations {state["bytes"] // 65536}', f'set {name} LatencyUSec {300 + wave * 60}')
+        time.sleep(1)
+
+
+def walk(browser, mock, httpd):
+    card = 'article[data-image="vm1"] '
+    browser.open(f'http://127.0.0.1:{httpd.port}/')
+    browser.wait_text('#live', 'live')
+    browser.wait_text(card, 'inactive')
+    # A name with a quote and a bracket is a name.
+    assert browser.run('return document.querySelectorAll("#images b, #images img").length') == 0
+    browser.wait_text('#images', '<img')
+
+    # Attach, after a question; first it is taken back.
+    browser.click(card + 'h3 button')
+    browser.wait_text('#confirm', 'Attach vm1?')
+    browser.click('#confirm button[value=no]')
+    browser.wait('the end of the question', 'return !document.querySelector("#confirm").open')
+    browser.click(card + 'h3 button')
+    browser.wait_text('#confirm', 'Attach vm1?')
+    browser.click('#confirm-yes')
+    assert mock.call() == 'call AttachImage vm1'
+    browser.wait_text(card, 'attached')
+    browser.wait_text(card, '/dev/nbd0')
+    mock.do('set vm1 ActiveProxy 127.0.0.1:11417', 'set vm1 StandbyProxy 127.0.0.1:11418', 'set vm1 Sessions 4')
+    browser.wait_text(card, 'in reserve 127.0.0.1:11418')
+
+    # The charts move.
+    numbers = {'n': 0, 'bytes': 0}
+    load(mock, 'vm1', numbers, 8)
+    browser.wait('points of a chart', 'return document.querySelector(arguments[0]).getAttribute("points").split(" ").length >= 4', card + 'polyline.read')
+    browser.wait_text(card, 'latency')
+    before = browser.run('return document.querySelector(arguments[0]).getAttribute("points")', card + 'polyline.read')
+    load(mock, 'vm1', numbers, 2)
+    browser.wait('movement', 'return document.querySelector(arguments[0]).getAttribute("points") !== arguments[1]', card + 'polyline.read', before)
+
+    # The heat map: read in the first quarter, written in one place.
+    pixels = browser.wait('the heat map', """
+        const canvas = document.querySelector(arguments[0]);
+        if (!canvas || canvas.offsetHeight === 0) return null;
+        const alpha = (x, y) => canvas.getContext('2d').getImageData(x, y, 1, 1).data[3];
+        return [canvas.width, alpha(0, 0), alpha(255, 0), alpha(256, 0), alpha(512, 1), alpha(511, 1), alpha(512, 0)]""", card + '.heat canvas')
+    assert pixels[0] == 1024 and pixels[1] == pixels[2] > 200 and pixels[3] == 0 and pixels[4] > 50 and pixels[5] == 0 and pixels[6] == 0, pixels
+
+    # A failover, as it happens.
+    mock.do('set vm1 State reconnecting', 'set vm1 StateReason 127.0.0.1:11417 has closed the connection.', 'set vm1 ActiveProxy ')
+    browser.wait_text(card, 'reconnecting')
+    browser.wait_text('#summary', '1 reconnecting')
+    browser.emulate('light')
+    browser.screenshot('reconnecting-light', 1280, 900)
+    mock.do('set vm1 Failovers 1', 'set vm1 ActiveProxy 127.0.0.1:11418', 'set vm1 StandbyProxy ', 'set vm1 StateReason ', 'set vm1 State attached')
+    browser.wait_text('#failovers', '127.0.0.1:11417 → 127.0.0.1:11418')
+    browser.wait_text(card, '1 failover')
+    load(mock, 'vm1', numbers, 6)
+    browser.emulate('dark')
+    browser.screenshot('page-dark', 1280, 900)
+    assert browser.run('return document.documentElement.scrollWidth <= innerWidth')
+    browser.screenshot('phone-dark', 500, 900)
+    assert browser.run('return document.documentElement.scrollWidth <= innerWidth'), 'the page is wider than a phone'
+    browser.emulate('light')
+    browser.screenshot('page-light', 1280, 900)
+
+    # What the supervisor refuses is said, and nothing else happens.
+    mock.do('fail DetachImage org.blockstore.Error.Busy /dev/nbd0 is mounted on /srv.')
+    browser.click(card + 'h3 button')
+    browser.wait_text('#confirm', 'Detach vm1?')
+    browser.screenshot('detach-light', 1280, 900)
+    browser.click('#confirm-yes')
+    browser.wait_text('#notice', '/dev/nbd0 is mounted on /srv.')
+    mock.do('fail none')
+    browser.click(card + 'h3 button')
+    browser.click('#confirm-yes')
+    browser.wait_text(card, 'inactive')
+    mock.do('drop vm1')
+    browser.wait('the end of the card', 'return !document.querySelector(arguments[0])', card)
+
+    # The service goes and comes: the page comes back by itself.
+    httpd.process.send_signal(signal.SIGTERM)
+    httpd.process.wait(PATIENCE)
+    browser.wait_text('#live', 'connecting')
+    httpd.process.stderr.close()
+    httpd.start()
+    browser.wait_text('#live', 'live')
+
+    refused = [c for c in browser.complaints() if 'Content Security Policy' in c or 'Uncaught' in c]
+    assert not refused, refused
+
+
+def main():
+    fixture.setUpModule()
+    mock = fixture.Mock()
+    mock.do('proxy 127.0.0.1:11417 100 active 350 configured', 'proxy 127.0.0.1:11418 100 standby 410 announced', 'store vm1 1073741824 4096 c0ffee00-0000-4000-8000-000000000001 0',
+            'add vm1', 'set vm1 Configured 1', 'add db', 'set db Size 53687091200', 'set db State parked', 'set db StateReason No proxy can be reached.', 'add <img/src=x>')
+    httpd = fixture.Httpd({'control': True}, False)
+    with tempfile.TemporaryDirectory() as directory:
+        browser = Browser(directory)
+        try:
+            walk(browser, mock, httpd)
+        finally:
+            browser.close()
+    status, errors = httpd.close()
+    assert status == 0, errors
+    mock.close()
+    fixture.tearDownModule()
+
+
+main()
