@@ -198,8 +198,12 @@ static void not_executed(struct session *s, struct request *request, int error) 
         switch (error) {
         case SESSION_NOT_NOW:
                 insert_in_order(&pool->delayed, request);
-                if (!pool->retry_timer.armed)
-                        ring_timer_set(&pool->retry_timer, POOL_RETRY_USEC);
+                if (pool->retry_timer.armed)
+                        return;
+                ring_timer_set(&pool->retry_timer, pool->retry_usec);
+                pool->retry_usec *= 2;
+                if (pool->retry_usec > POOL_RETRY_MAX_USEC)
+                        pool->retry_usec = POOL_RETRY_MAX_USEC;
                 return;
 
         case SESSION_ELSEWHERE:
@@ -240,6 +244,7 @@ void pool_answered(struct session *s, struct request *request, int error) {
         else if (error == SESSION_NOT_NOW || error == SESSION_ELSEWHERE || error == SESSION_STALE)
                 not_executed(s, request, error);
         else {
+                pool->retry_usec = POOL_RETRY_USEC;
                 r = error;
                 if (request->op == REQUEST_FLUSH || (request->fua && request->op != REQUEST_TRIM && error < 0))
                         r = pool_durable_synced(pool, request, error);
@@ -324,6 +329,7 @@ int pool_new(struct pool **ret, struct ring *ring, struct buffers *buffers, stru
                 pool_set_state(pool, POOL_RECONNECTING);
         TAILQ_INIT(&pool->queue);
         TAILQ_INIT(&pool->delayed);
+        pool->retry_usec = POOL_RETRY_USEC;
         TAILQ_INIT(&pool->crowded);
         TAILQ_INIT(&pool->sessions);
         pool->landing.run = pool_landing_run;
