@@ -30,6 +30,8 @@ _blockstorectl() {
         ['proxy drain']='--undo'
         [monitor]=''
         [doctor]='--check -c'
+        [scrub]='--all --status --no-wait'
+        [limit]='--iops --bandwidth --burst'
         [heatmap]=''
         ['import-config']='--proxy --force --dry-run -n --root'
         [shell]=''
@@ -42,7 +44,7 @@ _blockstorectl() {
         [help]=''
         [version]=''
     )
-    local verbs='attach detach list status create resize remove rename snapshot clone import export store proxies proxy monitor doctor heatmap import-config shell upgrade user help version'
+    local verbs='attach detach list status create resize remove rename snapshot clone import export store proxies proxy monitor doctor scrub limit heatmap import-config shell upgrade user help version'
     local user_verbs='add passwd rights remove list'
     local proxy_verbs='drain'
     local store_verbs='status'
@@ -117,7 +119,7 @@ _blockstorectl() {
         proxy | 'help proxy') words=$proxy_verbs ;;
         store | 'help store') words=$store_verbs ;;
         snapshot | 'help snapshot') words=$snapshot_verbs ;;
-        attach | detach | heatmap | status | resize | remove | rename | proxies | 'snapshot create' | 'snapshot list')
+        attach | detach | heatmap | scrub | limit | status | resize | remove | rename | proxies | 'snapshot create' | 'snapshot list')
             [ "$arguments" -eq 0 ] && words=$(_blockstorectl_names)
             ;;
         doctor) words=$(_blockstorectl_names) ;;

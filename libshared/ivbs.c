@@ -11,6 +11,7 @@
 #include "bytes.h"
 #include "cleanup.h"
 #include "ivbs-admin.h"
+#include "ivbs-care.h"
 #include "ivbs-lifecycle.h"
 #include "ivbs-scram.h"
 
@@ -72,6 +73,9 @@ static const struct op_entry {
                 AT_LEAST(IVBS_TICKET_PROOF_SIZE) },
         { IVBS_OP_STORE_STATUS, "STORE_STATUS", UP_TO(ERROR_PAYLOAD_MAX),
                 BETWEEN(IVBS_STORE_STATUS_SIZE, IVBS_STORE_STATUS_SIZE_MAX) },
+        { IVBS_OP_SCRUB, "SCRUB", AT_LEAST(IVBS_SCRUB_SIZE), AT_LEAST(IVBS_CHANGE_REPLY_SIZE) },
+        { IVBS_OP_GET_CARE, "GET_CARE", AT_LEAST(IVBS_GET_CARE_SIZE), AT_LEAST(IVBS_CARE_REPLY_SIZE) },
+        { IVBS_OP_SET_LIMITS, "SET_LIMITS", AT_LEAST(IVBS_SET_LIMITS_SIZE), UP_TO(ERROR_PAYLOAD_MAX) },
         /* A part of an identity is none. */
         { IVBS_OP_FLUSH, "FLUSH", UP_TO(ERROR_PAYLOAD_MAX), NONE_OR_AT_LEAST(IVBS_IDENTITY_SIZE) },
         { IVBS_OP_TRIM, "TRIM", AT_LEAST(IVBS_READ_SIZE), UP_TO(ERROR_PAYLOAD_MAX) },
@@ -105,6 +109,7 @@ static const struct status_entry {
         { IVBS_STATUS_DAMAGED, "DAMAGED", -EIO },
         { IVBS_STATUS_NO_SCRAM, "NO_SCRAM", -ENOKEY },
         { IVBS_STATUS_LOGIN_OFF, "LOGIN_OFF", -EACCES },
+        { IVBS_STATUS_NO_CHECKSUMS, "NO_CHECKSUMS", -EOPNOTSUPP },
 };
 
 static const struct op_entry *find_op(uint32_t op) {

@@ -58,6 +58,9 @@ enum ivbs_op {
         IVBS_OP_SCRAM_FINAL = 1251,
         IVBS_OP_SCRAM_TICKET = 1252,
         IVBS_OP_STORE_STATUS = 1265,
+        IVBS_OP_SCRUB = 1260,
+        IVBS_OP_GET_CARE = 1261,
+        IVBS_OP_SET_LIMITS = 1262,
         IVBS_OP_FLUSH = 1300,
         IVBS_OP_TRIM = 1301,
         IVBS_OP_WRITE_ZEROES = 1302,
@@ -87,6 +90,7 @@ enum ivbs_status {
         IVBS_STATUS_DAMAGED = 115,       /* the data do not agree with their checksum; nothing was executed */
         IVBS_STATUS_NO_SCRAM = 110,      /* nothing is stored by which that user could log in with SCRAM */
         IVBS_STATUS_LOGIN_OFF = 111,     /* LOGIN and LOGIN_TICKET are not taken on this connection */
+        IVBS_STATUS_NO_CHECKSUMS = 116,  /* the image has none */
 };
 
 struct ivbs_header {

@@ -34,6 +34,8 @@ static const struct {
         { "RollBackImage", "org.blockstore.manage-snapshots" },
         { "CloneImage", "org.blockstore.create-image" },
         { "CancelStoreJob", "org.blockstore.manage-snapshots" },
+        { "ScrubImage", "org.blockstore.maintain-image" },
+        { "SetImageLimits", "org.blockstore.maintain-image" },
         { "ResizeImage", "org.blockstore.resize-image" },
         { "Resize", "org.blockstore.resize-image" },
         { "DrainProxy", "org.blockstore.drain-proxy" },
@@ -48,6 +50,7 @@ static const struct {
         { "ListSnapshots", NULL },
         { "GetStoreJob", NULL },
         { "GetStoreStatus", "org.blockstore.store-status" },
+        { "GetImageCare", NULL },
         { "ProbeProxies", NULL },
 };
 

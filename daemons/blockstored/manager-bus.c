@@ -237,6 +237,10 @@ static int method_list_snapshots(sd_bus_message *message, void *userdata, sd_bus
         return forward(message, userdata, "ListSnapshots", error);
 }
 
+static int method_get_image_care(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        return forward(message, userdata, "GetImageCare", error);
+}
+
 static int method_get_store_job(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         return forward(message, userdata, "GetStoreJob", error);
 }
@@ -393,6 +397,12 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("GetStoreStatus", SD_BUS_NO_ARGS,
                 SD_BUS_RESULT("t", total, "t", available, "u", clients, "a(ssssbbt)", sessions), store_status_checked,
                 SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ScrubImage", SD_BUS_ARGS("s", name), SD_BUS_RESULT("s", job), lifecycle_checked,
+                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("GetImageCare", SD_BUS_ARGS("s", name), SD_BUS_RESULT("a{sv}", care),
+                method_get_image_care, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("SetImageLimits", SD_BUS_ARGS("s", name, "t", iops, "t", bandwidth, "t", burst),
+                SD_BUS_NO_RESULT, lifecycle_checked, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ListProxies", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(susts)", proxies), method_list_proxies,
                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ProbeProxies", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sustsus)", proxies),

@@ -98,6 +98,7 @@ struct image *image_release(struct image *image) {
         TAILQ_REMOVE(&image->images->images, image, entry);
         image->images->n--;
         image->images->store->ops->close_image(image->handle);
+        image_limit_free(image->limit);
         free(image);
         return NULL;
 }
@@ -240,6 +241,20 @@ static void image_size_is(struct image *image, const struct store_size *size) {
                 image->images->resized(image, image->images->resized_userdata);
 }
 
+/* Without memory it has no limits: rather that than no image. */
+static void image_limits_are(struct image *image) {
+        const struct store_ops *ops = image->images->store->ops;
+        struct store_limits limits;
+
+        if (!ops->get_limits)
+                return;
+        ops->get_limits(image->handle, &limits);
+        if (!image->limit && (limits.iops > 0 || limits.bandwidth > 0))
+                image->limit = image_limit_new();
+        if (image->limit)
+                image_limit_set(image->limit, &limits);
+}
+
 void image_lease_is(struct image *image, const struct lease *lease) {
         struct attachment *a;
 
@@ -253,6 +268,7 @@ void image_lease_is(struct image *image, const struct lease *lease) {
                 if (a->writes && (a->generation != lease->generation || (a->leased && !lease->live)))
                         a->expired = true;
         image_size_is(image, &size);
+        image_limits_are(image);
         image_review_hold(image);
 }
 

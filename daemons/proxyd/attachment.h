@@ -15,6 +15,7 @@
 
 #include "hand-over.h"
 #include "image-gate.h"
+#include "image-limit.h"
 #include "store.h"
 
 struct image;
@@ -93,6 +94,7 @@ struct image {
         struct hold_waiter_list hold_waiters;
         struct hand_over_request_list requests; /* of other proxies that want it */
         struct image_gate *gate;                /* NULL: nobody has to wait */
+        struct image_limit *limit;              /* NULL: it has none, and had none */
         TAILQ_ENTRY(image) entry;
 };
 

@@ -307,6 +307,19 @@ static bool prepare(struct client *client, const struct ivbs_header *header, boo
         return true;
 }
 
+/* Who comes back to his image by RESUME has it already, and is never sent away. Answers and returns false. */
+static bool has_room(struct client *client) {
+        if (client_user_may_attach(client, client->control.name))
+                return true;
+
+        log_event(LOG_WARNING,
+                LOG_FIELDS({ "CLIENT", client->address }, { "USER", client->user }, { "IMAGE", client->control.name }),
+                "%s has %ju images attached here, as many as user-images-max allows: %s is refused", client->user,
+                (uintmax_t) client->proxy->settings->user_images_max, client->control.name);
+        client_control_end(client, IVBS_STATUS_TEMPORARY_ERROR, NULL, 0);
+        return false;
+}
+
 void client_attach(struct client *client, const struct ivbs_header *header, const uint8_t *payload) {
         struct control *control = &client->control;
 
@@ -317,7 +330,7 @@ void client_attach(struct client *client, const struct ivbs_header *header, cons
                 return;
         }
 
-        if (prepare(client, header, false)) {
+        if (has_room(client) && prepare(client, header, false)) {
                 control->writes = users_may_write(client->proxy->users, client->user, control->name);
                 control->prove = run_prove_classic;
                 control->change = control->writes ? run_classic : run_look;
@@ -343,7 +356,7 @@ void client_attach_lease(struct client *client, const struct ivbs_header *header
                 client_control_end(client, IVBS_STATUS_READ_ONLY, NULL, 0);
                 return;
         }
-        if (!prepare(client, header, writes))
+        if (!has_room(client) || !prepare(client, header, writes))
                 return;
         control->prove = run_prove_take;
         control->change = writes ? run_take : run_look;

@@ -88,7 +88,16 @@ static void make_ticket(struct client *client) {
 }
 
 void client_logged_in(struct client *client, const char *how, const void *payload, size_t n) {
-        strcpy(client->user, client->control.name);
+        struct control *control = &client->control;
+
+        if (!client_user_has_room(client, control->name)) {
+                log_event(LOG_WARNING, LOG_FIELDS({ "CLIENT", client->address }, { "USER", control->name }),
+                        "%s has %ju connections, as many as user-clients-max allows: %s is to come again later",
+                        control->name, (uintmax_t) client->proxy->settings->user_clients_max, client->address);
+                client_control_end(client, IVBS_STATUS_TEMPORARY_ERROR, NULL, 0);
+                return;
+        }
+        strcpy(client->user, control->name);
         client_set_state(client, CLIENT_LOGGED_IN);
         log_event(LOG_INFO, CLIENT_EVENT_FIELDS(client, MESSAGE_LOGIN_ACCEPTED), "%s has logged in from %s with a %s",
                 client->user, client->address, how);

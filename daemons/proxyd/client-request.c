@@ -27,6 +27,7 @@ struct request {
         struct client *client;
         SLIST_ENTRY(request) entry;
         struct image_gate_waiter gate;
+        struct image_limit_waiter turn;
         uint32_t op, sequence;
         void *buffer; /* of the proxy's buffers, size bytes */
         size_t size;
@@ -390,9 +391,32 @@ static enum ivbs_status beyond_end(const struct client *client) {
                        : IVBS_STATUS_INVALID_REQUEST;
 }
 
+static void pass_gate(struct request *request) {
+        struct client *client = request->client;
+        struct image_gate *gate = client->attachment.image->gate;
+
+        if (gate && is_waited_for(request) && wait_at_gate(request, gate))
+                return;
+        client->proxy->store->ops->submit(&request->io);
+}
+
+/* The image's limits let it begin. */
+static void turn_came(struct image_limit_waiter *waiter) {
+        struct request *request = CONTAINER_OF(waiter, struct request, turn);
+        const struct client *client = request->client;
+        enum ivbs_status status;
+
+        status = check_rights(client, request->change);
+        if (status == IVBS_STATUS_OK && request->io.offset + request->io.length > client->attachment.limit)
+                status = beyond_end(client);
+        if (status == IVBS_STATUS_OK)
+                pass_gate(request);
+        else
+                finish(request, status);
+}
+
 static void submit(struct request *request) {
         struct client *client = request->client;
-        struct image_gate *gate;
         enum ivbs_status status;
 
         status = check_rights(client, request->change);
@@ -410,10 +434,12 @@ static void submit(struct request *request) {
         }
 
         attachment_io_started(&client->attachment, is_waited_for(request));
-        gate = client->attachment.image->gate;
-        if (gate && is_waited_for(request) && wait_at_gate(request, gate))
+        if (request->turn.start_usec > ring_now_usec(client->proxy->ring)) {
+                request->turn.go = turn_came;
+                image_limit_wait(client->attachment.image->limit, client->proxy->ring, &request->turn);
                 return;
-        client->proxy->store->ops->submit(&request->io);
+        }
+        pass_gate(request);
 }
 
 /* What a packet asks for; prefix: the payload's bytes that are parameters. */
@@ -515,8 +541,10 @@ static ssize_t refuse(
 ssize_t client_request(struct client *client, const struct ivbs_header *header, const uint8_t *data, size_t n) {
         struct request *request;
         enum ivbs_status status;
+        struct image_limit *limit;
         void *buffer = NULL;
         struct wish wish;
+        uint64_t start = 0;
         size_t size;
 
         if (decode(header, data + IVBS_HEADER_SIZE, n - IVBS_HEADER_SIZE, &wish) < 0)
@@ -540,6 +568,15 @@ ssize_t client_request(struct client *client, const struct ivbs_header *header, 
                         return refuse(client, header, &wish, IVBS_STATUS_TEMPORARY_ERROR);
         }
 
+        /* Last, since what is put off is looked at again. */
+        limit = client->attachment.image->limit;
+        if (limit && image_limit_is_on(limit) && wish.io.kind != STORE_FLUSH &&
+                image_limit_admit(limit, ring_now_usec(client->proxy->ring), size, &start) < 0) {
+                buffers_put(client->proxy->buffers, buffer, size);
+                wake_first(client->proxy);
+                return refuse(client, header, &wish, IVBS_STATUS_TEMPORARY_ERROR);
+        }
+
         request = request_new(client, header->op, header->sequence);
         if (!request) {
                 buffers_put(client->proxy->buffers, buffer, size);
@@ -548,6 +585,7 @@ ssize_t client_request(struct client *client, const struct ivbs_header *header, 
         request->buffer = buffer;
         request->size = size;
         request->change = wish.change;
+        request->turn.start_usec = start;
         client->bytes_in_flight += size;
         request->io = wish.io;
         request->io.image = client->attachment.image->handle;

@@ -80,6 +80,7 @@ struct control {
         size_t n_listed;
         char snapshot[IVBS_IMAGE_NAME_SIZE], new_name[IVBS_IMAGE_NAME_SIZE];
         struct image_job_waiter job_waiter;
+        struct store_care care;
         bool more;
 };
 
@@ -209,6 +210,9 @@ enum ivbs_status client_status_of_store(int error);
 void client_note(struct client *client, int error);
 /* IN_USE, but nobody is attached here: this proxy may still be about to close the image, after a look at its record. True: to be tried again, by the same thread. */
 bool client_should_try_again(struct client *client);
+/* client-caps.c: whether the user may have one more connection; one more image besides those that he has attached here, which is called so. */
+bool client_user_has_room(const struct client *client, const char *user);
+bool client_user_may_attach(const struct client *client, const char *name);
 /* Administrators, and who may write what is called so. */
 bool client_may_change(const struct client *client, const char *name);
 
@@ -242,6 +246,9 @@ void client_remove_snapshot(struct client *client, const struct ivbs_header *hea
 void client_copy_image(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_job_status(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_job_cancel(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_scrub(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_get_care(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+void client_set_limits(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_resize_image(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_order_drain(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_store_status(struct client *client, const struct ivbs_header *header, const uint8_t *payload);

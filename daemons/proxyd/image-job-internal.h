@@ -16,6 +16,7 @@ struct image_jobs {
         struct image_job_list jobs; /* the oldest first */
         unsigned n_running, n_kept;
         struct ring_timer patience;
+        uint64_t scrub_rate; /* bytes a second; 0: as fast as it goes */
 };
 
 struct image_job {
@@ -39,6 +40,13 @@ struct image_job {
         int error; /* why it ends */
 
         struct store_copy *copy;
+
+        /* See image-job-scrub.c. */
+        bool scrubs;
+        struct store_scrub *scrub;
+        struct ring_timer pause;
+        uint64_t read, damaged; /* bytes; blocks, when it is over */
+
         struct job job;
         int result; /* of the job */
         uint64_t offset, length, next;
@@ -49,6 +57,13 @@ struct image_job {
 static inline struct image_job *IMAGE_JOB(struct job *job) {
         return CONTAINER_OF(job, struct image_job, job);
 }
+
+/* It is on the list, and its first step is to be begun. Returns as image_job_start(). */
+int image_job_new(struct image_jobs *jobs, const struct store_copy_how *how, const char *user,
+        struct image_job_waiter *waiter, struct image_job **ret);
+/* image-job-scrub.c: its end on the store's thread; what is said of it. */
+void image_job_scrub_end(struct image_job *job);
+void image_job_scrub_told(const struct image_job *job);
 
 /* The next step, on a thread. */
 void image_job_run_on(struct image_job *job, struct jobs *thread, enum image_job_state state,

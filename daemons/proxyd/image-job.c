@@ -124,7 +124,12 @@ static void ended(struct job *j) {
         jobs->n_running--;
         jobs->n_kept++;
 
-        if (job->error == 0) {
+        if (job->scrubs) {
+                job->state = job->error == 0  ? IMAGE_JOB_DONE
+                             : job->cancelled ? IMAGE_JOB_CANCELLED
+                                              : IMAGE_JOB_FAILED;
+                image_job_scrub_told(job);
+        } else if (job->error == 0) {
                 job->state = IMAGE_JOB_DONE;
                 log_event(LOG_NOTICE,
                         LOG_FIELDS({ "USER", job->user }, { "IMAGE", job->name },
@@ -149,6 +154,10 @@ static void run_free(struct job *j) {
 
         if (job->copy)
                 job->copy = job->jobs->store->ops->copy_free(job->copy);
+        if (job->scrub) {
+                job->damaged = job->scrub->report.damaged;
+                image_job_scrub_end(job);
+        }
 }
 
 void image_job_end(struct image_job *job, int error) {
@@ -216,8 +225,8 @@ static void opened(struct job *j) {
                 image_job_hold(job);
 }
 
-int image_job_start(
-        struct image_jobs *jobs, const struct store_copy_how *how, const char *user, struct image_job_waiter *waiter) {
+int image_job_new(struct image_jobs *jobs, const struct store_copy_how *how, const char *user,
+        struct image_job_waiter *waiter, struct image_job **ret) {
         struct image_job *job;
         int r;
 
@@ -227,11 +236,6 @@ int image_job_start(
         if (!job)
                 return -ENOMEM;
         r = sd_id128_randomize(&job->id);
-        if (r >= 0 && how->kind == STORE_COPY_SNAPSHOT) {
-                job->image = images_acquire(jobs->images, how->name);
-                if (!job->image)
-                        r = -ENOMEM;
-        }
         if (r < 0) {
                 free(job);
                 return r;
@@ -253,8 +257,29 @@ int image_job_start(
         jobs->n_running++;
         if (!jobs->patience.armed)
                 ring_timer_set(&jobs->patience, PATIENCE_USEC);
+        *ret = job;
+        return 0;
+}
 
-        if (job->image)
+int image_job_start(
+        struct image_jobs *jobs, const struct store_copy_how *how, const char *user, struct image_job_waiter *waiter) {
+        struct image *image = NULL;
+        struct image_job *job;
+        int r;
+
+        if (how->kind == STORE_COPY_SNAPSHOT) {
+                image = images_acquire(jobs->images, how->name);
+                if (!image)
+                        return -ENOMEM;
+        }
+        r = image_job_new(jobs, how, user, waiter, &job);
+        if (r < 0) {
+                image_release(image);
+                return r;
+        }
+
+        job->image = image;
+        if (image)
                 image_job_run_on(job, jobs->store_jobs, IMAGE_JOB_OPENING, run_open, opened);
         else
                 image_job_begin(job);
@@ -297,6 +322,10 @@ void image_job_get_status(const struct image_job *job, struct image_job_status *
                 ret->done = job->size;
 }
 
+void image_jobs_set_scrub_rate(struct image_jobs *jobs, uint64_t rate) {
+        jobs->scrub_rate = rate;
+}
+
 void image_job_cancel(struct image_job *job) {
         if (is_over(job) || job->state == IMAGE_JOB_ENDING)
                 return;
@@ -335,6 +364,8 @@ struct image_jobs *image_jobs_free(struct image_jobs *jobs) {
                                 hand_over_errand_abandon(&job->errand);
                         if (job->copy)
                                 jobs->store->ops->copy_free(job->copy);
+                        if (job->scrub)
+                                jobs->store->ops->scrub_end(job->scrub, -ECANCELED);
                         image_gate_forget(&job->gate);
                         image_release(job->image);
                 }

@@ -53,6 +53,11 @@ DEFINE_CLEANUP(struct image_jobs *, image_jobs_free);
 /* user: on whose account, for people and for who may look at it. Returns 0, with told() to come, not before the return; -EBUSY: too many are under way; or -ENOMEM. */
 int image_job_start(
         struct image_jobs *jobs, const struct store_copy_how *how, const char *user, struct image_job_waiter *waiter);
+/* The same for a scrub. -EOPNOTSUPP, by the job's status: the image has no checksums. */
+int image_job_start_scrub(struct image_jobs *jobs, const char *name, sd_id128_t uuid, const char *user,
+        struct image_job_waiter *waiter);
+/* Bytes a second of each; 0: as fast as it goes. */
+void image_jobs_set_scrub_rate(struct image_jobs *jobs, uint64_t rate);
 /* Borrowed; NULL: there is none of that id, or not any more. */
 struct image_job *image_jobs_find(struct image_jobs *jobs, sd_id128_t id);
 sd_id128_t image_job_id(const struct image_job *job);

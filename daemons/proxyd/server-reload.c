@@ -25,6 +25,8 @@ static void take_settings(struct server *server) {
 
         settings_take(server->settings, server->reload_settings, taken, left);
         server->reload_settings = settings_free(server->reload_settings);
+        if (server->proxy.image_jobs)
+                image_jobs_set_scrub_rate(server->proxy.image_jobs, server->settings->scrub_rate);
         if (*taken)
                 log_event(LOG_INFO, NULL, "The configuration was read anew; changed: %s", taken);
         else

@@ -232,6 +232,8 @@ static int open_store(struct server *server, enum failure *ret_failure, char **r
                         proxy->copy_jobs);
                 if (r >= 0)
                         proxy->caps |= IVBS_CAP_SNAPSHOTS;
+                if (r >= 0)
+                        image_jobs_set_scrub_rate(proxy->image_jobs, server->settings->scrub_rate);
         }
         return r;
 }

@@ -185,6 +185,30 @@ static int handle_failed_logins(struct config_context *context, struct json_obje
         return 0;
 }
 
+static int handle_user_max(struct config_context *context, struct json_object *value, void *userdata) {
+        unsigned n = 0;
+        int r;
+
+        r = handle_clients(context, value, &n);
+        if (r >= 0)
+                *(uint64_t *) userdata = n;
+        return r;
+}
+
+static int handle_rate(struct config_context *context, struct json_object *value, void *userdata) {
+        uint64_t rate = 0;
+        int r;
+
+        r = config_handle_size(context, value, &rate);
+        if (r < 0)
+                return r;
+        if (rate < MIB || rate > 1024 * 1024 * MIB)
+                return config_refuse(context, value, "bytes a second, from 1M to 1T");
+
+        *(uint64_t *) userdata = rate;
+        return 0;
+}
+
 static const struct config_key settings_keys[] = {
         { "listen", handle_listen, 0, false },
         { "listen-tls", handle_listen_tls, 0, false },
@@ -202,6 +226,9 @@ static const struct config_key settings_keys[] = {
         { "clients-max", handle_clients, offsetof(struct settings, clients_max), false },
         { "classic-login", handle_classic_login, offsetof(struct settings, classic_login), false },
         { "failed-logins", handle_failed_logins, offsetof(struct settings, failed_logins), false },
+        { "user-clients-max", handle_user_max, offsetof(struct settings, user_clients_max), false },
+        { "user-images-max", handle_user_max, offsetof(struct settings, user_images_max), false },
+        { "scrub-rate", handle_rate, offsetof(struct settings, scrub_rate), false },
         {},
 };
 
@@ -276,6 +303,9 @@ static int load(const char *path, bool all, struct settings **ret, char **ret_us
                 .client_memory = 64 * MIB,
                 .clients_max = 1024,
                 .failed_logins = 30,
+                .user_clients_max = UINT64_MAX,
+                .user_images_max = UINT64_MAX,
+                .scrub_rate = 64 * MIB,
         };
 
         r = config_file_open(path, &file, ret_message);
@@ -352,6 +382,9 @@ void settings_take(struct settings *settings, struct settings *fresh, char ret_t
                 { "proxies-interval", &settings->proxies_interval_usec, &fresh->proxies_interval_usec },
                 { "drain-limit", &settings->drain_limit_usec, &fresh->drain_limit_usec },
                 { "client-memory", &settings->client_memory, &fresh->client_memory },
+                { "user-clients-max", &settings->user_clients_max, &fresh->user_clients_max },
+                { "user-images-max", &settings->user_images_max, &fresh->user_images_max },
+                { "scrub-rate", &settings->scrub_rate, &fresh->scrub_rate },
         };
 
         ret_taken[0] = ret_left[0] = 0;

@@ -46,6 +46,8 @@ struct settings {
         unsigned clients_max;
         enum classic_login classic_login;
         unsigned failed_logins; /* of an address in a minute, see login-limits.h; 0: no limit */
+        uint64_t user_clients_max, user_images_max; /* of one user; UINT64_MAX: no limit */
+        uint64_t scrub_rate;                        /* bytes a second, of one scrub */
 };
 
 /* Returns 0, or a negative errno with *ret_message a sentence that names file, line and what was expected. Relative

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Records are small JSON files. Each has a spare beside it: a new version is written into the spare, synced, and the
- * two change names. So a reader finds the old record or the new one, whole; and since both are always padded to one
- * block that stays allocated, a lease can be taken and given back on a store that has no byte left. */
+/* What the records of a file store hold; how they are kept is store-file-json.c's. */
 
 #include <fcntl.h>
 #include <string.h>
@@ -10,120 +8,8 @@
 
 #include "config.h"
 #include "ivbs.h"
+#include "store-file-json.h"
 #include "store-file-record.h"
-
-#define RECORD_SIZE 4096U
-
-void (*store_file_step)(const char *step) = NULL;
-
-/* --- files --- */
-
-static int read_file(int directory_fd, const char *name, char ret[static RECORD_SIZE], size_t *ret_n) {
-        _cleanup_close_ int fd = -EBADF;
-        size_t n = 0;
-
-        fd = openat(directory_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-
-        while (n < RECORD_SIZE) {
-                ssize_t k = read(fd, ret + n, RECORD_SIZE - n);
-
-                if (k < 0) {
-                        if (errno == EINTR)
-                                continue;
-                        return -errno;
-                }
-                if (k == 0)
-                        break;
-                n += (size_t) k;
-        }
-
-        *ret_n = n;
-        return 0;
-}
-
-static int write_text(int fd, const char text[static RECORD_SIZE]) {
-        size_t n = 0;
-
-        while (n < RECORD_SIZE) {
-                ssize_t k = pwrite(fd, text + n, RECORD_SIZE - n, (off_t) n);
-
-                if (k < 0) {
-                        if (errno == EINTR)
-                                continue;
-                        return -errno;
-                }
-                n += (size_t) k;
-                store_file_stepped("spare written");
-        }
-        return 0;
-}
-
-static int write_spare(int directory_fd, const char *spare, const char text[static RECORD_SIZE]) {
-        _cleanup_close_ int fd = -EBADF;
-        int r;
-
-        fd = openat(directory_fd, spare, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (fd < 0)
-                return -errno;
-        store_file_stepped("spare opened");
-
-        r = write_text(fd, text);
-        if (r < 0)
-                return r;
-        if (ftruncate(fd, RECORD_SIZE) < 0 || fsync(fd) < 0)
-                return -errno;
-
-        store_file_stepped("spare synced");
-        return 0;
-}
-
-/* Padded to the size that every record has. */
-static int print(struct json_object *object, char ret[static RECORD_SIZE]) {
-        const char *json;
-        size_t n;
-
-        json = json_object_to_json_string_ext(
-                object, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE);
-        if (!json)
-                return -ENOMEM;
-        n = strlen(json);
-        if (n >= RECORD_SIZE)
-                return -E2BIG;
-        memset(ret, ' ', RECORD_SIZE);
-        memcpy(ret, json, n);
-        ret[RECORD_SIZE - 1] = '\n';
-        return 0;
-}
-
-static int replace_file(int directory_fd, const char *name, struct json_object *object) {
-        char text[RECORD_SIZE], spare[64];
-        int r;
-
-        r = print(object, text);
-        if (r < 0)
-                return r;
-
-        (void) snprintf(spare, sizeof(spare), ".%s.spare", name);
-        r = write_spare(directory_fd, spare, text);
-        if (r < 0)
-                return r;
-
-        /* The first version has nothing to change names with, and not every file system can do it. */
-        if (renameat2(directory_fd, spare, directory_fd, name, RENAME_EXCHANGE) < 0) {
-                if (errno != ENOENT && errno != EINVAL && errno != ENOSYS)
-                        return -errno;
-                if (renameat(directory_fd, spare, directory_fd, name) < 0)
-                        return -errno;
-        }
-        store_file_stepped("names changed");
-        if (fsync(directory_fd) < 0)
-                return -errno;
-
-        store_file_stepped("directory synced");
-        return 0;
-}
 
 /* --- values --- */
 
@@ -180,6 +66,17 @@ static struct json_object *hex_to_json(const uint8_t *data, size_t n) {
                 text[2 * i + 1] = digits[data[i] & 15];
         }
         return json_object_new_string_len(text, (int) (2 * n));
+}
+
+static int handle_limits(struct config_context *context, struct json_object *value, void *userdata) {
+        static const struct config_key keys[] = {
+                { "iops", handle_number, offsetof(struct store_limits, iops), false },
+                { "bandwidth", handle_number, offsetof(struct store_limits, bandwidth), false },
+                { "burst", handle_number, offsetof(struct store_limits, burst_usec), false },
+                {},
+        };
+
+        return config_apply_object(context, value, keys, userdata);
 }
 
 /* Whoever does not know the kind must not write there. */
@@ -256,32 +153,6 @@ static int handle_lease(struct config_context *context, struct json_object *valu
 
 /* --- records --- */
 
-static int load(int directory_fd, const char *shown, const char *name, const struct config_key *keys, void *record,
-        char **ret_message) {
-        _cleanup_(config_file_freep) struct config_file *file = NULL;
-        _cleanup_free_ char *path = NULL;
-        char text[RECORD_SIZE];
-        size_t n = 0;
-        int r;
-
-        if (asprintf(&path, "%s/%s", shown, name) < 0) {
-                path = NULL;
-                return -ENOMEM;
-        }
-
-        r = read_file(directory_fd, name, text, &n);
-        if (r < 0) {
-                if (r != -ENOENT && asprintf(ret_message, "Cannot read %s: %s", path, strerror(-r)) < 0)
-                        *ret_message = NULL;
-                return r;
-        }
-
-        r = config_file_parse(path, text, n, &file, ret_message);
-        if (r >= 0)
-                r = config_apply(file, keys, record, ret_message);
-        return r == -EINVAL || r == -EBADMSG ? -EUCLEAN : r;
-}
-
 int store_record_load(int directory_fd, const char *shown, struct store_record *ret, char **ret_message) {
         static const struct config_key keys[] = {
                 { "format", handle_format, 0, true },
@@ -295,7 +166,7 @@ int store_record_load(int directory_fd, const char *shown, struct store_record *
         struct store_record record = {};
         int r;
 
-        r = load(directory_fd, shown, STORE_RECORD_NAME, keys, &record, ret_message);
+        r = store_json_load(directory_fd, shown, STORE_RECORD_NAME, keys, &record, ret_message);
         if (r >= 0)
                 *ret = record;
         return r;
@@ -308,6 +179,7 @@ int image_record_load(int directory_fd, const char *shown, struct image_record *
                 { "size", handle_number, offsetof(struct image_record, size), true },
                 { "size-epoch", handle_number, offsetof(struct image_record, size_epoch), false },
                 { "created", handle_number, offsetof(struct image_record, created_usec), true },
+                { "limits", handle_limits, offsetof(struct image_record, limits), false },
                 { "checksums", handle_checksums, offsetof(struct image_record, checksums), false },
                 { "generation", handle_number, offsetof(struct image_record, lease.generation), true },
                 { "lease", handle_lease, offsetof(struct image_record, lease), false },
@@ -316,7 +188,7 @@ int image_record_load(int directory_fd, const char *shown, struct image_record *
         struct image_record record = {};
         int r;
 
-        r = load(directory_fd, shown, IMAGE_RECORD_NAME, keys, &record, ret_message);
+        r = store_json_load(directory_fd, shown, IMAGE_RECORD_NAME, keys, &record, ret_message);
         if (r < 0)
                 return r;
 
@@ -341,7 +213,7 @@ int image_intent_load(int directory_fd, const char *shown, struct image_intent *
         struct image_intent intent = {};
         int r;
 
-        r = load(directory_fd, shown, INTENT_NAME, keys, &intent, ret_message);
+        r = store_json_load(directory_fd, shown, INTENT_NAME, keys, &intent, ret_message);
         if (r < 0)
                 return r;
         if (intent.size == 0 || intent.size > IVBS_IMAGE_SIZE_MAX)
@@ -361,7 +233,7 @@ int holder_record_load(int directory_fd, const char *shown, struct store_holder 
         struct store_holder holder = {};
         int r;
 
-        r = load(directory_fd, shown, HOLDER_NAME, keys, &holder, ret_message);
+        r = store_json_load(directory_fd, shown, HOLDER_NAME, keys, &holder, ret_message);
         if (r >= 0)
                 *ret = holder;
         return r;
@@ -403,7 +275,7 @@ int store_record_save(int directory_fd, const struct store_record *record) {
         if (r >= 0)
                 r = add_number(object, "directory-born", record->directory_born_nsec);
         if (r >= 0)
-                r = replace_file(directory_fd, STORE_RECORD_NAME, object);
+                r = store_json_replace(directory_fd, STORE_RECORD_NAME, object);
 
         json_object_put(object);
         return r;
@@ -424,6 +296,20 @@ static int add_lease(struct json_object *object, const struct lease *lease) {
                 r = add(inner, "host", json_object_new_string(lease->holder.host));
         if (r >= 0)
                 r = add_number(inner, "since", lease->holder.since_usec);
+        return r;
+}
+
+static int add_limits(struct json_object *object, const struct store_limits *limits) {
+        struct json_object *inner = json_object_new_object();
+        int r;
+
+        r = add(object, "limits", inner);
+        if (r >= 0)
+                r = add_number(inner, "iops", limits->iops);
+        if (r >= 0)
+                r = add_number(inner, "bandwidth", limits->bandwidth);
+        if (r >= 0)
+                r = add_number(inner, "burst", limits->burst_usec);
         return r;
 }
 
@@ -448,10 +334,12 @@ int image_record_save(int directory_fd, const struct image_record *record) {
                 r = add(object, "checksums", json_object_new_string("crc32c"));
         if (r >= 0)
                 r = add_number(object, "generation", record->lease.generation);
+        if (r >= 0 && (record->limits.iops > 0 || record->limits.bandwidth > 0))
+                r = add_limits(object, &record->limits);
         if (r >= 0 && record->lease.live)
                 r = add_lease(object, &record->lease);
         if (r >= 0)
-                r = replace_file(directory_fd, IMAGE_RECORD_NAME, object);
+                r = store_json_replace(directory_fd, IMAGE_RECORD_NAME, object);
 
         json_object_put(object);
         return r;
@@ -470,7 +358,7 @@ int image_intent_save(int directory_fd, const struct image_intent *intent) {
         if (r >= 0)
                 r = add_number(object, "size", intent->size);
         if (r >= 0)
-                r = replace_file(directory_fd, INTENT_NAME, object);
+                r = store_json_replace(directory_fd, INTENT_NAME, object);
 
         json_object_put(object);
         return r;
@@ -479,7 +367,7 @@ int image_intent_save(int directory_fd, const struct image_intent *intent) {
 int holder_record_save(int directory_fd, const struct store_holder *holder) {
         struct json_object *object = json_object_new_object();
         _cleanup_close_ int fd = -EBADF;
-        char text[RECORD_SIZE];
+        char text[STORE_JSON_SIZE];
         int r;
 
         if (!object)
@@ -493,7 +381,7 @@ int holder_record_save(int directory_fd, const struct store_holder *holder) {
         if (r >= 0)
                 r = add(object, "socket", json_object_new_string(holder->socket));
         if (r >= 0)
-                r = print(object, text);
+                r = store_json_print(object, text);
         json_object_put(object);
         if (r < 0)
                 return r;
@@ -501,5 +389,5 @@ int holder_record_save(int directory_fd, const struct store_holder *holder) {
         fd = openat(directory_fd, HOLDER_NAME, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd < 0)
                 return -errno;
-        return write_text(fd, text);
+        return store_json_write(fd, text);
 }

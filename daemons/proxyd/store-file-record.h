@@ -31,6 +31,7 @@ struct image_record {
         uint64_t size_epoch;   /* how often that has changed */
         uint64_t created_usec; /* CLOCK_REALTIME */
         bool checksums;        /* see store-file-sums.h */
+        struct store_limits limits;
         struct lease lease;
 };
 

@@ -17,6 +17,7 @@ void store_file_size_is(struct file_image *image, const struct image_record *rec
 
         pthread_mutex_lock(&store->mutex);
         image->size = (struct store_size){ .bytes = record->size, .epoch = record->size_epoch };
+        image->limits = record->limits;
         pthread_mutex_unlock(&store->mutex);
 }
 

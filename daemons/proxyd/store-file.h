@@ -73,7 +73,8 @@ struct file_image {
         char *name; /* IMAGE@SNAPSHOT for a snapshot */
         char *path; /* in the directory of images */
         int directory_fd, data_fd;
-        struct store_size size; /* under the store's mutex */
+        struct store_size size;     /* under the store's mutex */
+        struct store_limits limits; /* ... too */
         int watch;
         bool listed;
         bool holder_damaged; /* which has been told */
@@ -208,6 +209,17 @@ void store_file_size_is(struct file_image *image, const struct image_record *rec
 void store_file_get_size(struct store_image *image, struct store_size *ret);
 int store_file_resize(
         struct store_image *image, uint64_t size, store_size_check_t check, void *userdata, struct lease *ret_lease);
+
+/* store-file-care.c */
+int store_file_look_at_care(struct store *store, const char *name, struct store_care *ret);
+int store_file_set_limits(struct store *store, const char *name, sd_id128_t uuid, const struct store_limits *limits);
+void store_file_get_limits(struct store_image *image, struct store_limits *ret);
+
+/* store-file-scrub.c. report: of the last one, in its image's directory; damage is taken for none. */
+int store_file_scrub_begin(struct store *store, const char *name, sd_id128_t uuid, struct store_scrub **ret);
+int store_file_scrub_piece(struct store_scrub *scrub, uint64_t offset, uint64_t *ret_next);
+struct store_scrub *store_file_scrub_end(struct store_scrub *scrub, int error);
+void store_file_scrub_report(int directory_fd, struct store_scrub_report *ret);
 
 /* store-file-image.c */
 /* Locks the image's record and loads it; the lock ends with *ret_fd. Errors as store_ops.change_lease(). */

@@ -61,6 +61,49 @@ struct store_size {
         uint64_t epoch; /* one higher with each change; 0: it has the size that it was made with */
 };
 
+/* What an image may be used for, by all who have it attached at one proxy. */
+struct store_limits {
+        uint64_t iops;       /* requests a second; 0: no limit */
+        uint64_t bandwidth;  /* bytes a second, read and written; 0: no limit */
+        uint64_t burst_usec; /* what was not used for so long may be used at once, besides */
+};
+
+enum store_scrub_state {
+        STORE_SCRUB_NEVER,
+        STORE_SCRUB_RUNNING,
+        STORE_SCRUB_DONE,
+        STORE_SCRUB_FAILED,
+        STORE_SCRUB_CANCELLED,
+        _STORE_SCRUB_STATE_MAX,
+};
+
+/* The scrub of an image that is running, or the last one. */
+#define STORE_SCRUB_OFFSETS 8U
+struct store_scrub_report {
+        enum store_scrub_state state;
+        uint64_t began_usec, updated_usec; /* CLOCK_REALTIME; one that runs is updated now and then */
+        uint64_t done, size;               /* bytes of the image */
+        uint64_t damaged, unknown; /* blocks of 4 KiB: do not agree with their checksum; need not, at present */
+        uint64_t offsets[STORE_SCRUB_OFFSETS]; /* of the first that are damaged */
+        size_t n_offsets;
+};
+
+struct store_care {
+        bool checksums;
+        struct store_limits limits;
+        struct store_scrub_report scrub;
+};
+
+/* A scrub under way. */
+#define STORE_SCRUB_TOLD 16U
+struct store_scrub {
+        struct store *store;
+        uint64_t size;                      /* bytes */
+        uint64_t damaged[STORE_SCRUB_TOLD]; /* offsets that the last piece has found, at most so many */
+        size_t n_damaged;
+        struct store_scrub_report report;
+};
+
 struct store_listed {
         char name[IVBS_IMAGE_NAME_SIZE];
         sd_id128_t uuid;
@@ -173,6 +216,14 @@ struct store_ops {
         int (*create)(struct store *store, const char *name, uint64_t size, bool preallocate, sd_id128_t *ret_uuid);
         /* Gives an image that nobody has open checksums of its blocks; NULL: the store cannot. -ENOENT, -EBUSY. Once it has them, an io that finds data that do not agree with theirs is over with -EBADMSG. */
         int (*add_checksums)(struct store *store, const char *name);
+        /* What is known of it, and its limits: -ENOENT. A store without limits has NULL for both. */
+        int (*look_at_care)(struct store *store, const char *name, struct store_care *ret);
+        int (*set_limits)(struct store *store, const char *name, sd_id128_t uuid, const struct store_limits *limits);
+        /* Compares all the data of an image with their checksums, also while it is used. Begin and end on the store's thread, pieces on any. Begin: -ENOENT; -EOPNOTSUPP: it has none. Piece: *ret_next, where the next one
+         * begins; size: there is none. End: how it has ended (0, -ECANCELED or another negative errno) is kept in the store. NULL without add_checksums(). */
+        int (*scrub_begin)(struct store *store, const char *name, sd_id128_t uuid, struct store_scrub **ret);
+        int (*scrub_piece)(struct store_scrub *scrub, uint64_t offset, uint64_t *ret_next);
+        struct store_scrub *(*scrub_end)(struct store_scrub *scrub, int error);
         /* uuid: null for whichever has the name. -ENOENT; -EBUSY: somebody holds its lease, or has it or a snapshot of it open, through any proxy; -ENOTEMPTY: it has snapshots, which are not
          * to go with it. */
         int (*remove)(struct store *store, const char *name, sd_id128_t uuid, bool snapshots_too);
@@ -238,6 +289,8 @@ struct store_ops {
 
         /* As the record said when it was last read. */
         void (*get_size)(struct store_image *image, struct store_size *ret);
+        /* The same; NULL together with set_limits(). */
+        void (*get_limits)(struct store_image *image, struct store_limits *ret);
 
         /* No io may be under way. NULL is fine. */
         struct store_image *(*close_image)(struct store_image *image);

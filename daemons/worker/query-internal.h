@@ -76,5 +76,10 @@ int query_store_status(sd_bus_message *message, void *userdata, sd_bus_error *er
 int query_get_job(sd_bus_message *message, void *userdata, sd_bus_error *error);
 int query_cancel_job(sd_bus_message *message, void *userdata, sd_bus_error *error);
 
+/* query-care.c */
+int query_scrub_image(sd_bus_message *message, void *userdata, sd_bus_error *error);
+int query_get_image_care(sd_bus_message *message, void *userdata, sd_bus_error *error);
+int query_set_image_limits(sd_bus_message *message, void *userdata, sd_bus_error *error);
+
 /* query-resize.c */
 int query_resize_image(sd_bus_message *message, void *userdata, sd_bus_error *error);

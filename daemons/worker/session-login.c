@@ -86,6 +86,11 @@ static uint64_t cap_of_call(uint32_t op, const uint8_t *payload, size_t n) {
                 return IVBS_CAP_SNAPSHOTS;
         case IVBS_OP_STORE_STATUS:
                 return IVBS_CAP_ADMIN;
+        case IVBS_OP_SCRUB:
+                return IVBS_CAP_CARE | IVBS_CAP_SNAPSHOTS;
+        case IVBS_OP_GET_CARE:
+        case IVBS_OP_SET_LIMITS:
+                return IVBS_CAP_CARE;
         case IVBS_OP_RESIZE_IMAGE:
                 return IVBS_CAP_RESIZE;
         default:

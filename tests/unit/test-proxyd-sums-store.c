@@ -292,6 +292,98 @@ static void sizes(void) {
         remove_directory(rig.path);
 }
 
+/* Returns how many pieces it took. */
+static unsigned scrub(struct rig *rig, struct store_scrub_report *ret, int error) {
+        struct store_scrub *scrub;
+        struct store_care care;
+        unsigned n = 0;
+
+        ASSERT_OK(rig->store->ops->scrub_begin(rig->store, "x", SD_ID128_NULL, &scrub));
+        ASSERT_OK(rig->store->ops->look_at_care(rig->store, "x", &care));
+        ASSERT_EQ(care.scrub.state, STORE_SCRUB_RUNNING);
+        for (uint64_t at = 0; at < scrub->size; n++) {
+                uint64_t next = 0;
+
+                ASSERT_OK(rig->store->ops->scrub_piece(scrub, at, &next));
+                ASSERT_TRUE(next > at);
+                at = next;
+        }
+        rig->store->ops->scrub_end(scrub, error);
+        ASSERT_OK(rig->store->ops->look_at_care(rig->store, "x", &care));
+        ASSERT_TRUE(care.checksums);
+        *ret = care.scrub;
+        return n;
+}
+
+static void scrubs(void) {
+        const uint64_t size = 64 * SIZE + 512;
+        struct store_scrub_report report;
+        struct store_scrub *none;
+        struct store_care care;
+        struct rig rig;
+        sd_id128_t uuid;
+
+        make_image(&rig, size);
+        open_it(&rig, "x");
+        ASSERT_OK(rig.store->ops->look_at_care(rig.store, "x", &care));
+        ASSERT_EQ(care.scrub.state, STORE_SCRUB_NEVER);
+        ASSERT_OK(write_fill(&rig, 20 * SIZE, SIZE, 'a', true));
+        ASSERT_OK(write_fill(&rig, size - 512, 512, 'z', true));
+        /* Holes are not looked at. */
+        ASSERT_TRUE(scrub(&rig, &report, 0) <= 8);
+        ASSERT_EQ(report.state, STORE_SCRUB_DONE);
+        ASSERT_EQ(report.damaged + report.unknown, 0U);
+        ASSERT_EQ(report.done, size);
+        ASSERT_TRUE(report.updated_usec >= report.began_usec && report.began_usec > 0);
+
+        flip_in(&rig, "x/data", 20 * SIZE + 7 * BLOCK);
+        flip_in(&rig, "x/data", (off_t) size - 1);
+        flip_in(&rig, "x/data", 40 * SIZE); /* in a hole */
+        (void) scrub(&rig, &report, 0);
+        ASSERT_EQ(report.damaged, 3U);
+        ASSERT_EQ(report.n_offsets, 3U);
+        ASSERT_EQ(report.offsets[0], 20 * SIZE + 7 * BLOCK);
+        ASSERT_EQ(report.offsets[1], 40 * SIZE);
+        ASSERT_EQ(report.offsets[2], size - 512);
+        (void) scrub(&rig, &report, -ECANCELED);
+        ASSERT_EQ(report.state, STORE_SCRUB_CANCELLED);
+
+        ASSERT_ERROR(rig.store->ops->scrub_begin(rig.store, "y", SD_ID128_NULL, &none), ENOENT);
+        ASSERT_OK(rig.store->ops->create(rig.store, "y", SIZE, false, &uuid));
+        ASSERT_ERROR(rig.store->ops->scrub_begin(rig.store, "y", SD_ID128_NULL, &none), EOPNOTSUPP);
+        close_it(&rig);
+        remove_directory(rig.path);
+}
+
+static void limits(void) {
+        const struct store_limits set = { .iops = 100, .bandwidth = 5U << 20, .burst_usec = 250000 };
+        struct store_limits found;
+        struct store_care care;
+        struct lease lease;
+        struct rig rig;
+
+        make_image(&rig, SIZE);
+        open_it(&rig, "x");
+        rig.store->ops->get_limits(rig.image, &found);
+        ASSERT_EQ(found.iops + found.bandwidth, 0U);
+        ASSERT_OK(rig.store->ops->set_limits(rig.store, "x", SD_ID128_NULL, &set));
+        ASSERT_ERROR(rig.store->ops->set_limits(rig.store, "nobody", SD_ID128_NULL, &set), ENOENT);
+        /* It is known with the next look at the record, and outlives others' changes of it. */
+        ASSERT_OK(rig.store->ops->change_lease(rig.image, NULL, NULL, &lease));
+        rig.store->ops->get_limits(rig.image, &found);
+        ASSERT_EQ(found.iops, set.iops);
+        ASSERT_OK(resize(&rig, 2 * SIZE));
+        ASSERT_OK(rig.store->ops->look_at_care(rig.store, "x", &care));
+        ASSERT_EQ(care.limits.bandwidth, set.bandwidth);
+        ASSERT_EQ(care.limits.burst_usec, set.burst_usec);
+        ASSERT_TRUE(care.checksums);
+        ASSERT_OK(rig.store->ops->set_limits(rig.store, "x", SD_ID128_NULL, &(const struct store_limits){}));
+        ASSERT_OK(rig.store->ops->look_at_care(rig.store, "x", &care));
+        ASSERT_EQ(care.limits.iops + care.limits.bandwidth, 0U);
+        close_it(&rig);
+        remove_directory(rig.path);
+}
+
 /* --- crashes --- */
 
 static unsigned steps_left;
@@ -410,5 +502,5 @@ static void lost_checksums(void) {
         remove_directory(rig.path);
 }
 
-TEST_MAIN(TEST(through_the_ring), TEST(many_at_once), TEST(snapshots), TEST(sizes), TEST(crashes_while_shrinking),
-        TEST(crashes_while_rolling_back), TEST(lost_checksums));
+TEST_MAIN(TEST(through_the_ring), TEST(many_at_once), TEST(snapshots), TEST(sizes), TEST(scrubs), TEST(limits),
+        TEST(crashes_while_shrinking), TEST(crashes_while_rolling_back), TEST(lost_checksums));

@@ -574,7 +574,7 @@ static void loss_of_power(void) {
         unsigned n_cut = 0;
 
         ASSERT_TRUE(witness != MAP_FAILED);
-        for (unsigned trial = 0; trial < 120; trial++) {
+        for (unsigned trial = 0; trial < 60; trial++) {
                 struct rig rig;
                 int status;
                 pid_t pid;
@@ -586,9 +586,9 @@ static void loss_of_power(void) {
                 if (pid == 0) {
                         memset(model, 0, SIZE);
                         n_unsynced = 0;
-                        seed = trial / 20 * 977;
+                        seed = trial / 10 * 977;
                         fate = trial;
-                        steps_left = trial * 7 % 150;
+                        steps_left = trial * 13 % 150;
                         live(&rig, witness);
                 }
                 ASSERT_EQ(waitpid(pid, &status, 0), pid);
@@ -597,7 +597,7 @@ static void loss_of_power(void) {
                 check_after(&rig, witness);
                 rig_down(&rig);
         }
-        ASSERT_TRUE(n_cut > 60);
+        ASSERT_TRUE(n_cut > 30);
         ASSERT_EQ(munmap(witness, sizeof(*witness)), 0);
 }
 
