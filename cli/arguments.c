@@ -188,7 +188,7 @@ static int refuse_missing_verb(const struct verb *parent) {
         char known[128] = "";
         size_t n = 0;
 
-        for (const struct verb *v = parent->verbs; v->name && n < sizeof known; v++)
+        for (const struct verb *v = parent->verbs; v && v->name && n < sizeof known; v++)
                 n += (size_t) snprintf(known + n, sizeof known - n, "%s%s",
                         v == parent->verbs ? ""
                         : v[1].name        ? ", "

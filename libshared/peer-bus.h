@@ -33,10 +33,11 @@
 #define STORE_INSTANCE      "default"
 
 /* The link from the supervisor to the process that imports or exports an image: dbus/private-org.blockstore.Transfer.xml. */
-#define TRANSFER_SOCKET_FORMAT "transfer/%s" /* below the runtime directory; the local name that the image has for it */
-#define TRANSFER_PATH          "/org/blockstore/transfer"
-#define TRANSFER_INTERFACE     "org.blockstore.Transfer"
-#define TRANSFER_LINK_VERSION  1U
+#define TRANSFER_SOCKET_FORMAT \
+        "transfer/%s" /* below the runtime directory; the local name that the image has for it */
+#define TRANSFER_PATH         "/org/blockstore/transfer"
+#define TRANSFER_INTERFACE    "org.blockstore.Transfer"
+#define TRANSFER_LINK_VERSION 1U
 
 /* A file below the runtime directory: /run/blockstore, or $BLOCKSTORE_RUNTIME_DIRECTORY. Returns 0 or -ENOMEM. */
 int peer_bus_path(const char *name, char **ret);

@@ -46,7 +46,7 @@ struct job {
         uint32_t id;
         const char *kind, *unit; /* static: "upgrade", "import", "export"; "images", "bytes" */
         enum job_state state;
-        uid_t owner; /* who has begun it; root unless set */
+        uid_t owner;                                     /* who has begun it; root unless set */
         uint64_t progress, total;                        /* in the unit; total 0: not known */
         uint64_t begun_usec, ended_usec, announced_usec; /* CLOCK_MONOTONIC */
         char subject[256]; /* what it is at: an image's name; "" for nothing in particular */

@@ -54,8 +54,8 @@ DEFINE_CLEANUP(struct image_jobs *, image_jobs_free);
 int image_job_start(
         struct image_jobs *jobs, const struct store_copy_how *how, const char *user, struct image_job_waiter *waiter);
 /* The same for a scrub. -EOPNOTSUPP, by the job's status: the image has no checksums. */
-int image_job_start_scrub(struct image_jobs *jobs, const char *name, sd_id128_t uuid, const char *user,
-        struct image_job_waiter *waiter);
+int image_job_start_scrub(
+        struct image_jobs *jobs, const char *name, sd_id128_t uuid, const char *user, struct image_job_waiter *waiter);
 /* Bytes a second of each; 0: as fast as it goes. */
 void image_jobs_set_scrub_rate(struct image_jobs *jobs, uint64_t rate);
 /* Borrowed; NULL: there is none of that id, or not any more. */

@@ -14,20 +14,17 @@ static const char usage[] =
         "Serves the images of a store. NAME stands for " SETTINGS_DIRECTORY "/NAME.json.\n\n"
         "     --config=FILE   the configuration file\n"
         "     --check-config  say whether the configuration can be used, or all that is wrong with it, and exit\n"
-        "  -h --help          show this\n"
-        "     --version       show the version\n";
+        "  -h --help          show this\n     --version       show the version\n";
 
 static int complain(enum failure failure, const char *message) {
-        const char *text = message ? message : "Out of memory", *line = text;
+        const char *line = message ? message : "Out of memory";
 
+        (void) sd_notifyf(0, "STATUS=%.*s\nERRNO=0", (int) strcspn(line, "\n"), line);
         /* What is wrong with a configuration may be several lines. */
-        while (*line) {
-                size_t n = strcspn(line, "\n");
-
+        for (size_t n; *line; line += n + (line[n] ? 1 : 0)) {
+                n = strcspn(line, "\n");
                 log_event(LOG_ERR, NULL, "%.*s", (int) n, line);
-                line += n + (line[n] ? 1 : 0);
         }
-        (void) sd_notifyf(0, "STATUS=%.*s\nERRNO=0", (int) strcspn(text, "\n"), text);
         return (int) failure;
 }
 

@@ -45,7 +45,7 @@ struct settings {
         uint64_t client_memory;         /* ... of one client */
         unsigned clients_max;
         enum classic_login classic_login;
-        unsigned failed_logins; /* of an address in a minute, see login-limits.h; 0: no limit */
+        unsigned failed_logins;                     /* of an address in a minute, see login-limits.h; 0: no limit */
         uint64_t user_clients_max, user_images_max; /* of one user; UINT64_MAX: no limit */
         uint64_t scrub_rate;                        /* bytes a second, of one scrub */
 };

@@ -132,7 +132,7 @@ int store_file_add_checksums(struct store *s, const char *name) {
         struct file_store *store = FILE_STORE(s);
         _cleanup_free_ char *message = NULL;
         _cleanup_close_ int fd = -EBADF;
-        struct image_record record;
+        struct image_record record = {};
         size_t n_snapshots;
         int r;
 

@@ -85,7 +85,7 @@ static int crypt_secret(bool lock, const uint8_t key[static TICKET_KEY_SIZE], co
         const uint8_t digest[static TICKET_DIGEST_SIZE], const uint8_t *in, uint8_t *out,
         uint8_t tag[static TAG_SIZE]) {
         static const uint8_t nonce[12];
-        uint8_t own[TICKET_KEY_SIZE], label[sizeof("ticket") + RANDOM_SIZE] = "ticket";
+        uint8_t own[TICKET_KEY_SIZE], rest[TAG_SIZE], label[sizeof("ticket") + RANDOM_SIZE] = "ticket";
         EVP_CIPHER_CTX *context;
         unsigned size = sizeof(own);
         int k, r = -ENOMEM;
@@ -101,7 +101,7 @@ static int crypt_secret(bool lock, const uint8_t key[static TICKET_KEY_SIZE], co
                 goto finish;
         if (!lock && EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_SET_TAG, TAG_SIZE, tag) != 1)
                 goto finish;
-        if (EVP_CipherFinal_ex(context, out + IVBS_TICKET_KEY_SIZE, &k) != 1) {
+        if (EVP_CipherFinal_ex(context, rest, &k) != 1) { /* there is none: GCM is a stream */
                 r = lock ? -ENOMEM : -EBADMSG;
                 goto finish;
         }

@@ -47,7 +47,8 @@ struct pool {
         struct request_list delayed; /* answered with "not now" */
         unsigned n_requests;         /* in any of these places */
         struct ring_timer retry_timer;
-        uint64_t retry_usec; /* how long the proxy is left alone; twice as long each time that nothing was done in between */
+        uint64_t
+                retry_usec; /* how long the proxy is left alone; twice as long each time that nothing was done in between */
         struct ring_timer io_timer; /* how long I/O may wait for a session */
         uint64_t io_limit_usec;     /* ... at most, 0: not limited; for the end */
         bool io_failing;            /* it has: fail I/O at once until a session is there */
