@@ -123,7 +123,7 @@ static int acquire(struct rbd_store *store, struct rbd_image *image) {
         if (r < 0)
                 return r;
 
-        fault_point("hold-locked");
+        fault_point("rbd-locked");
         pthread_mutex_lock(&store->mutex);
         image->held = true;
         image->foreign = false;

@@ -47,8 +47,9 @@ int points_load(struct points *ret, const char *path, bool volatile_store, uint6
                         r = -EBADMSG;
                         break;
                 }
-                /* Of what no load does; and those of the supervisor, which needs a kernel (tests/vm/cases/supervisor-killed). */
-                if (strncmp(point.name, "life-", 5) == 0 || strcmp(program, "blockstored") == 0)
+                /* Of what no load does here; and those of the supervisor, which needs a kernel (tests/vm/cases/supervisor-killed). */
+                if (strncmp(point.name, "life-", 5) == 0 || strncmp(point.name, "sums-", 5) == 0 ||
+                        strncmp(point.name, "rbd-", 4) == 0 || strcmp(program, "blockstored") == 0)
                         continue;
                 point.in_worker = strcmp(program, "worker") == 0;
                 point.volatile_store = needs_volatile_store(point.name);

@@ -33,9 +33,12 @@ def until(condition, what):
 def is_stopped(pid):
     """Every thread, not only the first: the ring's own ones write."""
     states = []
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/stat", encoding="ascii") as file:
-            states.append(file.read().rsplit(")", 1)[1].split()[0])
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/stat", encoding="ascii") as file:
+                states.append(file.read().rsplit(")", 1)[1].split()[0])
+    except FileNotFoundError:
+        return False  # a thread has ended meanwhile, or all of them
     return all(state == "T" for state in states)
 
 

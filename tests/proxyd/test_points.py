@@ -4,6 +4,7 @@
 import unittest
 
 from proxy import BINARY, DEADLINE, Proxy
+from test_checksums import flip
 from test_hold import is_stopped, until
 
 TOKEN = slice(32, 48)
@@ -28,7 +29,7 @@ class Points(unittest.TestCase):
         if how == "kill":
             proxy.process.wait(DEADLINE)
         else:
-            self.assertTrue(proxy.process.poll() is not None or is_stopped(proxy.process.pid), proxy.log()[-2000:])
+            until(lambda: proxy.process.poll() is not None or is_stopped(proxy.process.pid), "the end, or the stop")
 
     def holder_fails(self, point, how):
         """B asks A, and A gets no further than the point."""
@@ -61,12 +62,35 @@ class Points(unittest.TestCase):
         return a
 
 
+    def writer_dies(self, point, how):
+        """The proxy dies in the middle of a write to an image with checksums: what is there afterwards is old or new, and no damage; and what is damaged later is still found."""
+        a = self.proxy(environment={"BLOCKSTORE_FAULT_POINT": f"{point}={how}"})
+        with a.modern() as client:
+            self.assertEqual(client.create("image", 1 << 20, checksums=True).status, "OK")
+            client.attach_lease("image")
+            client.send("WRITE", bytes(8) + b"1" * 8192)
+            until(lambda: a.process.poll() is not None, point)
+        b = self.proxy(store=a.store)
+        with b.modern() as client:
+            client.attach_lease("image", steal=True)
+            reply = client.read(0, 8192)
+            self.assertEqual(reply.status, "OK")
+            self.assertIn(reply.payload, (bytes(8192), b"1" * 8192))
+            self.assertEqual(client.write(0, b"2" * 8192).status, "OK")
+            self.assertEqual(client.flush().status, "OK")
+            flip(b, "image", 4096)
+            self.assertEqual(client.read(0, 4096).status, "OK")
+            self.assertEqual(client.read(4096, 4096).status, "DAMAGED")
+
+
 def add(name, scene, point, how):
     def test(self):
         getattr(self, scene)(point, how)
     setattr(Points, f"test_{name}", test)
 
 
+for POINT in ("sums-marked", "sums-written"):
+    add(POINT, "writer_dies", POINT, "kill")
 for HOW in ("kill", "stop"):
     for POINT in ("hand-over-asked", "hand-over-acknowledged", "hand-over-released"):
         add(f"{POINT}_{HOW}", "holder_fails", POINT, HOW)
