@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Snapshots and clones in the making. RBD makes either as a whole at one moment, and nothing is copied by us. What is made has a hidden name until it is committed; what a crash has left under such a name
- * is removed when the image's next snapshot is made, and clones of that kind when the store is opened, an hour later at the earliest: another proxy may be making one.
+/* Snapshots and clones in the making. RBD makes either as a whole at one moment, and nothing is copied by us. What is made has a hidden name until it is committed; a snapshot that a
+ * crash has left under such a name is removed when the image's next one is made, an hour later at the earliest: another proxy may be making it. Clones left behind (.new-*) are not looked for.
  *
  * A snapshot of an image that another proxy holds needs no holding: librbd asks the owner of the lock to make it. */
 
