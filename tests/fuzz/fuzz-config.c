@@ -166,7 +166,8 @@ static void try_address(const char *text) {
                 return;
         }
         REQUIRE(strlen(normal) <= 255 && strlen(normal) >= 3);
-        for (const char *p = normal; *p; p++)
+        REQUIRE(address_is_tls(normal) == address_is_tls(text));
+        for (const char *p = normal + (address_is_tls(normal) ? strlen(ADDRESS_TLS) : 0); *p; p++)
                 REQUIRE((uint8_t) *p > 0x20 && (uint8_t) *p < 0x7f && *p != '/');
         REQUIRE(address_normalise(normal, &again) == 0 && strcmp(normal, again) == 0);
         REQUIRE(address_split(text, &host, &port) == 0 && port > 0 && *host);
