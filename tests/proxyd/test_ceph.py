@@ -76,6 +76,8 @@ class Cluster(Case):
             cluster("kill", "osd-0")
             load.goes_on(300)
             cluster("revive", "osd-0")
+            # Of two copies one may be away: it has to catch up first, and a cluster without a manager tells nobody when it has.
+            load.goes_on(1500)
             cluster("freeze", "osd-1")
             try:
                 load.goes_on(300)
