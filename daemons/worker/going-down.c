@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* A worker has no bus to ask, and hears of a shutdown last: file systems above are unmounted before its unit is stopped. So blockstore-shutdown.service, which nothing is ordered after, makes a file when the
- * shutdown begins. The directory is watched first and the file looked for then: it cannot slip through. */
+ * shutdown begins. The directory is watched first and the file looked for then: it cannot slip through.
+ *
+ * The kernel gives a user 128 watches by default (fs.inotify.max_user_instances), and all workers are one user: whoever gets none looks for the file every second. */
 
 #include <errno.h>
 #include <stdbool.h>
@@ -12,7 +14,8 @@
 #include "going-down.h"
 #include "host-config.h"
 
-#define FILE_NAME "shutdown"
+#define FILE_NAME       "shutdown"
+#define LOOK_EVERY_USEC (1000U * 1000U)
 
 struct going_down {
         void (*begun)(void *userdata);
@@ -45,6 +48,17 @@ static int on_look(sd_event_source *source, void *userdata) {
         return 0;
 }
 
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct going_down *g = userdata;
+
+        look(g);
+        if (!g->told) {
+                (void) sd_event_source_set_time_relative(source, LOOK_EVERY_USEC);
+                (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+        }
+        return 0;
+}
+
 int going_down_new(struct going_down **ret, sd_event *event, void (*begun)(void *userdata), void *userdata) {
         _cleanup_(going_down_freep) struct going_down *g = calloc(1, sizeof(*g));
         const char *directory = getenv("BLOCKSTORE_RUNTIME_DIRECTORY") ?: HOST_RUNTIME_DIRECTORY;
@@ -59,13 +73,14 @@ int going_down_new(struct going_down **ret, sd_event *event, void (*begun)(void 
                 return -ENAMETOOLONG;
 
         r = sd_event_add_inotify(event, &g->watch, g->directory, IN_CREATE | IN_MOVED_TO | IN_ONLYDIR, on_change, g);
-        if (r < 0 && r != -ENOENT && r != -EACCES)
-                return r;
-        if (r >= 0) {
+        if (r >= 0)
                 r = sd_event_add_defer(event, &g->look, on_look, g);
-                if (r < 0)
-                        return r;
-        }
+        else if (r == -EMFILE || r == -ENOSPC)
+                r = sd_event_add_time_relative(event, &g->look, CLOCK_MONOTONIC, 0, LOOK_EVERY_USEC / 4, on_timer, g);
+        else if (r == -ENOENT || r == -EACCES)
+                r = 0;
+        if (r < 0)
+                return r;
 
         *ret = TAKE_PTR(g);
         return 0;

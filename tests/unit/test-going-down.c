@@ -2,6 +2,9 @@
 
 /* A worker hears of a shutdown that has begun, or begins; once. */
 
+#include <fcntl.h>
+#include <sched.h>
+
 #include "going-down.h"
 #include "scratch.h"
 
@@ -74,4 +77,31 @@ static void nothing_to_watch(void) {
         sd_event_unref(event);
 }
 
-TEST_MAIN(TEST(begun_before), TEST(begins_later), TEST(nothing_to_watch));
+/* The 129th worker of a host gets no watch. The last test: there is no way back. */
+static void no_watch_left(void) {
+        struct going_down *g;
+        sd_event *event;
+        int fd;
+
+        if (unshare(CLONE_NEWUSER) < 0) {
+                fprintf(stderr, "no namespace of users can be had here, so nothing is tested: %s\n", strerror(errno));
+                return;
+        }
+        fd = open("/proc/sys/user/max_inotify_instances", O_WRONLY | O_CLOEXEC);
+        ASSERT_TRUE(fd >= 0);
+        ASSERT_EQ(write(fd, "0", 1), 1);
+        close(fd);
+
+        scratch_make();
+        event = begin(&g);
+        while (ASSERT_OK(sd_event_run(event, 0)) > 0)
+                ;
+        ASSERT_EQ(n_told, 0U);
+        scratch_file("shutdown", "");
+        run_until_told(event);
+        going_down_free(g);
+        sd_event_unref(event);
+        scratch_remove();
+}
+
+TEST_MAIN(TEST(begun_before), TEST(begins_later), TEST(nothing_to_watch), TEST(no_watch_left));
