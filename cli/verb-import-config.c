@@ -90,26 +90,19 @@ static int make_directory(const char *directory, mode_t mode) {
         return 0;
 }
 
-static int add(struct json_object *object, const char *key, struct json_object *value) {
-        if (value && json_object_object_add(object, key, value) == 0)
-                return 0;
-        json_object_put(value);
-        return -ENOMEM;
-}
-
 static int settings_of(const struct classic_image *image, struct json_object **ret) {
         _cleanup_(json_object_putp) struct json_object *object = json_object_new_object(), *proxies = NULL;
         int r = object ? 0 : -ENOMEM;
 
         if (r >= 0 && strcmp(image->image, image->local) != 0)
-                r = add(object, "image", json_object_new_string(image->image));
+                r = json_add(object, "image", json_object_new_string(image->image));
         if (r >= 0 && image->user && *image->user)
-                r = add(object, "user", json_object_new_string(image->user));
+                r = json_add(object, "user", json_object_new_string(image->user));
         if (r >= 0 && arg_proxies.n > 0) {
                 proxies = json_object_new_array();
                 for (size_t i = 0; proxies && i < arg_proxies.n; i++)
                         (void) json_object_array_add(proxies, json_object_new_string(arg_proxies.items[i]));
-                r = add(object, "proxies", TAKE_PTR(proxies));
+                r = json_add(object, "proxies", TAKE_PTR(proxies));
         }
         if (r >= 0)
                 *ret = TAKE_PTR(object);
@@ -156,10 +149,10 @@ static const char *impossible(const struct import *import, size_t i) {
 static void add_row(struct import *import, const struct classic_image *image, const char *result) {
         struct json_object *row = json_object_new_object();
 
-        (void) add(row, "name", json_object_new_string(image->local ? image->local : ""));
-        (void) add(row, "image_name", json_object_new_string(image->image));
-        (void) add(row, "user", json_object_new_string(image->user ? image->user : ""));
-        (void) add(row, "result", json_object_new_string(result));
+        (void) json_add(row, "name", json_object_new_string(image->local ? image->local : ""));
+        (void) json_add(row, "image_name", json_object_new_string(image->image));
+        (void) json_add(row, "user", json_object_new_string(image->user ? image->user : ""));
+        (void) json_add(row, "result", json_object_new_string(result));
         (void) json_object_array_add(import->rows, row);
 }
 
@@ -220,9 +213,9 @@ static int show(const struct cli *cli, const struct import *import, const char *
 
         if (cli->json != JSON_OFF) {
                 all = json_object_new_object();
-                r = add(all, "images", json_object_get(import->rows));
+                r = json_add(all, "images", json_object_get(import->rows));
                 if (r >= 0)
-                        r = add(all, "remarks", json_object_get(import->remarks));
+                        r = json_add(all, "remarks", json_object_get(import->remarks));
                 if (r >= 0)
                         (void) output_json(cli, all);
                 return r;

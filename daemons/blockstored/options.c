@@ -210,19 +210,19 @@ static int to_json(const struct attach_options *options, struct json_object **re
         int r = object ? 0 : -ENOMEM;
 
         if (r >= 0 && options->image)
-                r = run_file_add(object, "image", json_object_new_string(options->image));
+                r = json_add(object, "image", json_object_new_string(options->image));
         if (r >= 0 && options->read_only >= 0)
-                r = run_file_add(object, "read-only", json_object_new_boolean(options->read_only));
+                r = json_add(object, "read-only", json_object_new_boolean(options->read_only));
         if (r >= 0 && options->device)
-                r = run_file_add(object, "device", json_object_new_string(options->device));
+                r = json_add(object, "device", json_object_new_string(options->device));
         if (r >= 0 && options->user)
-                r = run_file_add(object, "user", json_object_new_string(options->user));
+                r = json_add(object, "user", json_object_new_string(options->user));
         if (r >= 0 && options->steal)
-                r = run_file_add(object, "steal", json_object_new_boolean(true));
+                r = json_add(object, "steal", json_object_new_boolean(true));
         if (r >= 0 && options->proxies) {
                 struct json_object *list = json_object_new_array();
 
-                r = run_file_add(object, "proxies", list);
+                r = json_add(object, "proxies", list);
                 for (size_t i = 0; r >= 0 && options->proxies[i]; i++)
                         if (json_object_array_add(list, json_object_new_string(options->proxies[i])) < 0)
                                 r = -ENOMEM;

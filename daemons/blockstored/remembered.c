@@ -38,8 +38,8 @@ int remembered_save(const char *name, const struct remembered *remembered) {
         object = json_object_new_object();
         if (!object)
                 return -ENOMEM;
-        r = run_file_add(object, "owner", json_object_new_int64(remembered->owner_uid));
+        r = json_add(object, "owner", json_object_new_int64(remembered->owner_uid));
         if (r >= 0)
-                r = run_file_add(object, "detach-pending", json_object_new_boolean(remembered->detach_pending));
+                r = json_add(object, "detach-pending", json_object_new_boolean(remembered->detach_pending));
         return r < 0 ? r : run_file_write(DIRECTORY, name, object);
 }

@@ -16,16 +16,6 @@
 
 #define WORKER_GROUP "blockstore-worker"
 
-int run_file_add(struct json_object *object, const char *key, struct json_object *value) {
-        if (!value)
-                return -ENOMEM;
-        if (json_object_object_add(object, key, value) < 0) {
-                json_object_put(value);
-                return -ENOMEM;
-        }
-        return 0;
-}
-
 /* The file's path, and that of the temporary file beside it. */
 static int make_paths(const char *directory, const char *name, char **ret_path, char **ret_temporary) {
         _cleanup_free_ char *relative = NULL, *path = NULL, *temporary = NULL;

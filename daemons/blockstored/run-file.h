@@ -11,6 +11,3 @@ int run_file_write(const char *directory, const char *name, struct json_object *
 int run_file_read(const char *directory, const char *name, struct json_object **ret);
 /* Returns 0 also when there is none. */
 int run_file_remove(const char *directory, const char *name);
-
-/* Takes value, also on failure; NULL is -ENOMEM. */
-int run_file_add(struct json_object *object, const char *key, struct json_object *value);

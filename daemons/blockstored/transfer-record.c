@@ -7,15 +7,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include <json-c/json.h>
-
-#include "cleanup.h"
+#include "json-object.h"
 #include "transfer-record.h"
 
 #define STATE_DIRECTORY "/var/lib/blockstore"
 #define RECORD_MAX      4096U
-
-DEFINE_CLEANUP(struct json_object *, json_object_put);
 
 static int record_path(const char *name, const char *suffix, char **ret) {
         const char *directory = secure_getenv("BLOCKSTORE_STATE_DIRECTORY");

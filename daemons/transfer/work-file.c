@@ -7,17 +7,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include <json-c/json.h>
-
 #include "file-server.h"
+#include "json-object.h"
 #include "work-steps.h"
 
 #define QCOW2_CLUSTER 65536U
 #define OPTIONS_MAX   512U
 #define URI_MAX       192U
 #define JSON_TEXT_MAX 65536U
-
-DEFINE_CLEANUP(struct json_object *, json_object_put);
 
 static bool is_raw(const struct work *work) {
         return strcmp(work->wish.format, "raw") == 0;
