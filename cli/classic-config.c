@@ -56,6 +56,7 @@ struct place {
 /* A copy of a member that is text, "" where there is none. */
 static int copy_text(const struct place *place, const char *key, char **ret, char **ret_message) {
         struct json_object *value;
+        char *copy;
 
         if (!json_object_is_type(place->object, json_type_object))
                 return refuse(ret_message, "%s: %s[%zu] must be an object", place->path, place->list, place->i);
@@ -63,8 +64,11 @@ static int copy_text(const struct place *place, const char *key, char **ret, cha
         if (value && (!json_object_is_type(value, json_type_string) ||
                              strlen(json_object_get_string(value)) != (size_t) json_object_get_string_len(value)))
                 return refuse(ret_message, "%s: %s[%zu].%s must be text", place->path, place->list, place->i, key);
-        *ret = strdup(value ? json_object_get_string(value) : "");
-        return *ret ? 0 : -ENOMEM;
+        copy = strdup(value ? json_object_get_string(value) : "");
+        if (!copy)
+                return -ENOMEM;
+        *ret = copy;
+        return 0;
 }
 
 char *classic_local_name(const char *image) {
@@ -96,7 +100,7 @@ static int read_image(struct classic_image *image, const char *path, size_t i, s
                 r = copy_text(&users, "Username", &image->user, ret_message);
         if (r >= 0 && user)
                 r = copy_text(&users, "Password", &image->password, ret_message);
-        if (r >= 0)
+        if (r >= 0 && image->image)
                 image->local = classic_local_name(image->image);
         return r;
 }
