@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "busy-poll.h"
 #include "config.h"
 #include "host-config.h"
 
@@ -35,6 +36,7 @@ static const struct host_config defaults = {
         .io_timeout_usec = UINT64_MAX,
         .retain = RETAIN_AUTO,
         .retain_limit = UINT64_C(64) << 20,
+        .busy_poll_usec = BUSY_POLL_DEFAULT_USEC,
         .classic_replay = true,
 };
 
@@ -286,6 +288,10 @@ static int handle_step(struct config_context *context, struct json_object *value
                 context, value, 100 * USEC_PER_MSEC, 600 * USEC_PER_SEC, "100ms to 10min", userdata);
 }
 
+static int handle_busy_poll(struct config_context *context, struct json_object *value, void *userdata) {
+        return handle_time_between(context, value, 0, BUSY_POLL_MAX_USEC, "0 to 1ms", userdata);
+}
+
 #define FIELD(name) offsetof(struct host_config, name)
 
 /* clang-format off */
@@ -301,6 +307,7 @@ static int handle_step(struct config_context *context, struct json_object *value
         { "nbd-access", handle_nbd_access, FIELD(nbd_access), false },            \
         { "retain", handle_retain, FIELD(retain), false },                        \
         { "retain-limit", handle_retain_limit, FIELD(retain_limit), false },      \
+        { "busy-poll", handle_busy_poll, FIELD(busy_poll_usec), false },          \
         { "classic-login", handle_classic_login, FIELD(classic_login), false },   \
         { "tls-ca", handle_path, FIELD(tls_ca), false },                          \
         { "tls-certificate", handle_path, FIELD(tls_certificate), false },        \

@@ -60,6 +60,7 @@ struct host_config {
         uint64_t io_timeout_usec; /* UINT64_MAX: infinity */
         enum retain_mode retain;  /* whether acknowledged writes are kept until they are durable */
         uint64_t retain_limit;    /* bytes, 1 MiB - 1 GiB */
+        uint64_t busy_poll_usec;  /* 0 - BUSY_POLL_MAX_USEC */
         enum host_classic_login classic_login;
         char *tls_ca;                    /* paths; NULL: the system's CAs */
         char *tls_certificate, *tls_key; /* ... NULL: none */

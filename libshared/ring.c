@@ -8,13 +8,18 @@
  * at the same address can submit.
  *
  * A step is: run deferred work (where streams turn many messages into one send), submit and wait in one system call, dispatch all that has
- * completed. The kernel runs its part of completions only inside that call (DEFER_TASKRUN), hence no interruptions between. */
+ * completed. The kernel runs its part of completions only inside that call (DEFER_TASKRUN), hence no interruptions between.
+ *
+ * Where waits have lately been short (busy-poll.h), a step looks for completions for a moment before it sleeps. Between two looks it gives way to whoever else wants the processor, so that
+ * the peer that it waits for can run there: spinning without doing so is worse than sleeping as soon as there are more loops than processors. */
 
 #include <assert.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <time.h>
 
+#include "busy-poll.h"
 #include "ring.h"
 
 #define RING_BATCH 64U
@@ -26,6 +31,7 @@ struct ring {
         struct io_uring_probe *probe;
         struct ring_deferred_list deferred;
         struct ring_op ignore;
+        struct busy_poll busy_poll;
         uint64_t now_usec;
         bool stopping;
 };
@@ -43,8 +49,9 @@ static void ignore_done(struct ring_op *op, int32_t res, uint32_t flags) {
 int ring_new(struct ring **ret, unsigned entries) {
         /* From the best to the one that every kernel since 5.1 has: a kernel refuses flags that it does not know with EINVAL. */
         static const unsigned flags[] = {
-                IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CLAMP,
-                IORING_SETUP_COOP_TASKRUN | IORING_SETUP_CLAMP,
+                IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+                        IORING_SETUP_CLAMP,
+                IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_CLAMP,
                 0,
         };
         _cleanup_free_ struct ring *ring = NULL;
@@ -78,6 +85,10 @@ struct ring *ring_free(struct ring *ring) {
         io_uring_queue_exit(&ring->uring);
         free(ring);
         return NULL;
+}
+
+void ring_set_busy_poll(struct ring *ring, uint64_t usec) {
+        ring->busy_poll = (struct busy_poll){ .bound_usec = usec };
 }
 
 struct io_uring *ring_uring(struct ring *ring) {
@@ -156,6 +167,45 @@ static unsigned dispatch(struct ring *ring) {
         return total;
 }
 
+/* Whether the kernel has completions, or work of its own that will make some. */
+static bool has_something(struct ring *ring) {
+        return io_uring_cq_ready(&ring->uring) > 0 || (__atomic_load_n(ring->uring.sq.kflags, __ATOMIC_ACQUIRE) &
+                                                              (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
+}
+
+/* Looks until began + the bound; whether something came. */
+static bool look_for_something(struct ring *ring, uint64_t began) {
+        do {
+                if (has_something(ring))
+                        return true;
+                sched_yield();
+        } while (clock_usec() < began + ring->busy_poll.bound_usec);
+        return has_something(ring);
+}
+
+/* As io_uring_submit_and_wait() for one completion. */
+static int submit_and_wait(struct ring *ring) {
+        uint64_t began;
+        bool came = false;
+        int r;
+
+        if (ring->busy_poll.bound_usec == 0)
+                return io_uring_submit_and_wait(&ring->uring, 1);
+
+        began = clock_usec();
+        if (!busy_poll_pays(&ring->busy_poll)) {
+                r = io_uring_submit_and_wait(&ring->uring, 1);
+                busy_poll_learn(&ring->busy_poll, clock_usec() - began, true);
+                return r;
+        }
+
+        r = io_uring_submit(&ring->uring);
+        if (r >= 0)
+                came = look_for_something(ring, began);
+        busy_poll_learn(&ring->busy_poll, clock_usec() - began, false);
+        return came ? io_uring_get_events(&ring->uring) : io_uring_submit_and_wait(&ring->uring, 1);
+}
+
 int ring_step(struct ring *ring, bool wait) {
         int r;
 
@@ -164,7 +214,7 @@ int ring_step(struct ring *ring, bool wait) {
         if (ring->stopping)
                 wait = false;
 
-        r = wait ? io_uring_submit_and_wait(&ring->uring, 1) : io_uring_submit_and_get_events(&ring->uring);
+        r = wait ? submit_and_wait(ring) : io_uring_submit_and_get_events(&ring->uring);
         if (r < 0 && r != -EINTR && r != -EAGAIN && r != -EBUSY)
                 return r;
 

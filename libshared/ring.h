@@ -53,6 +53,9 @@ int ring_new(struct ring **ret, unsigned entries);
 struct ring *ring_free(struct ring *ring);
 DEFINE_CLEANUP(struct ring *, ring_free);
 
+/* For how long a step looks for completions before it sleeps, where it expects them so soon (busy-poll.h): µs, 0 (as after ring_new()) for never. */
+void ring_set_busy_poll(struct ring *ring, uint64_t usec);
+
 /* The io_uring itself, for registrations. */
 struct io_uring *ring_uring(struct ring *ring);
 

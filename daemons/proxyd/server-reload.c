@@ -27,6 +27,7 @@ static void take_settings(struct server *server) {
         server->reload_settings = settings_free(server->reload_settings);
         if (server->proxy.image_jobs)
                 image_jobs_set_scrub_rate(server->proxy.image_jobs, server->settings->scrub_rate);
+        ring_set_busy_poll(server->proxy.ring, server->settings->busy_poll_usec);
         if (*taken)
                 log_event(LOG_INFO, NULL, "The configuration was read anew; changed: %s", taken);
         else

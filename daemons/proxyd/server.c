@@ -308,6 +308,7 @@ void server_init_listener(struct server *server, struct listener *listener) {
 void server_start_serving(struct server *server) {
         uint64_t total, available;
 
+        ring_set_busy_poll(server->proxy.ring, server->settings->busy_poll_usec);
         for (unsigned i = 0; i < server->n_listeners; i++) {
                 log_event(LOG_INFO, NULL, "Listening on %s", server->listeners[i].address);
                 accept_next(server->listeners + i);

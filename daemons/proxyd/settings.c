@@ -3,6 +3,7 @@
 #include <libgen.h>
 #include <string.h>
 
+#include "busy-poll.h"
 #include "config.h"
 #include "settings-store.h"
 
@@ -142,6 +143,20 @@ static int handle_memory(struct config_context *context, struct json_object *val
         return 0;
 }
 
+static int handle_busy_poll(struct config_context *context, struct json_object *value, void *userdata) {
+        uint64_t usec = 0;
+        int r;
+
+        r = config_handle_time(context, value, &usec);
+        if (r < 0)
+                return r;
+        if (usec > BUSY_POLL_MAX_USEC)
+                return config_refuse(context, value, "a time from 0 to 1ms");
+
+        *(uint64_t *) userdata = usec;
+        return 0;
+}
+
 static int handle_clients(struct config_context *context, struct json_object *value, void *userdata) {
         unsigned n = 0;
         int r;
@@ -228,6 +243,7 @@ static const struct config_key settings_keys[] = {
         { "failed-logins", handle_failed_logins, offsetof(struct settings, failed_logins), false },
         { "user-clients-max", handle_user_max, offsetof(struct settings, user_clients_max), false },
         { "user-images-max", handle_user_max, offsetof(struct settings, user_images_max), false },
+        { "busy-poll", handle_busy_poll, offsetof(struct settings, busy_poll_usec), false },
         { "scrub-rate", handle_rate, offsetof(struct settings, scrub_rate), false },
         {},
 };
@@ -302,6 +318,7 @@ static int load(const char *path, bool all, struct settings **ret, char **ret_us
                 .memory = 256 * MIB,
                 .client_memory = 64 * MIB,
                 .clients_max = 1024,
+                .busy_poll_usec = BUSY_POLL_DEFAULT_USEC,
                 .failed_logins = 30,
                 .user_clients_max = UINT64_MAX,
                 .user_images_max = UINT64_MAX,
@@ -385,6 +402,7 @@ void settings_take(struct settings *settings, struct settings *fresh, char ret_t
                 { "user-clients-max", &settings->user_clients_max, &fresh->user_clients_max },
                 { "user-images-max", &settings->user_images_max, &fresh->user_images_max },
                 { "scrub-rate", &settings->scrub_rate, &fresh->scrub_rate },
+                { "busy-poll", &settings->busy_poll_usec, &fresh->busy_poll_usec },
         };
 
         ret_taken[0] = ret_left[0] = 0;

@@ -44,6 +44,7 @@ struct settings {
         uint64_t memory;                /* bytes of requests' data in flight, in all */
         uint64_t client_memory;         /* ... of one client */
         unsigned clients_max;
+        uint64_t busy_poll_usec; /* 0 - BUSY_POLL_MAX_USEC */
         enum classic_login classic_login;
         unsigned failed_logins;                     /* of an address in a minute, see login-limits.h; 0: no limit */
         uint64_t user_clients_max, user_images_max; /* of one user; UINT64_MAX: no limit */

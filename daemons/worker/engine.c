@@ -148,6 +148,7 @@ static int set_up(struct engine *engine) {
 
         engine_clients_init(engine);
         engine_calls_init(engine);
+        ring_set_busy_poll(engine->ring, engine->settings.config->busy_poll_usec);
         ring_timer_init(&engine->status_timer, engine->ring, status_expired);
         ring_timer_init(&engine->alive_timer, engine->ring, alive_expired);
         engine->status_timer.stopped = status_stopped;

@@ -79,6 +79,7 @@ static void built_in(void) {
         ASSERT_EQ(config->io_timeout_usec, UINT64_MAX);
         ASSERT_EQ(config->retain, RETAIN_AUTO);
         ASSERT_EQ(config->retain_limit, 64U << 20);
+        ASSERT_EQ(config->busy_poll_usec, 100);
         ASSERT_TRUE(config->classic_replay);
         ASSERT_EQ(config->classic_login, HOST_CLASSIC_LOGIN_SECURE);
 }
@@ -93,7 +94,7 @@ static void every_key(void) {
                 "  \"dead-time\": \"2s\", \"io-timeout\": \"10min\", \"connections\": 16, \"nbd-access\": "
                 "\"shared\",\n"
                 "  \"retain\": \"always\", \"retain-limit\": \"1G\", \"classic-replay\": false, \"classic-login\": "
-                "\"never\",\n"
+                "\"never\", \"busy-poll\": \"1ms\",\n"
                 "  \"tls-ca\": \"/ca\", \"tls-certificate\": \"/crt\", \"tls-key\": \"/key\", \"tls-name\": \"n\" }",
                 "{ \"image\": \"store name\", \"read-only\": true, \"device\": \"none\" }", "{ \"steal\": true }");
         config = load("vm1");
@@ -116,6 +117,7 @@ static void every_key(void) {
         ASSERT_EQ(config->retain, RETAIN_ALWAYS);
         ASSERT_EQ(config->retain_limit, 1U << 30);
         ASSERT_FALSE(config->classic_replay);
+        ASSERT_EQ(config->busy_poll_usec, 1000);
         ASSERT_EQ(config->classic_login, HOST_CLASSIC_LOGIN_NEVER);
         ASSERT_STREQ(config->tls_ca, "/ca");
         ASSERT_STREQ(config->tls_certificate, "/crt");
@@ -219,6 +221,8 @@ static void wrong_values(void) {
                 "1: retain: expected \"auto\" or \"always\", found \"never\"");
         expect_refusal(
                 "blockstore.json", "{ \"retain\": false }", "1: retain: expected \"auto\" or \"always\", found false");
+        expect_refusal(
+                "blockstore.json", "{ \"busy-poll\": 1 }", "1: busy-poll: expected a time from 0 to 1ms, found 1");
         expect_refusal("blockstore.json", "{ \"retain-limit\": 1048575 }",
                 "1: retain-limit: expected a size from 1M to 1G, found 1048575");
         expect_refusal("images.d/vm1.json", "{ \"retain-limit\": \"1025M\" }",

@@ -318,6 +318,58 @@ static void features(void) {
         ASSERT_TRUE(ring_free(NULL) == NULL);
 }
 
+struct ticker {
+        struct ring_op op;
+        unsigned n;
+};
+
+static void on_tick(struct ring_op *op, int32_t res, uint32_t flags) {
+        ((struct ticker *) op)->n++;
+}
+
+/* Enough of them for the ring to expect the next one at once; it looks for something that is not there, sleeps, and still gets what comes late. */
+static void looks_before_it_sleeps(void) {
+        _cleanup_(ring_freep) struct ring *ring = ring_with_watchman();
+        struct ticker ticker = { .op.done = on_tick };
+        struct alarm alarm;
+        int fds[2];
+
+        ring_set_busy_poll(ring, 1000);
+        for (unsigned i = 1; i <= 64; i++) {
+                struct io_uring_sqe *sqe = ring_get_sqe(ring);
+
+                io_uring_prep_nop(sqe);
+                ring_sqe_set_op(sqe, &ticker.op);
+                ASSERT_OK(ring_step(ring, true));
+                ASSERT_EQ(ticker.n, i);
+        }
+
+        alarm_init(&alarm, ring);
+        ring_timer_set(&alarm.timer, 20000);
+        while (alarm.n_expired == 0)
+                ASSERT_OK(ring_step(ring, true));
+
+        /* What the kernel completes while nobody waits in it: a read that ends by a write from here, in a step that does not sleep. */
+        ASSERT_EQ(pipe(fds), 0);
+        for (unsigned i = 1; i <= 64; i++) {
+                struct io_uring_sqe *sqe = ring_get_sqe(ring);
+                char byte;
+
+                io_uring_prep_read(sqe, fds[0], &byte, 1, 0);
+                ring_sqe_set_op(sqe, &ticker.op);
+                ASSERT_OK(ring_step(ring, false));
+                ASSERT_EQ(ticker.n, 63 + i);
+                ASSERT_EQ(write(fds[1], "x", 1), 1);
+                ASSERT_OK(ring_step(ring, true));
+                ASSERT_EQ(ticker.n, 64 + i);
+        }
+        close(fds[0]);
+        close(fds[1]);
+        run_what_is_due(ring);
+        ASSERT_TRUE(ring_timer_is_idle(&alarm.timer));
+}
+
 TEST_MAIN(TEST(timer_set), TEST(timer_pushed_back), TEST(timer_pulled_forward), TEST(timer_unset),
         TEST(timer_set_again_when_expired), TEST(timers_freed_when_idle), TEST(deferred_work),
-        TEST(stopped_by_deferred_work), TEST(cancelled), TEST(more_than_the_queue_holds), TEST(features));
+        TEST(stopped_by_deferred_work), TEST(cancelled), TEST(more_than_the_queue_holds), TEST(features),
+        TEST(looks_before_it_sleeps));
