@@ -14,7 +14,8 @@
 #include "mark.h"
 
 #define RING_ENTRIES 256U
-#define BUFFER_LIMIT (96U * 1024U * 1024U)
+/* One request of the largest size that NBD has; more of them at a time would only wait for each other further down. */
+#define BUFFER_LIMIT (32U * 1024U * 1024U)
 #define STATUS_USEC  (1000U * 1000U)
 
 /* The I/O thread */
