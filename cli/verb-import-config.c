@@ -16,6 +16,7 @@
 #include "output.h"
 #include "report.h"
 #include "verbs.h"
+#include "write-all.h"
 
 static const char *arg_root = "";
 static struct string_list arg_proxies;
@@ -47,20 +48,6 @@ static void say(struct import *import, const char *format, ...) {
         (void) json_object_array_add(import->remarks, json_object_new_string(text));
 }
 
-static int write_all(int fd, const char *text, size_t n) {
-        while (n > 0) {
-                ssize_t k = write(fd, text, n);
-
-                if (k < 0 && errno == EINTR)
-                        continue;
-                if (k < 0)
-                        return -errno;
-                text += k;
-                n -= (size_t) k;
-        }
-        return fsync(fd) < 0 ? -errno : 0;
-}
-
 /* The whole file or none of it; -EEXIST when it is there and --force is not. */
 static int put_file(const char *path, const char *text, mode_t mode) {
         _cleanup_free_ char *temporary = NULL;
@@ -73,6 +60,8 @@ static int put_file(const char *path, const char *text, mode_t mode) {
         if (fd < 0)
                 return -errno;
         r = fchmod(fd, mode) < 0 ? -errno : write_all(fd, text, strlen(text));
+        if (r >= 0 && fsync(fd) < 0)
+                r = -errno;
         if (r >= 0 && (arg_force ? rename(temporary, path) : link(temporary, path)) < 0)
                 r = -errno;
         if (r < 0 || !arg_force)

@@ -15,6 +15,7 @@
 #include "config.h"
 #include "scram-keys.h"
 #include "users-file.h"
+#include "write-all.h"
 
 static char *user_done(struct users_file_user *user) {
         for (size_t i = 0; i < user->n_read; i++)
@@ -431,23 +432,6 @@ static int open_directory_of(const char *path, int *ret_fd, char **ret_name) {
         return 0;
 }
 
-static int write_all(int fd, const char *text) {
-        size_t n = strlen(text);
-
-        while (n > 0) {
-                ssize_t k = write(fd, text, n);
-
-                if (k < 0) {
-                        if (errno == EINTR)
-                                continue;
-                        return -errno;
-                }
-                text += k;
-                n -= (size_t) k;
-        }
-        return 0;
-}
-
 /* The owner and mode that the new file is to have: those of the old one, else 0640 in the directory's group, which is
  * how the proxy's own user gets to read what root has written. */
 static int adopt_owner(int directory_fd, const char *name, int fd) {
@@ -496,7 +480,7 @@ int users_file_save(const struct users_file *file, const char *path) {
         if (fd < 0)
                 return -errno;
 
-        r = write_all(fd, text);
+        r = write_all(fd, text, strlen(text));
         if (r >= 0)
                 r = adopt_owner(directory_fd, name, fd);
         if (r >= 0 && fsync(fd) < 0)

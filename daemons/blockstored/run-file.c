@@ -13,6 +13,7 @@
 
 #include "peer-bus.h"
 #include "run-file.h"
+#include "write-all.h"
 
 #define WORKER_GROUP "blockstore-worker"
 
@@ -33,20 +34,6 @@ static int make_paths(const char *directory, const char *name, char **ret_path, 
 
         *ret_path = TAKE_PTR(path);
         *ret_temporary = TAKE_PTR(temporary);
-        return 0;
-}
-
-static int write_all(int fd, const char *text, size_t n) {
-        while (n > 0) {
-                ssize_t k = write(fd, text, n);
-
-                if (k < 0 && errno == EINTR)
-                        continue;
-                if (k < 0)
-                        return -errno;
-                text += k;
-                n -= (size_t) k;
-        }
         return 0;
 }
 

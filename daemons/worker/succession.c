@@ -15,6 +15,7 @@
 #include <systemd/sd-id128.h>
 
 #include "succession.h"
+#include "write-all.h"
 
 #define SUCCESSION_VERSION  1
 #define SUCCESSION_SIZE_MAX (UINT64_C(1) << 30)
@@ -72,23 +73,6 @@ static struct json_object *describe(const struct succession *s) {
                 json_object_array_add(list, describe_legacy(s->legacies->items + i));
         json_object_object_add(o, "connections", list);
         return o;
-}
-
-static int write_all(int fd, const void *data, size_t n) {
-        const uint8_t *p = data;
-
-        while (n > 0) {
-                ssize_t r = write(fd, p, n);
-
-                if (r < 0) {
-                        if (errno == EINTR)
-                                continue;
-                        return -errno;
-                }
-                p += r;
-                n -= (size_t) r;
-        }
-        return 0;
 }
 
 int succession_write(const struct succession *s, int *ret_fd) {
