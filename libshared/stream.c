@@ -19,6 +19,7 @@
 
 #include "container-of.h"
 #include "stream-internal.h"
+#include "tls-control.h"
 
 /* Below this much room behind the buffered bytes they are moved to the front. */
 #define INPUT_ROOM_MIN (STREAM_INPUT_SIZE / 4U)
@@ -281,6 +282,11 @@ static void received(struct ring_op *op, int32_t res, uint32_t flags) {
         if (trimming && res == -ECANCELED) {
                 give_back_input(s);
                 return;
+        }
+        if (res == -EIO) {
+                res = tls_control_receive(s->fd);
+                if (res > 0)
+                        return;
         }
         if (res < 0) {
                 if (res != -EAGAIN && res != -EINTR && !(s->releasing && res == -ECANCELED))

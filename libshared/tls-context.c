@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
@@ -48,6 +49,64 @@ static _printf_(3, 4) int refuse(char **ret_message, int error, const char *form
         return error;
 }
 
+void tls_name_of(X509 *certificate, char *ret, size_t size) {
+        if (X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), NID_commonName, ret, (int) size) < 0)
+                ret[0] = '\0';
+        for (char *p = ret; *p; p++)
+                if (*p < 0x20 || *p >= 0x7f)
+                        *p = '?';
+}
+
+/* Changes no verdict. */
+static int note_verdict(int good, X509_STORE_CTX *verification) {
+        SSL *ssl = X509_STORE_CTX_get_ex_data(verification, SSL_get_ex_data_X509_STORE_CTX_idx());
+        X509 *certificate = X509_STORE_CTX_get_current_cert(verification);
+        struct tls_notes *notes = ssl ? SSL_get_app_data(ssl) : NULL;
+        int error = X509_STORE_CTX_get_error(verification);
+        const ASN1_TIME *when;
+        struct tm tm;
+
+        if (good || !notes || !certificate)
+                return good;
+        tls_name_of(certificate, notes->refused, sizeof(notes->refused));
+        when = error == X509_V_ERR_CERT_HAS_EXPIRED     ? X509_get0_notAfter(certificate)
+               : error == X509_V_ERR_CERT_NOT_YET_VALID ? X509_get0_notBefore(certificate)
+                                                        : NULL;
+        notes->refused_time[0] = '\0';
+        if (when && ASN1_TIME_to_tm(when, &tm) == 1)
+                (void) strftime(notes->refused_time, sizeof(notes->refused_time), "%Y-%m-%d %H:%M:%S UTC", &tm);
+        return good;
+}
+
+/* A line of NSS' key log: "LABEL CLIENT-RANDOM SECRET", the latter two in hexadecimal. */
+static void note_secret(const SSL *ssl, const char *line) {
+        static const char *const labels[] = { "SERVER_TRAFFIC_SECRET_0 ", "CLIENT_TRAFFIC_SECRET_0 " };
+        struct tls_notes *notes = SSL_get_app_data(ssl);
+        const char *label = labels[SSL_is_server(ssl)], *hex;
+        unsigned char *secret;
+        long n;
+
+        if (!notes || strncmp(line, label, strlen(label)) != 0)
+                return;
+        hex = strrchr(line, ' ');
+        secret = hex ? OPENSSL_hexstr2buf(hex + 1, &n) : NULL;
+        if (!secret)
+                return;
+        if (n > 0 && (size_t) n <= sizeof(notes->secret)) {
+                memcpy(notes->secret, secret, (size_t) n);
+                notes->n_secret = (size_t) n;
+        }
+        OPENSSL_clear_free(secret, (size_t) n);
+}
+
+static int note_question(SSL *ssl, void *userdata) {
+        struct tls_notes *notes = SSL_get_app_data(ssl);
+
+        if (notes)
+                notes->asked = true;
+        return 1;
+}
+
 static int load(SSL_CTX *ssl, bool server, const struct tls_files *files, char **ret_message) {
         if (files->certificate) {
                 if (SSL_CTX_use_certificate_chain_file(ssl, files->certificate) != 1)
@@ -70,13 +129,13 @@ static int load(SSL_CTX *ssl, bool server, const struct tls_files *files, char *
                 return refuse(ret_message, -EINVAL, "The system's CAs cannot be used");
 
         if (!server)
-                SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER, NULL);
+                SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER, note_verdict);
         else if (files->ca) {
                 STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(files->ca);
 
                 if (names)
                         SSL_CTX_set_client_CA_list(ssl, names);
-                SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+                SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, note_verdict);
         }
         return 0;
 }
@@ -103,6 +162,9 @@ int tls_context_new(struct tls_context **ret, bool server, const struct tls_file
         SSL_CTX_set_session_cache_mode(context->ssl, SSL_SESS_CACHE_OFF);
         SSL_CTX_set_mode(context->ssl,
                 SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+        SSL_CTX_set_keylog_callback(context->ssl, note_secret);
+        if (!server)
+                SSL_CTX_set_cert_cb(context->ssl, note_question, NULL);
         r = load(context->ssl, server, files, ret_message);
         if (r < 0)
                 return r;
@@ -140,11 +202,12 @@ static bool expect_name(SSL *ssl, const char *name) {
         return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
 }
 
-SSL *tls_context_connection(struct tls_context *context, int fd, const char *name) {
+SSL *tls_context_connection(struct tls_context *context, int fd, const char *name, struct tls_notes *notes) {
         SSL *ssl = SSL_new(context->ssl);
 
         if (!ssl)
                 return NULL;
+        SSL_set_app_data(ssl, notes);
         if (SSL_set_fd(ssl, fd) != 1 || (!context->server && !expect_name(ssl, name))) {
                 SSL_free(ssl);
                 return NULL;

@@ -19,8 +19,12 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
+#include "tls-kernel.h"
 #include "tls-link.h"
 
+#define RECORD_HEADER_SIZE 5U
+/* In TLS 1.3: two bytes, their true type, and what the cipher adds, which is 16 of all of them. */
+#define ALERT_SIZE 19
 #define ROUNDS_MAX 16U
 #define FLUSH_USEC UINT64_C(1000000)
 
@@ -59,7 +63,7 @@ struct tls_link *tls_link_new(struct tls_context *context, int epoll_fd, int fd,
         *link = (struct tls_link){
                 .epoll_fd = epoll_fd, .fd = fd, .pair = -EBADF, .work = work, .limit_usec = limit_usec
         };
-        link->ssl = tls_context_connection(context, fd, name);
+        link->ssl = tls_context_connection(context, fd, name, &link->notes);
         *ret_error = !link->ssl ? -EINVAL : fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0 ? -errno : watch(link, fd);
         return *ret_error < 0 ? tls_link_free(link, *ret_error) : link;
 }
@@ -74,6 +78,7 @@ struct tls_link *tls_link_free(struct tls_link *link, int error) {
                 tls_work_report(TAKE_PTR(link->work));
         }
         SSL_free(link->ssl);
+        explicit_bzero(&link->notes, sizeof(link->notes));
         safe_close(link->fd);
         safe_close(link->pair);
         if (link->up)
@@ -88,37 +93,13 @@ struct tls_link *tls_link_free(struct tls_link *link, int error) {
 
 /* --- the handshake --- */
 
-static int handshake_failed(struct tls_link *link, int kind) {
-        long verdict = SSL_get_verify_result(link->ssl);
-        unsigned long code = ERR_peek_error();
-        struct tls_work *work = link->work;
-
-        if (verdict != X509_V_OK) {
-                snprintf(work->reason, sizeof(work->reason), "the certificate is not good: %s",
-                        X509_verify_cert_error_string(verdict));
-                return -EKEYREJECTED;
-        }
-        if (kind == SSL_ERROR_SYSCALL || ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
-                snprintf(work->reason, sizeof(work->reason), "the connection was closed during the handshake");
-                return -ECONNRESET;
-        }
-        snprintf(work->reason, sizeof(work->reason), "the handshake failed: %s",
-                ERR_reason_error_string(code) ?: "no reason given");
-        return -EPROTO;
-}
-
 static void name_peer(const SSL *ssl, struct tls_info *info) {
         X509 *certificate = SSL_get1_peer_certificate(ssl);
 
         if (!certificate)
                 return;
-        if (X509_NAME_get_text_by_NID(
-                    X509_get_subject_name(certificate), NID_commonName, info->peer, sizeof(info->peer)) < 0)
-                info->peer[0] = '\0';
+        tls_name_of(certificate, info->peer, sizeof(info->peer));
         X509_free(certificate);
-        for (char *p = info->peer; *p; p++)
-                if (*p < 0x20 || *p >= 0x7f)
-                        *p = '?';
 }
 
 static int describe(SSL *ssl, struct tls_info *info) {
@@ -130,9 +111,39 @@ static int describe(SSL *ssl, struct tls_info *info) {
         snprintf(info->version, sizeof(info->version), "%s", SSL_get_version(ssl));
         snprintf(info->cipher, sizeof(info->cipher), "%s", SSL_get_cipher_name(ssl));
         name_peer(ssl, info);
-        info->in_kernel =
-                BIO_get_ktls_send(SSL_get_wbio(ssl)) && BIO_get_ktls_recv(SSL_get_rbio(ssl)) && !SSL_has_pending(ssl);
         return 0;
+}
+
+/* Nothing may be left in OpenSSL. What it has not handed over by itself we do, as the last step: there is no way back. */
+static bool move_to_kernel(const struct tls_link *link) {
+        if (!BIO_get_ktls_send(SSL_get_wbio(link->ssl)) || SSL_has_pending(link->ssl))
+                return false;
+        return BIO_get_ktls_recv(SSL_get_rbio(link->ssl)) ||
+               tls_kernel_receive(link->ssl, link->fd, &link->notes) >= 0;
+}
+
+/* In TLS 1.3 a client that was asked for a certificate is done before it knows what the server thinks of it. The first record tells, by its size already: what is not longer than an alert is read. Returns 0,
+ * -EAGAIN until there is one, or a negative errno with the reason. */
+static int hear_verdict(struct tls_link *link) {
+        uint8_t header[RECORD_HEADER_SIZE], byte;
+        ssize_t n;
+        int r;
+
+        if (SSL_is_server(link->ssl) || !link->notes.asked || SSL_version(link->ssl) != TLS1_3_VERSION)
+                return 0;
+        n = recv(link->fd, header, sizeof(header), MSG_PEEK | MSG_DONTWAIT);
+        if (n < 0 ? errno == EAGAIN || errno == EINTR : n > 0 && n < (ssize_t) sizeof(header))
+                return -EAGAIN;
+        if (n == (ssize_t) sizeof(header) && (header[3] << 8 | header[4]) > ALERT_SIZE)
+                return 0;
+        ERR_clear_error();
+        r = SSL_read(link->ssl, &byte, sizeof(byte));
+        if (r > 0)
+                return -EPROTO; /* of ours nothing begins so small */
+        r = SSL_get_error(link->ssl, r);
+        if (r == SSL_ERROR_WANT_READ)
+                return -EAGAIN;
+        return tls_failure(link->ssl, r, &link->notes, link->work->reason);
 }
 
 /* Both ends are the ring's and ours. Returns 0 or a negative errno. */
@@ -152,23 +163,36 @@ static int make_pair(struct tls_link *link) {
         return r;
 }
 
-static enum tls_step shake_hands(struct tls_link *link) {
-        struct tls_work *work = link->work;
+static int shake(struct tls_link *link) {
         int r, kind;
 
         ERR_clear_error();
         r = SSL_do_handshake(link->ssl);
+        if (r == 1)
+                return hear_verdict(link);
         kind = SSL_get_error(link->ssl, r);
-        if (r != 1 && (kind == SSL_ERROR_WANT_READ || kind == SSL_ERROR_WANT_WRITE))
-                return TLS_STEP_WAIT;
+        if (kind == SSL_ERROR_WANT_READ || kind == SSL_ERROR_WANT_WRITE)
+                return -EAGAIN;
+        return tls_failure(link->ssl, kind, &link->notes, link->work->reason);
+}
 
-        r = r == 1 ? describe(link->ssl, &work->info) : handshake_failed(link, kind);
-        if (r >= 0 && work->info.in_kernel) {
+static enum tls_step shake_hands(struct tls_link *link) {
+        struct tls_work *work = link->work;
+        int r;
+
+        r = shake(link);
+        if (r == -EAGAIN)
+                return TLS_STEP_WAIT;
+        if (r >= 0)
+                r = describe(link->ssl, &work->info);
+        if (r >= 0 && move_to_kernel(link)) {
+                work->info.in_kernel = true;
                 (void) epoll_ctl(link->epoll_fd, EPOLL_CTL_DEL, link->fd, NULL);
                 work->fd = TAKE_FD(link->fd);
                 tls_work_report(TAKE_PTR(link->work));
                 return TLS_STEP_OVER;
         }
+        explicit_bzero(&link->notes.secret, sizeof(link->notes.secret));
         if (r >= 0)
                 r = make_pair(link);
         if (r < 0) {

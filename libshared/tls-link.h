@@ -34,6 +34,7 @@ struct tls_link {
         TAILQ_ENTRY(tls_link) entry;
         int epoll_fd, fd, pair; /* pair: our end, -EBADF before there is one */
         SSL *ssl;
+        struct tls_notes notes;
         struct tls_work *work;     /* until the handshake is over */
         uint64_t limit_usec;       /* CLOCK_MONOTONIC, UINT64_MAX: none */
         bool up_over;              /* our side has closed: what is left is sent */

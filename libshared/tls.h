@@ -4,15 +4,15 @@
 /* TLS below a stream, so that nothing above it knows. One thread of the process, the *relay*, does all handshakes; the ring's thread never waits for one. What it gives back is a descriptor with plain
  * bytes on it:
  *
- * - the connection itself, when the kernel has taken over both directions (kTLS): then the ring's data path is what it would be without, and the relay has forgotten about it;
+ * - the connection itself, when the kernel has taken over both directions (kTLS, see tls-kernel.h): then the ring's data path is what it would be without, but for what tls-control.h is about, and the relay
+ *   has forgotten about it;
  * - else one end of a socket pair, with the relay between its other end and the connection, for as long as it lasts. That costs a copy and a thread's turn each way.
  *
  * Whoever closes the descriptor has closed the connection: what was written before is still sent, for a second at most. */
 
 #include "ring.h"
 #include "tls-context.h"
-
-#define TLS_ERROR_MAX 192U
+#include "tls-failure.h"
 
 struct tls_relay;
 struct tls_work;
@@ -43,7 +43,7 @@ struct tls_relay *tls_relay_free(struct tls_relay *relay);
 DEFINE_CLEANUP(struct tls_relay *, tls_relay_free);
 
 /* fd: a connected stream socket, taken in any case. name: as tls_context_connection() has it. limit_usec: from now to the end of the handshake. Returns 0 when done() follows, or a negative errno. handshake must
- * stay in place until then. */
+ * stay in place until then. A client that the server has asked for a certificate waits for the server's first words, too: so protocols in which the client speaks first are not for this. */
 int tls_start(struct tls_handshake *handshake, struct tls_relay *relay, struct ring *ring, struct tls_context *context,
         int fd, const char *name, uint64_t limit_usec,
         void (*done)(

@@ -99,8 +99,8 @@ void client_logged_in(struct client *client, const char *how, const void *payloa
         }
         strcpy(client->user, control->name);
         client_set_state(client, CLIENT_LOGGED_IN);
-        log_event(LOG_INFO, CLIENT_EVENT_FIELDS(client, MESSAGE_LOGIN_ACCEPTED), "%s has logged in from %s with a %s",
-                client->user, client->address, how);
+        log_event(LOG_INFO, CLIENT_EVENT_FIELDS(client, MESSAGE_LOGIN_ACCEPTED),
+                "%s has logged in from %s with a %s%s", client->user, client->address, how, client->tls);
         client_control_end(client, IVBS_STATUS_OK, payload, n);
 }
 

@@ -338,7 +338,7 @@ void client_rights_changed(struct client *client) {
 
 /* --- the beginning --- */
 
-static void address_to_text(const struct sockaddr *sa, char *ret, size_t size) {
+void client_address_to_text(const struct sockaddr *sa, char *ret, size_t size) {
         char host[INET6_ADDRSTRLEN] = "?";
 
         if (sa->sa_family == AF_INET6) {
@@ -413,15 +413,17 @@ int client_new(struct client **ret, struct proxy *proxy, int fd, const struct so
         client->max_length = IVBS_LENGTH_MAX;
         client->farewell.run = farewell;
         client->accepted_usec = ring_now_usec(proxy->ring);
-        address_to_text(peer, client->address, sizeof(client->address));
+        client_address_to_text(peer, client->address, sizeof(client->address));
         login_address_of(peer, &client->login_address);
         if (local->sa_family != AF_UNSPEC) {
-                address_to_text(local, client->local_address, sizeof(client->local_address));
+                client_address_to_text(local, client->local_address, sizeof(client->local_address));
                 client->secure = is_local(peer, local);
         }
         if (tls) {
                 client->secure = client->encrypted = true;
                 memcpy(client->tls_binding, tls->binding, sizeof(client->tls_binding));
+                (void) snprintf(client->tls, sizeof(client->tls), ", by %s%s", tls->version,
+                        tls->in_kernel ? " in the kernel" : "");
         }
         if (getrandom(client->session_id, sizeof(client->session_id), 0) != (ssize_t) sizeof(client->session_id)) {
                 safe_close(fd);

@@ -16,6 +16,7 @@
 #include "stream.h"
 #include "tls.h"
 
+#define CLIENT_ADDRESS_SIZE (INET6_ADDRSTRLEN + 16)
 #define CLIENT_REQUESTS_MAX 512U /* that have not been answered, or whose answer has not been sent */
 
 enum client_state {
@@ -93,8 +94,9 @@ struct client {
         uint32_t max_length; /* largest header length that the client takes */
         struct lease_holder holder;
         uint8_t session_id[IVBS_SESSION_ID_SIZE];
-        char address[INET6_ADDRSTRLEN + 16];       /* of the client, for people */
-        char local_address[INET6_ADDRSTRLEN + 16]; /* by which it has reached us, "HOST:PORT" */
+        char address[CLIENT_ADDRESS_SIZE];       /* of the client, for people */
+        char tls[48];                            /* "" without; else words to follow others */
+        char local_address[CLIENT_ADDRESS_SIZE]; /* by which it has reached us, "HOST:PORT" */
         char user[IVBS_USER_SIZE + 1];
         unsigned n_failed_logins;
         struct login_address login_address;
@@ -128,6 +130,8 @@ const char *client_state_to_string(enum client_state state);
 
 /* --- for the server --- */
 
+/* "HOST:PORT", for people; size: CLIENT_ADDRESS_SIZE is enough. */
+void client_address_to_text(const struct sockaddr *sa, char *ret, size_t size);
 /* Greets a connection from peer to local (of the family AF_UNSPEC: not known). tls: what is known of it when it is encrypted, or NULL. Takes fd. Returns 0 or a negative errno. */
 int client_new(struct client **ret, struct proxy *proxy, int fd, const struct sockaddr *peer,
         const struct sockaddr *local, const struct tls_info *tls);

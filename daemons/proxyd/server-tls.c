@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "client.h"
 #include "log.h"
 #include "server-internal.h"
 #include "tcp-tune.h"
@@ -20,12 +21,16 @@ static void arrived(
         struct tls_handshake *handshake, int error, int fd, const struct tls_info *info, const char *reason) {
         struct arrival *arrival = CONTAINER_OF(handshake, struct arrival, handshake);
         struct server *server = arrival->server;
+        char address[CLIENT_ADDRESS_SIZE];
 
         TAILQ_REMOVE(&server->arrivals, arrival, entry);
         if (error < 0 || server->proxy.draining) {
                 safe_close(fd);
-                if (error < 0 && error != -ECANCELED)
-                        log_event(LOG_INFO, NULL, "A client has not come in by TLS: %s", reason);
+                if (error < 0 && error != -ECANCELED) {
+                        client_address_to_text((struct sockaddr *) &arrival->peer, address, sizeof(address));
+                        log_event(LOG_INFO, LOG_FIELDS({ "CLIENT", address }), "%s has not come in by TLS: %s",
+                                address, reason);
+                }
                 server_lost_client(server);
         } else
                 server_greet(
