@@ -267,6 +267,12 @@ static void on_draining(struct session *s) {
         pool_land(pool);
 }
 
+/* No failure of anybody's: another one is made in its place. */
+static void on_worn(struct session *s) {
+        pool_retire(s->owner, s, "its keys have been used for long enough");
+        pool_land(s->owner);
+}
+
 /* Whether some proxy has not refused us: it may still be tried, or come back. */
 static bool may_hope(const struct pool *pool) {
         for (size_t i = 0; i < proxies_count(pool->proxies); i++)
@@ -367,6 +373,7 @@ const struct session_ops pool_session_ops = {
         .ready = on_ready,
         .standing_by = on_standing_by,
         .draining = on_draining,
+        .worn = on_worn,
         .resized = on_resized,
         .answered = pool_answered,
         .announced = on_announced,

@@ -6,6 +6,8 @@
  *
  * The sign is KEEPALIVE's answer. A classic server may not answer that; until it has done so once it is asked for its first block as well, which it must answer.
  *
+ * A TLS connection that has carried as much as its keys are good for is to be replaced by another one; that is looked at here, too.
+ *
  * The timer is not set anew for each request. It looks at least four times in a dead time whether something is owed, and from then on it is exact. */
 
 #include <inttypes.h>
@@ -18,10 +20,21 @@
 #define PROBE_LENGTH 512U
 #define SERVED_USEC  (5U * 1000U * 1000U)
 
+/* AES-GCM under one key is good for 24 million records of 16 KiB, some 400 GB (RFC 8446, 5.5). Other keys on the same connection (KeyUpdate) are nothing that kernels before 6.14 can do. */
+#define WORN_BYTES (UINT64_C(1) << 37)
+
 /* Whether a reply is due: silence means something then. */
 static bool is_owed(const struct session *s) {
         return s->n_in_flight > 0 || s->reply || s->awaiting ||
                (s->probing && s->stream.last_input_usec <= s->probe_usec);
+}
+
+/* It waits for a moment in which nothing is in hand, but not for ever. */
+static bool is_worn(const struct session *s) {
+        uint64_t in = s->stream.bytes_in, out = s->stream.bytes_out, most = in > out ? in : out;
+
+        return s->encrypted && s->state == SESSION_READY && most >= WORN_BYTES &&
+               (s->n_in_flight == 0 || most >= 2 * WORN_BYTES);
 }
 
 void session_owes(struct session *s) {
@@ -86,6 +99,11 @@ void session_watch(struct session *s) {
 
         if (now - s->connected_usec > SERVED_USEC)
                 proxy_served(s->proxy);
+        if (is_worn(s) && s->ops->worn) {
+                s->ops->worn(s);
+                if (s->state == SESSION_CLOSING)
+                        return;
+        }
         if (rule_is_off("keepalive"))
                 idle_usec = UINT64_MAX / 4;
         if (rule_is_off("dead-time"))

@@ -74,6 +74,8 @@ struct session_ops {
         void (*draining)(struct session *session);
         /* The image has another size, which session_rejoin() finds out. May be NULL. */
         void (*resized)(struct session *session);
+        /* Its keys have encrypted what they are good for: it is to be closed, and another one made. May be NULL. */
+        void (*worn)(struct session *session);
         /* A reply to a request. */
         void (*answered)(struct session *session, struct request *request, int error);
         /* The proxy announces proxies. */

@@ -57,7 +57,7 @@ struct outcome {
         struct client client;
         struct proxies *proxies;
         struct session *session;
-        unsigned n_ready, n_ended;
+        unsigned n_ready, n_worn, n_ended;
         struct session_end end;
         char address[64];
         struct proxy_address configured;
@@ -75,7 +75,11 @@ static void on_ended(struct session *session, const struct session_end *end, str
         o->session = NULL;
 }
 
-static const struct session_ops session_ops = { .ready = on_ready, .ended = on_ended };
+static void on_worn(struct session *session) {
+        ((struct outcome *) session->owner)->n_worn++;
+}
+
+static const struct session_ops session_ops = { .ready = on_ready, .worn = on_worn, .ended = on_ended };
 
 static void use(const char *certificate) {
         _cleanup_free_ char *message = NULL;
@@ -137,6 +141,20 @@ static void login(void) {
         RUN_UNTIL(o->client.ring, serve(o->client.ring) && (o->n_ready > 0 || o->n_ended > 0));
         ASSERT_EQ(o->n_ended, 0U);
         ASSERT_TRUE(o->session->encrypted && session_is_secure(o->session));
+
+        /* Keys last for so many bytes in one direction. */
+        session_watch(o->session);
+        ASSERT_EQ(o->n_worn, 0U);
+        o->session->stream.bytes_out = (UINT64_C(1) << 37) + 1;
+        o->session->n_in_flight = 1;
+        session_watch(o->session);
+        ASSERT_EQ(o->n_worn, 0U);
+        o->session->n_in_flight = 0;
+        session_watch(o->session);
+        ASSERT_EQ(o->n_worn, 1U);
+        o->session->encrypted = false;
+        session_watch(o->session);
+        ASSERT_EQ(o->n_worn, 1U);
         finish(o);
         server_join(server);
 }
