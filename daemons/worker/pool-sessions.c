@@ -301,6 +301,19 @@ static void retire_others(struct pool *pool, const struct proxy *proxy, const ch
                         pool_retire(pool, s, why);
 }
 
+/* That one has refused us is something to be done about; that another one is not there besides would only hide it. */
+static void tell_why(struct pool *pool, const struct proxy *lost, const char *message) {
+        for (size_t i = 0; i < proxies_count(pool->proxies); i++) {
+                const struct proxy *proxy = proxies_get(pool->proxies, i);
+
+                if (proxy->state == PROXY_REFUSED && proxy->reason[0]) {
+                        pool_set_reason(pool, proxy, proxy->reason);
+                        return;
+                }
+        }
+        pool_set_reason(pool, lost, message);
+}
+
 static void active_lost(struct pool *pool, struct proxy *proxy, const struct session_end *end) {
         /* Failures that are forgotten tell that it has served: one that only lets us in is no reason to ask others the sooner. */
         bool served = proxy->failures == 0;
@@ -311,7 +324,7 @@ static void active_lost(struct pool *pool, struct proxy *proxy, const struct ses
         pool->open = false;
         proxy_failed(pool->proxies, proxy, ring_now_usec(pool->ring),
                 end->verdict == SESSION_REFUSED ? PROXY_REFUSED : PROXY_UNREACHABLE, end->message);
-        pool_set_reason(pool, proxy, end->message);
+        tell_why(pool, proxy, end->message);
         if (served)
                 proxies_hurry(pool->proxies, proxy);
 
