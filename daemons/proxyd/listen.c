@@ -96,11 +96,13 @@ int listen_open(const char *address, int *ret_fd, char **ret_message) {
         return r < 0 ? refuse(address, port, r, ret_message) : 0;
 }
 
-int listen_take_from_systemd(int ret_fds[static LISTEN_SYSTEMD_MAX], char **ret_message) {
-        int n = sd_listen_fds(1);
+static void free_names(char **names) {
+        for (char **name = names; name && *name; name++)
+                free(*name);
+        free(names);
+}
 
-        if (n < 0)
-                return n;
+static int check_sockets(int n, char *const *names, struct listen_socket *ret_sockets, char **ret_message) {
         if (n > (int) LISTEN_SYSTEMD_MAX) {
                 *ret_message = strdup("The socket unit hands over more than 16 sockets");
                 return -E2BIG;
@@ -118,8 +120,18 @@ int listen_take_from_systemd(int ret_fds[static LISTEN_SYSTEMD_MAX], char **ret_
                 flags = fcntl(fd, F_GETFL);
                 if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
                         return -errno;
-                ret_fds[i] = fd;
+                ret_sockets[i] = (struct listen_socket){ .fd = fd, .tls = strcmp(names[i], LISTEN_NAME_TLS) == 0 };
         }
+        return n;
+}
+
+int listen_take_from_systemd(struct listen_socket ret_sockets[static LISTEN_SYSTEMD_MAX], char **ret_message) {
+        char **names = NULL;
+        int n = sd_listen_fds_with_names(1, &names);
+
+        if (n > 0)
+                n = check_sockets(n, names, ret_sockets, ret_message);
+        free_names(names);
         return n;
 }
 

@@ -148,29 +148,34 @@ static int listen_on(struct server *server, char **addresses, size_t n, bool tls
         return 0;
 }
 
+/* Sockets of a unit stand for "listen", and those of TLS for "listen-tls", too. */
 static int start_listening(struct server *server, enum failure *ret_failure, char **ret_message) {
-        int fds[LISTEN_SYSTEMD_MAX], n, r = 0;
+        struct listen_socket sockets[LISTEN_SYSTEMD_MAX];
+        const struct settings *settings = server->settings;
+        bool tls = settings->n_listen_tls > 0, tls_socket = false;
+        int n, r = 0;
 
         *ret_failure = FAILURE_SYSTEM;
-        n = listen_take_from_systemd(fds, ret_message);
+        n = listen_take_from_systemd(sockets, ret_message);
         if (n < 0)
                 return n;
-        for (int i = 0; i < n && r >= 0; i++)
-                r = add_listener(server, fds[i], true, false);
-        if (r < 0)
-                return r;
-
-        /* Sockets of a unit stand for "listen" alone. */
-        if (server->settings->n_listen_tls > 0) {
-                r = server_start_tls(server, ret_message);
-                if (r >= 0)
-                        r = listen_on(server, server->settings->listen_tls, server->settings->n_listen_tls, true,
-                                ret_message);
+        for (int i = 0; i < n && r >= 0; i++) {
+                r = add_listener(server, sockets[i].fd, true, sockets[i].tls);
+                tls_socket = tls_socket || sockets[i].tls;
         }
+        if (r >= 0 && tls_socket && !settings->tls.certificate)
+                return refuse(ret_failure, FAILURE_CONFIGURATION, ret_message,
+                               "A socket unit has FileDescriptorName=" LISTEN_NAME_TLS
+                               ", but the configuration has no \"tls\" with certificate and key"),
+                       -EINVAL;
+        if (r >= 0 && (tls || tls_socket))
+                r = server_start_tls(server, ret_message);
+        if (r >= 0 && !tls_socket)
+                r = listen_on(server, settings->listen_tls, settings->n_listen_tls, true, ret_message);
         if (r < 0 || n > 0)
                 return r;
 
-        r = listen_on(server, server->settings->listen, server->settings->n_listen, false, ret_message);
+        r = listen_on(server, settings->listen, settings->n_listen, false, ret_message);
         if (r < 0)
                 return r;
 

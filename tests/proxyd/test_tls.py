@@ -272,6 +272,50 @@ class Mutual(Tls):
                 self.client(own)
 
 
+class Activated(unittest.TestCase):
+    """Sockets of units: those that are called "tls" are for TLS."""
+
+    def setUp(self):
+        self.certificates = Certificates()
+        self.addCleanup(self.certificates.remove)
+        self.listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+        for listener in self.listeners:
+            self.addCleanup(listener.close)
+
+    def start(self, names, **settings):
+        self.proxy = Proxy(**settings)
+        self.addCleanup(self.proxy.remove)
+        numbers = [listener.fileno() for listener in self.listeners]
+        # As systemd hands them over: descriptors from 3 on, and the pid of who is to have them.
+        start = "import fcntl, os, sys; fds = [fcntl.fcntl(int(n), fcntl.F_DUPFD, 10) for n in sys.argv[1].split(',')]; [os.dup2(fd, 3 + i) for i, fd in enumerate(fds)]; " \
+                "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(fds))); os.execv(sys.argv[2], sys.argv[2:])"
+        log = os.path.join(self.proxy.directory, "log")
+        with open(log, "w", encoding="ascii") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-c", start, ",".join(map(str, numbers)), BINARY, "--config", self.proxy.config_path],
+                pass_fds=numbers, stdout=file, stderr=file, env=dict(os.environ, LISTEN_FDNAMES=":".join(names)))
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process, log
+
+    def test_both(self):
+        process, _ = self.start(["plain", "tls"], **{
+            "listen": ["127.0.0.1:1"], "listen-tls": ["127.0.0.1:2"],
+            "tls": {"certificate": self.certificates.path("proxy", "crt"), "key": self.certificates.path("proxy", "key")}})
+        context = ssl.create_default_context(cafile=self.certificates.path("ca", "crt"))
+        with Client(self.listeners[0].getsockname()) as plain, TlsClient(self.listeners[1].getsockname(), context) as encrypted:
+            self.assertEqual(plain.login().status, "OK")
+            self.assertEqual(encrypted.login().status, "OK")
+        process.terminate()
+        self.assertEqual(process.wait(60), 0)
+
+    def test_without_certificate(self):
+        process, log = self.start(["plain", "tls"])
+        self.assertEqual(process.wait(60), 78)
+        with open(log, encoding="utf-8") as file:
+            self.assertIn("FileDescriptorName=tls", file.read())
+
+
 class Refused(unittest.TestCase):
     def test_configuration(self):
         proxy = Proxy(**{"listen-tls": ["127.0.0.1:0"]})
