@@ -121,12 +121,28 @@ static void show_sessions(struct json_object *image) {
 
 static void show_encryption(struct json_object *image) {
         const char *proxy = json_string(image, "active_proxy");
-        char interface[WAY_INTERFACE_SIZE];
+        char interface[WAY_INTERFACE_SIZE] = "";
 
-        if (!*proxy || way_of(proxy, interface) != WAY_OPEN)
+        if (!*proxy)
                 return;
-        label("Encryption");
-        puts("none: what is read and written can be read, and changed, on the network");
+        switch (way_of(proxy, interface)) {
+        case WAY_TLS:
+                label("Encryption");
+                puts("TLS");
+                break;
+        case WAY_TUNNEL:
+                label("Encryption");
+                printf("by the WireGuard tunnel %s\n", interface);
+                break;
+        case WAY_OPEN:
+                label("Encryption");
+                puts("none: what is read and written can be read, and changed, on the network");
+                break;
+        case WAY_LOCAL:
+        case WAY_NONE:
+        default:
+                break;
+        }
 }
 
 /* What a user must know who relies on the server in use. */
