@@ -2,6 +2,7 @@
 """Limits of images, caps of users, fairness, and scrubs, as clients see them. What is asserted is what was let through and in which order, not how long it took."""
 
 import struct
+import threading
 import time
 
 from case import Case
@@ -171,6 +172,54 @@ class Fairness(Case):
                 self.assertStatus(answer(client), "OK")
             for _ in range(200):
                 self.assertStatus(answer(greedy), "OK")
+
+
+class Overload(Case):
+    """More than it can do, from all sides at once: each request has an answer, if only that it is to come later, and the proxy stays."""
+
+    settings = {"memory": "64M", "client-memory": "64M", "user-images-max": 8}
+
+    def test_everything_at_once(self):
+        self.proxy.create("limited", 8 * MiB)
+        self.proxy.create("busy", 8 * MiB)
+        clients = []
+        for i in range(32):
+            client = self.proxy.modern()
+            self.addCleanup(client.close)
+            self.assertStatus(client.attach_lease("limited" if i % 2 else "busy", read_only=True), "OK")
+            clients.append(client)
+        with self.proxy.modern() as admin:
+            self.assertStatus(set_limits(admin, "limited", iops=1, burst=1000000), "OK")
+        counts = [{"OK": 0, "TEMPORARY_ERROR": 0} for _ in clients]
+
+        def load(client, count):
+            for i in range(100):
+                client.send("READ", struct.pack(">QQ", i % 8 * MiB, 256 * 1024))
+            for _ in range(100):
+                count[answer(client).status] += 1
+
+        # More of each than the proxy takes at a time, and more data than it has memory for.
+        threads = [threading.Thread(target=load, args=pair) for pair in zip(clients, counts)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for i, count in enumerate(counts):
+            self.assertEqual(count["OK"] + count["TEMPORARY_ERROR"], 100)
+            if i % 2 == 0:
+                self.assertEqual(count["TEMPORARY_ERROR"], 0)
+            else:
+                self.assertGreater(count["TEMPORARY_ERROR"], 0)
+        # So many images, and the next one is to come later.
+        for i in range(7):
+            self.proxy.create(f"one{i}")
+            client = self.proxy.modern()
+            self.addCleanup(client.close)
+            status = client.attach_lease(f"one{i}").status
+            self.assertEqual(status, "OK" if i < 6 else "TEMPORARY_ERROR")
+        self.assertIsNone(self.proxy.process.poll())
+        with self.proxy.modern() as c:
+            self.assertIn("busy", c.list())
 
 
 class Scrub(Case):
