@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* What is mounted at boot from images. Without _netdev systemd takes a line of fstab for a local file system, which the network waits for, which the image waits for; without a dependency on the image
- * nothing attaches it, or nothing keeps it attached until the file system is unmounted. Cycles are looked for by systemd itself. */
+ * nothing attaches it, or nothing keeps it attached until the file system is unmounted. The generator mends the former and writes the latter; without it the line has to say both. Cycles are looked for by systemd
+ * itself. */
 
 #include <mntent.h>
 #include <string.h>
@@ -59,17 +60,20 @@ static void look_at_line(struct doctor *d, const struct mntent *line) {
         snprintf(service, sizeof service, "x-systemd.requires=image@%s.service", name);
         if (!has_option(line->mnt_opts, "_netdev")) {
                 add_option_command(link, "_netdev", command);
-                found(d, FINDING_ERROR, link, command,
-                        "The line in " FSTAB
-                        " lacks _netdev: at boot it would be mounted before the network is up, and "
-                        "hangs.");
+                if (doctor_has_generator())
+                        found(d, FINDING_WARNING, link, command,
+                                "The line in " FSTAB " lacks _netdev: it is taken as if it had _netdev and nofail.");
+                else
+                        found(d, FINDING_ERROR, link, command,
+                                "The line in " FSTAB
+                                " lacks _netdev: at boot it would be mounted before the network is up, and hangs.");
         } else if (strstr(line->mnt_opts, service)) {
                 snprintf(command, sizeof command, "sed -i 's|%s|%s|' " FSTAB " && systemctl daemon-reload", service,
                         target);
                 found(d, FINDING_WARNING, link, command,
                         "The line in " FSTAB " depends on the service: a restart of the worker unmounts the file "
                         "system. Depend on the target.");
-        } else if (!strstr(line->mnt_opts, target)) {
+        } else if (!strstr(line->mnt_opts, target) && !doctor_has_generator()) {
                 snprintf(option, sizeof option, "%s", target);
                 add_option_command(link, option, command);
                 found(d, FINDING_WARNING, link, command,

@@ -133,6 +133,7 @@ void check_units(struct doctor *d) {
 
         look_at_unit(d, "blockstored", "", ".service");
         look_at_unit(d, "blockstored", "", ".socket");
+        look_at_unit(d, "blockstore", "", ".target");
         look_at_unit(d, "blockstore-query@", "default", ".service");
         look_at_unit(d, "blockstore-query@", "default", ".socket");
         for (unsigned i = 0; i < ELEMENTSOF(suffixes); i++) {
@@ -276,15 +277,16 @@ static void complain(
         found(d, status, subject, command, "%s (%s).", message, file);
 }
 
-/* ExecStart: a(sasbttttuii). Only the program of the first command counts. */
-static void look_at_program(struct doctor *d, const struct unit *unit, const char *program) {
+/* ExecStart, ExecStop: a(sasbttttuii). Only the program of the first command counts. */
+static void look_at_program(struct doctor *d, const struct unit *unit, const char *setting, const char *program,
+        enum finding_status status, const char *why) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         const char *path = "nothing";
-        char message[256];
+        char message[512];
         int r;
 
         r = sd_bus_get_property(
-                d->bus, SYSTEMD, unit->path, SYSTEMD ".Service", "ExecStart", NULL, &reply, "a(sasbttttuii)");
+                d->bus, SYSTEMD, unit->path, SYSTEMD ".Service", setting, NULL, &reply, "a(sasbttttuii)");
         if (r >= 0)
                 r = sd_bus_message_enter_container(reply, 'a', "(sasbttttuii)");
         if (r >= 0)
@@ -294,8 +296,9 @@ static void look_at_program(struct doctor *d, const struct unit *unit, const cha
         if (r < 0 || strcmp(path, program) == 0)
                 return;
 
-        snprintf(message, sizeof message, "The unit starts %s instead of %s", path, program);
-        complain(d, unit, "ExecStart", FINDING_ERROR, message);
+        snprintf(message, sizeof message, "%s= runs %s instead of %s%s%s", setting, path, program, *why ? ": " : "",
+                why);
+        complain(d, unit, setting, status, message);
 }
 
 /* SystemCallFilter: (bas), whether it is a list of what is allowed, and the calls. */
@@ -346,7 +349,10 @@ static void look_at_settings(
                 snprintf(message, sizeof message, "%s=%s: %s", s->name, value, s->why);
                 complain(d, &unit, s->name, s->status, message);
         }
-        look_at_program(d, &unit, program);
+        look_at_program(d, &unit, "ExecStart", program, FINDING_ERROR, "");
+        if (strcmp(prefix, "image@") == 0)
+                look_at_program(d, &unit, "ExecStop", LIBEXEC "blockstore-release", FINDING_WARNING,
+                        "at shutdown, what is mounted by hand and LVM are not taken off the image");
         if (network)
                 look_at_filter(d, &unit);
 

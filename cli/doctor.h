@@ -96,6 +96,10 @@ void check_encryption(struct doctor *d);
 /* doctor-mounts.c */
 void check_fstab(struct doctor *d);
 void check_ordering(struct doctor *d);
+/* doctor-boot.c */
+void check_generator(struct doctor *d);
+bool doctor_has_generator(void); /* and nothing stands before it */
+void check_shutdown(struct doctor *d);
 /* doctor-host.c */
 void check_clock(struct doctor *d);
 void check_run_space(struct doctor *d);

@@ -4,6 +4,7 @@
 
 #include "complain.h"
 #include "generator.h"
+#include "rehearsal.h"
 #include "scratch.h"
 #include "unit-name.h"
 
@@ -239,5 +240,31 @@ static void unit_names(void) {
         ASSERT_STREQ(name, "a-b\\x20c");
 }
 
+/* The same complaints, and nothing is written where units are. */
+static void rehearsal(void) {
+        const char *fstab = "/dev/blockstore/a /srv ext4 noatime 0 0\n/dev/blockstore/b /srv ext4 noatime 0 0\n";
+        _cleanup_free_ char *before = NULL;
+        FILE *file;
+
+        generate("a nofial\n", fstab, NULL);
+        before = TAKE_PTR(said);
+        done();
+
+        generate(NULL, NULL, NULL);
+        free(TAKE_PTR(said));
+        scratch_file("imagetab", "a nofial\n");
+        scratch_file("fstab", fstab);
+        file = open_memstream(&said, &said_size);
+        ASSERT_TRUE(file != NULL);
+        ASSERT_OK(generator_rehearse(&paths, file));
+        ASSERT_EQ(fclose(file), 0);
+        expect_said("imagetab:1: \"nofial\"");
+        expect_said("fstab:2: /srv stands in an earlier line already.");
+        /* They name files below scratch, which has another name each time. */
+        ASSERT_EQ(strlen(said), strlen(before));
+        ASSERT_FALSE(there("early/srv.mount"));
+        done();
+}
+
 TEST_MAIN(TEST(imagetab), TEST(imagetab_typos), TEST(nothing), TEST(fstab), TEST(fstab_typos), TEST(crypttab),
-        TEST(hostile), TEST(unit_names));
+        TEST(hostile), TEST(unit_names), TEST(rehearsal));
