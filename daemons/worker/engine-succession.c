@@ -36,6 +36,7 @@ bool engine_succession_step(struct engine *engine) {
 
         if (!engine->released) {
                 engine->released = true;
+                proxies_leave_tickets(pool_get_proxies(engine->pool), &engine->legacies->tickets);
                 for (frontend = TAILQ_FIRST(&engine->frontends); frontend; frontend = next) {
                         next = TAILQ_NEXT(frontend, entry);
                         frontend_release(frontend);

@@ -159,6 +159,8 @@ static int set_up(struct engine *engine) {
                 engine->settings.credentials, engine->settings.attachment, &pool_ops, engine);
         if (r < 0)
                 return r;
+        if (engine->settings.tickets)
+                proxies_take_tickets(pool_get_proxies(engine->pool), TAKE_PTR(engine->settings.tickets));
 
         mailbox_receive_ring(engine->to_io, engine->ring, engine);
         ring_timer_set(&engine->status_timer, STATUS_USEC);

@@ -67,7 +67,8 @@ struct engine_settings {
         struct attachment *
                 attachment; /* name, mode and directory filled; NULL: for store operations. The I/O thread's from now on */
         int listen_fd;      /* NBD clients; -EBADF: none. Stays the caller's */
-        uint64_t alive_usec; /* how often alive() is to come; 0: never */
+        uint64_t alive_usec;                /* how often alive() is to come; 0: never */
+        const struct left_tickets *tickets; /* of the worker before; NULL: none. Need not outlive engine_new() */
 };
 
 /* Starts the thread. What settings points to must outlive the engine. Returns 0, or a negative errno: see ring_new(). */

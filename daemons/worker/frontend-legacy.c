@@ -24,6 +24,7 @@ struct legacies *legacies_free(struct legacies *legacies) {
 
         for (size_t i = 0; i < legacies->n; i++)
                 legacy_done(legacies->items + i);
+        explicit_bzero(&legacies->tickets, sizeof(legacies->tickets));
         free(legacies);
         return NULL;
 }

@@ -6,9 +6,12 @@
 #include <stdbool.h>
 
 #include "cleanup.h"
+#include "ivbs-hello.h"
+#include "ivbs-scram.h"
 #include "nbd.h"
 
-#define LEGACIES_MAX 65U /* the clients, and the kernel */
+#define LEGACIES_MAX     65U /* the clients, and the kernel */
+#define LEFT_TICKETS_MAX 8U
 
 struct legacy {
         int fd;
@@ -30,11 +33,25 @@ struct legacy {
 /* Closes and frees what it still owns. */
 void legacy_done(struct legacy *legacy);
 
+/* For the successor's first login at that proxy, which then is not the slow one with the password. */
+struct left_ticket {
+        char proxy[IVBS_PROXY_ADDRESS_MAX + 1];
+        size_t n; /* 1 - IVBS_TICKET_MAX */
+        uint8_t ticket[IVBS_TICKET_MAX];
+        uint8_t key[IVBS_TICKET_KEY_SIZE]; /* what it is proved with */
+};
+
+struct left_tickets {
+        size_t n;
+        struct left_ticket items[LEFT_TICKETS_MAX];
+};
+
 /* As many as n, and the array. */
 struct legacies {
         size_t n;
         struct legacy items[LEGACIES_MAX];
+        struct left_tickets tickets;
 };
 
-struct legacies *legacies_free(struct legacies *legacies);
+struct legacies *legacies_free(struct legacies *legacies); /* wipes the tickets */
 DEFINE_CLEANUP(struct legacies *, legacies_free);

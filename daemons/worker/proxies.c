@@ -358,6 +358,30 @@ void proxy_forget_ticket(struct proxy *proxy) {
         proxy->n_ticket = 0;
 }
 
+void proxies_leave_tickets(const struct proxies *proxies, struct left_tickets *ret) {
+        ret->n = 0;
+        for (size_t i = 0; i < proxies->n && ret->n < LEFT_TICKETS_MAX; i++) {
+                const struct proxy *proxy = &proxies->entries[i].proxy;
+                struct left_ticket *left = ret->items + ret->n;
+
+                if (is_forgotten(proxies->entries + i) || proxy->n_ticket == 0 || !proxy->ticket_is_proved)
+                        continue;
+                strcpy(left->proxy, proxy->address);
+                left->n = proxy->n_ticket;
+                memcpy(left->ticket, proxy->ticket, proxy->n_ticket);
+                memcpy(left->key, proxy->ticket_key, sizeof(left->key));
+                ret->n++;
+        }
+}
+
+void proxies_take_tickets(struct proxies *proxies, const struct left_tickets *tickets) {
+        for (size_t i = 0; i < tickets->n; i++)
+                for (size_t k = 0; k < proxies->n; k++)
+                        if (strcmp(tickets->items[i].proxy, proxies->entries[k].proxy.address) == 0)
+                                proxy_set_proved_ticket(&proxies->entries[k].proxy, tickets->items[i].ticket,
+                                        tickets->items[i].n, tickets->items[i].key);
+}
+
 size_t proxies_count(const struct proxies *proxies) {
         size_t n = 0;
 

@@ -9,6 +9,7 @@
 
 #include "host-config.h"
 #include "ivbs-scram.h"
+#include "legacy.h"
 
 #define PROXY_BACKOFF_MIN_USEC (50U * 1000U)
 #define PROXY_BACKOFF_MAX_USEC (5U * 1000U * 1000U)
@@ -89,6 +90,11 @@ void proxy_set_proved_ticket(
         struct proxy *proxy, const uint8_t *ticket, size_t n, const uint8_t key[static IVBS_TICKET_KEY_SIZE]);
 /* It was refused. Its bytes are wiped. */
 void proxy_forget_ticket(struct proxy *proxy);
+
+/* Copies of the proved tickets, up to LEFT_TICKETS_MAX, for the next worker; those of others are read by whoever reads on the network, and are not left. */
+void proxies_leave_tickets(const struct proxies *proxies, struct left_tickets *ret);
+/* What was left for proxies that are known by now. One that is void costs its proxy another login. */
+void proxies_take_tickets(struct proxies *proxies, const struct left_tickets *tickets);
 
 /* Without those that are forgotten. An index is good until the list is merged. */
 size_t proxies_count(const struct proxies *proxies);

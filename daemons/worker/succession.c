@@ -29,7 +29,8 @@ struct succession *succession_free(struct succession *succession) {
         return NULL;
 }
 
-/* 0 for none: no socket has it. */
+/* 0 for none: no socket has it. (So tickets can stand among the connections: a worker that does not know of them takes them for one that has hung up. Their bytes are not in the JSON, whose text could not be
+ * wiped.) */
 static uint64_t socket_number(int fd) {
         struct stat st;
 
@@ -58,6 +59,32 @@ static struct json_object *describe_legacy(const struct legacy *l) {
         return o;
 }
 
+static size_t ticket_size(const struct left_ticket *ticket) {
+        return ticket->n + sizeof(ticket->key);
+}
+
+static bool leaves_tickets(const struct legacies *legacies) {
+        return legacies->tickets.n > 0 && legacies->n < LEGACIES_MAX;
+}
+
+static struct json_object *describe_tickets(const struct left_tickets *tickets) {
+        struct json_object *o = json_object_new_object(), *list = json_object_new_array();
+        uint64_t input = 0;
+
+        for (size_t i = 0; i < tickets->n; i++) {
+                struct json_object *ticket = json_object_new_object();
+
+                input += ticket_size(tickets->items + i);
+                json_object_object_add(ticket, "proxy", json_object_new_string(tickets->items[i].proxy));
+                json_object_object_add(ticket, "size", json_object_new_uint64(tickets->items[i].n));
+                json_object_array_add(list, ticket);
+        }
+        json_object_object_add(o, "handshake", json_object_new_boolean(true));
+        json_object_object_add(o, "input", json_object_new_uint64(input));
+        json_object_object_add(o, "tickets", list);
+        return o;
+}
+
 static struct json_object *describe(const struct succession *s) {
         struct json_object *o = json_object_new_object(), *list = json_object_new_array();
         char uuid[SD_ID128_STRING_MAX];
@@ -71,6 +98,8 @@ static struct json_object *describe(const struct succession *s) {
         json_object_object_add(o, "node", json_object_new_string(s->node));
         for (size_t i = 0; i < s->legacies->n; i++)
                 json_object_array_add(list, describe_legacy(s->legacies->items + i));
+        if (leaves_tickets(s->legacies))
+                json_object_array_add(list, describe_tickets(&s->legacies->tickets));
         json_object_object_add(o, "connections", list);
         return o;
 }
@@ -95,6 +124,12 @@ int succession_write(const struct succession *s, int *ret_fd) {
                 r = write_all(fd, s->legacies->items[i].input, s->legacies->items[i].n_input);
                 if (r >= 0)
                         r = write_all(fd, s->legacies->items[i].output, s->legacies->items[i].n_output);
+        }
+        for (size_t i = 0; r >= 0 && leaves_tickets(s->legacies) && i < s->legacies->tickets.n; i++) {
+                r = write_all(fd, s->legacies->tickets.items[i].ticket, s->legacies->tickets.items[i].n);
+                if (r >= 0)
+                        r = write_all(
+                                fd, s->legacies->tickets.items[i].key, sizeof(s->legacies->tickets.items[i].key));
         }
         if (r < 0)
                 return r;
@@ -205,6 +240,39 @@ static int read_legacy(
         return r;
 }
 
+static bool take_ticket(struct json_object *o, const uint8_t **p, size_t *left, struct left_ticket *ret) {
+        uint64_t n;
+
+        if (!json_object_is_type(o, json_type_object) || get_text(o, "proxy", ret->proxy, sizeof(ret->proxy)) < 0 ||
+                get_u64(o, "size", IVBS_TICKET_MAX, &n) < 0 || n == 0 || n + sizeof(ret->key) > *left)
+                return false;
+
+        ret->n = n;
+        memcpy(ret->ticket, *p, n);
+        memcpy(ret->key, *p + n, sizeof(ret->key));
+        *p += ticket_size(ret);
+        *left -= ticket_size(ret);
+        return true;
+}
+
+/* Returns whether this is what stands for tickets. */
+static int read_tickets(struct json_object *o, const uint8_t **p, size_t *left, struct left_tickets *ret) {
+        struct json_object *list;
+
+        if (!json_object_is_type(o, json_type_object) || !json_object_object_get_ex(o, "tickets", &list))
+                return 0;
+        if (!json_object_is_type(list, json_type_array) || ret->n > 0 ||
+                json_object_array_length(list) > LEFT_TICKETS_MAX)
+                return -EBADMSG;
+
+        for (size_t i = 0; i < json_object_array_length(list); i++) {
+                if (!take_ticket(json_object_array_get_idx(list, i), p, left, ret->items + i))
+                        return -EBADMSG;
+                ret->n++;
+        }
+        return 1;
+}
+
 static int read_object(
         struct json_object *o, const uint8_t *p, size_t left, struct succession *s, uint64_t sockets[LEGACIES_MAX]) {
         struct json_object *list;
@@ -227,7 +295,14 @@ static int read_object(
         memcpy(s->uuid, id.bytes, sizeof(s->uuid));
 
         for (size_t i = 0; i < json_object_array_length(list); i++) {
-                r = read_legacy(json_object_array_get_idx(list, i), &p, &left, s->legacies->items + i, sockets + i);
+                struct json_object *item = json_object_array_get_idx(list, i);
+                size_t n = s->legacies->n;
+
+                r = read_tickets(item, &p, &left, &s->legacies->tickets);
+                if (r == 0)
+                        r = read_legacy(item, &p, &left, s->legacies->items + n, sockets + n);
+                else if (r > 0)
+                        continue;
                 if (r < 0)
                         return r;
                 s->legacies->n++;

@@ -453,9 +453,10 @@ static int on_extend(sd_event_source *source, uint64_t usec, void *userdata) {
                 fail(w, w->attached ? FAILURE_SYSTEM : FAILURE_NO_PROXY, "%s within %" PRIu64 " s. %s",
                         w->attached ? "The kernel device was not there" : "No proxy could be reached",
                         (w->going_down ? elapsed : w->config->attach_timeout_usec) / 1000000,
-                        reason[0] ? reason
-                                  : "Is a proxy running, and is \"proxies\" in " HOST_CONFIG_DIRECTORY
-                                    "/blockstore.json right?");
+                        reason[0]     ? reason
+                        : w->attached ? "\"journalctl -b -u blockstored -u systemd-udevd\" says what it waited for."
+                                      : "Is a proxy running, and is \"proxies\" in " HOST_CONFIG_DIRECTORY
+                                        "/blockstore.json right?");
                 give_up(w);
                 return 0;
         }
@@ -534,6 +535,7 @@ static int start(struct worker *w) {
                 .name = w->name,
                 .attachment = &w->attachment,
                 .listen_fd = w->listen_fd,
+                .tickets = w->found ? &w->found->legacies->tickets : NULL,
         };
         uint64_t watchdog_usec;
         int r;

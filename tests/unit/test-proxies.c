@@ -265,6 +265,29 @@ static void tickets(void) {
         proxy_set_ticket(p, ticket, 8); /* for proxies_free() */
 }
 
+/* Proved ones go to the next worker, to the same proxy; those that whoever reads them could use do not. */
+static void tickets_are_left(void) {
+        _cleanup_(proxies_freep) struct proxies *proxies = three(), *next = three();
+        const struct proxy *taken = proxies_get(next, 1);
+        uint8_t ticket[8] = { 1 }, key[IVBS_TICKET_KEY_SIZE] = { 2 };
+        struct left_tickets left = {};
+
+        proxy_set_ticket(proxies_get_writable(proxies, 0), ticket, sizeof(ticket));
+        proxy_set_proved_ticket(proxies_get_writable(proxies, 1), ticket, sizeof(ticket), key);
+        proxies_leave_tickets(proxies, &left);
+        ASSERT_EQ(left.n, 1U);
+
+        left.items[left.n] = left.items[0];
+        strcpy(left.items[left.n++].proxy, "unknown.example:1");
+        proxies_take_tickets(next, &left);
+        ASSERT_TRUE(taken->ticket_is_proved);
+        ASSERT_EQ(taken->n_ticket, sizeof(ticket));
+        ASSERT_MEMEQ(taken->ticket, ticket, sizeof(ticket));
+        ASSERT_MEMEQ(taken->ticket_key, key, sizeof(key));
+        ASSERT_EQ(proxies_get(next, 0)->n_ticket, 0U);
+        ASSERT_EQ(proxies_count(next), 3U);
+}
+
 static void long_reason(void) {
         _cleanup_(proxies_freep) struct proxies *proxies = three();
         char reason[2 * PROXY_REASON_MAX];
@@ -481,6 +504,6 @@ static void names(void) {
 }
 
 TEST_MAIN(TEST(choice), TEST(nobody), TEST(backoff), TEST(attaches_and_drops), TEST(same_seed_same_times),
-        TEST(except_one), TEST(latency), TEST(draining), TEST(tickets), TEST(long_reason), TEST(merge),
-        TEST(merge_of_garbage), TEST(merge_of_duplicates), TEST(own_address), TEST(ten_thousand),
+        TEST(except_one), TEST(latency), TEST(draining), TEST(tickets), TEST(tickets_are_left), TEST(long_reason),
+        TEST(merge), TEST(merge_of_garbage), TEST(merge_of_duplicates), TEST(own_address), TEST(ten_thousand),
         TEST(configured_have_room), TEST(hurried), TEST(used_entries_stay), TEST(names));

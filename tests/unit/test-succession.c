@@ -384,4 +384,46 @@ static void forms(void) {
         ASSERT_EQ(found->legacies->n, 0U);
 }
 
-TEST_MAIN(TEST(idle), TEST(in_the_middle), TEST(answers_on_their_way), TEST(other_phases), TEST(hung_up), TEST(forms));
+static void tickets(void) {
+        _cleanup_(legacies_freep) struct legacies *legacies = calloc(1, sizeof(*legacies));
+        _cleanup_(succession_freep) struct succession *found = NULL;
+        struct succession left = { .image = "a", .size = 4096, .legacies = legacies };
+        struct left_tickets *in, *out;
+        _cleanup_close_ int memfd = -EBADF;
+
+        ASSERT_TRUE(legacies);
+        in = &legacies->tickets;
+        in->n = 2;
+        for (unsigned i = 0; i < in->n; i++) {
+                strcpy(in->items[i].proxy, i ? "[::1]:11418" : "tls://storage:11418");
+                in->items[i].n = i ? 1 : IVBS_TICKET_MAX;
+                memset(in->items[i].ticket, '\n' + (int) i, in->items[i].n);
+                memset(in->items[i].key, 0x80 + (int) i, sizeof(in->items[i].key));
+        }
+        ASSERT_OK(succession_write(&left, &memfd));
+        ASSERT_OK(succession_read(memfd, NULL, 0, &found));
+        out = &found->legacies->tickets;
+        ASSERT_EQ(found->legacies->n, 0U);
+        ASSERT_EQ(out->n, 2U);
+        for (unsigned i = 0; i < out->n; i++) {
+                ASSERT_STREQ(out->items[i].proxy, in->items[i].proxy);
+                ASSERT_EQ(out->items[i].n, in->items[i].n);
+                ASSERT_MEMEQ(out->items[i].ticket, in->items[i].ticket, in->items[i].n);
+                ASSERT_MEMEQ(out->items[i].key, in->items[i].key, sizeof(in->items[i].key));
+        }
+
+        /* What does not fit is refused, as elsewhere. */
+        found = succession_free(found);
+#define WITH_TICKET(text)                               \
+        "{\"version\":1,\"image\":\"a\",\"uuid\":\"" ID \
+        "\",\"node\":\"\",\"size\":4096,\"connections\":[{\"tickets\":" text "}]}\n"
+        ASSERT_EQ(read_text(WITH_TICKET("1"), &found), -EBADMSG);
+        ASSERT_EQ(read_text(WITH_TICKET("[{\"proxy\":\"a\",\"size\":0}]"), &found), -EBADMSG);
+        ASSERT_EQ(read_text(WITH_TICKET("[{\"proxy\":\"a\",\"size\":257}]"), &found), -EBADMSG);
+        ASSERT_EQ(read_text(WITH_TICKET("[{\"proxy\":\"a\",\"size\":8}]") "too short", &found), -EBADMSG);
+        ASSERT_EQ(read_text(WITH_TICKET("[1,1,1,1,1,1,1,1,1]"), &found), -EBADMSG);
+        ASSERT_OK(read_text(WITH_TICKET("[]"), &found));
+}
+
+TEST_MAIN(TEST(idle), TEST(in_the_middle), TEST(answers_on_their_way), TEST(other_phases), TEST(hung_up), TEST(forms),
+        TEST(tickets));
