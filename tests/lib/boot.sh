@@ -33,12 +33,15 @@ shutdown_ms() {
     echo $((10#${to/./} - 10#${from/./}))
 }
 
-# check_shutdown WHAT: not more than 10 s beyond what it took without images (the file "rest").
+# check_shutdown WHAT: not more than 10 s beyond what it took without images (the file "rest"), which is 5 s in an emulated machine that
+# has the host for itself; where others want it as well, as much more as that took longer. The shutdown's journal goes to the results.
 check_shutdown() {
     local ms rest limit=10000
     ms=$(shutdown_ms)
     rest=$(cat $BOOT_STATE/rest)
+    [ "$rest" -le 5000 ] || limit=$((rest * 2))
     note "shutdown, $1: $ms ms; without images: $rest ms"
+    journalctl -q --no-pager -b -1 -o short-monotonic | awk '/The system will reboot/ { on = 1 } on' >"/share/results/$TEST_NAME.shutdown-$TEST_PHASE"
     [ $((ms - rest)) -le $limit ] || {
         journalctl -q --no-pager -b -1 -o short-monotonic | awk '/The system will reboot/ { on = 1 } on' |
             grep -E 'Stopping|Stopped|image|blockstore|nbd' | cut -c 1-160
