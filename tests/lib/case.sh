@@ -180,6 +180,8 @@ users_file() {
         rm -f $CONFIG/proxyd/users.json
         blockstorectl user add --file $CONFIG/proxyd/users.json $USER_NAME \
             --read '*' --write '*' --admin <<<"$USER_PASSWORD"
+        [ "$TEST_SUITE" != vm ] ||
+            python3 /usr/lib/blockstore-tests/lib/cheap-scram.py $CONFIG/proxyd/users.json "$USER_PASSWORD"
         cp -a $CONFIG/proxyd/users.json $kept
     fi
     cp -a $kept $CONFIG/proxyd/users.json
