@@ -19,6 +19,9 @@ PROXY_A=127.0.0.1:11417
 PROXY_B=127.0.0.1:11418
 OUTPUT=
 case_deferred=()
+# Between two looks at what is waited for. Under emulation a look is itself work for a processor, which what is waited for needs.
+case_step=0.1
+[ "${TEST_SUITE:-}" != vm ] || case_step=0.25
 
 # defer COMMAND...: run at the end of the case, last in first out; failing there is no harm.
 defer() {
@@ -81,7 +84,7 @@ wait_for() {
             echo "$OUTPUT" >&2
             fail "after $patience s still not so: $*"
         fi
-        sleep 0.1
+        sleep $case_step
     done
 }
 
