@@ -5,95 +5,21 @@
     page.py BLOCKSTORE-HTTPD MOCK-BLOCKSTORED SOURCE-ROOT SCREENSHOTS
 """
 
-import base64
-import http.client
 import importlib.util
-import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 
+from browser import PATIENCE, Browser
+
 HTTPD, MOCK, SOURCE, SCREENSHOTS = sys.argv[1:5]
-ELEMENT = 'element-6066-11e4-a52e-4f735466cecf'  # W3C WebDriver, "Elements"
-PATIENCE = 60
 
 sys.argv[1:] = [HTTPD, MOCK, SOURCE]
 spec = importlib.util.spec_from_file_location('fixture', os.path.join(SOURCE, 'tests/unit/test-httpd.py'))
 fixture = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(fixture)
-
-
-class Browser:
-    """As much of WebDriver as is needed here, over plain HTTP."""
-
-    def __init__(self, directory):
-        self.driver = subprocess.Popen(['chromedriver', '--port=0'], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
-                                       env={**os.environ, 'HOME': directory, 'TMPDIR': directory})
-        for line in self.driver.stdout:
-            if b'started successfully on port' in line:
-                self.port = int(line.split(b'port ')[1].strip(b'. \n'))
-                break
-        self.session = ''
-        arguments = ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-background-networking', '--no-first-run',
-                     '--window-size=1280,1000', f'--user-data-dir={directory}/profile']
-        value = self.call('POST', '/session', {'capabilities': {'alwaysMatch': {
-            'goog:chromeOptions': {'args': arguments}, 'goog:loggingPrefs': {'browser': 'ALL'}}}})
-        self.session = '/session/' + value['sessionId']
-
-    def call(self, method, path, body=None):
-        connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=PATIENCE)
-        connection.request(method, self.session + path, json.dumps(body if body is not None else {}) if method == 'POST' else None, {'Content-Type': 'application/json'})
-        answer = json.loads(connection.getresponse().read())['value']
-        connection.close()
-        if isinstance(answer, dict) and 'error' in answer and 'stacktrace' in answer:
-            raise AssertionError(f'{method} {path}: {answer["error"]}: {answer["message"]}')
-        return answer
-
-    def open(self, url):
-        self.call('POST', '/url', {'url': url})
-
-    def run(self, script, *arguments):
-        return self.call('POST', '/execute/sync', {'script': script, 'args': list(arguments)})
-
-    def click(self, selector):
-        element = self.call('POST', '/element', {'using': 'css selector', 'value': selector})
-        self.call('POST', f'/element/{element[ELEMENT]}/click')
-
-    def text(self, selector):
-        return self.run('return document.querySelector(arguments[0])?.innerText ?? null', selector)
-
-    def wait(self, what, script, *arguments):
-        deadline = time.monotonic() + PATIENCE
-        while not (value := self.run(script, *arguments)):
-            assert time.monotonic() < deadline, f'never came: {what}; the page says: {self.text("body")}'
-            time.sleep(0.1)
-        return value
-
-    def wait_text(self, selector, words):
-        self.wait(f'{words!r} in {selector}', 'return (document.querySelector(arguments[0])?.innerText ?? "").includes(arguments[1])', selector, words)
-
-    def screenshot(self, name, width, height):
-        self.call('POST', '/window/rect', {'width': width, 'height': height})
-        self.wait('the new size', 'return innerWidth <= arguments[0]', width)
-        with open(os.path.join(SCREENSHOTS, name + '.png'), 'wb') as f:
-            f.write(base64.b64decode(self.call('GET', '/screenshot')))
-
-    def emulate(self, scheme):
-        self.call('POST', '/goog/cdp/execute', {'cmd': 'Emulation.setEmulatedMedia', 'params': {'features': [{'name': 'prefers-color-scheme', 'value': scheme}]}})
-
-    def complaints(self):
-        return [entry['message'] for entry in self.call('POST', '/se/log', {'type': 'browser'}) if entry['level'] in ('SEVERE', 'WARNING')]
-
-    def close(self):
-        try:
-            self.call('DELETE', '')
-        finally:
-            os.killpg(self.driver.pid, signal.SIGTERM)
-            self.driver.wait()
-            self.driver.stdout.close()
 
 
 def load(mock, name, state, seconds):
@@ -197,7 +123,7 @@ def main():
             'add vm1', 'set vm1 Configured 1', 'add db', 'set db Size 53687091200', 'set db State parked', 'set db StateReason No proxy can be reached.', 'add <img/src=x>')
     httpd = fixture.Httpd({'control': True}, False)
     with tempfile.TemporaryDirectory() as directory:
-        browser = Browser(directory)
+        browser = Browser(directory, SCREENSHOTS)
         try:
             walk(browser, mock, httpd)
         finally:
