@@ -180,6 +180,78 @@ static void show_missing(struct json_object *image) {
         }
 }
 
+/* The bound of the bucket in which the request is that this share of all is not slower than; UINT64_MAX beyond all bounds. */
+static uint64_t quantile_bound(struct json_object *buckets, uint64_t total, double share) {
+        double wanted = share * (double) total;
+        uint64_t n = 0;
+
+        for (size_t i = 0; i < json_object_array_length(buckets); i++) {
+                struct json_object *bucket = json_object_array_get_idx(buckets, i);
+
+                n += json_number(bucket, "count");
+                if ((double) n >= wanted && json_object_object_get_ex(bucket, "up_to_usec", NULL))
+                        return json_number(bucket, "up_to_usec");
+        }
+        return UINT64_MAX;
+}
+
+static void show_quantile(struct json_object *buckets, uint64_t total, double share, const char *name) {
+        uint64_t bound = quantile_bound(buckets, total, share);
+        char buffer[FORMAT_MAX];
+
+        if (bound == UINT64_MAX)
+                printf(" %s beyond all bounds", name);
+        else
+                printf(" %s within %s", name, format_usec(buffer, bound));
+}
+
+/* A histogram knows no more than between which bounds a request was, so that is what is said. */
+static void show_latencies(struct json_object *image) {
+        static const struct {
+                const char *key, *name;
+        } kinds[] = { { "read_latency", "reads" }, { "write_latency", "writes" }, { "flush_latency", "flushes" } };
+        const char *before = NULL;
+
+        for (size_t i = 0; i < ELEMENTSOF(kinds); i++) {
+                struct json_object *latency, *buckets;
+                uint64_t total = 0;
+
+                if (!json_object_object_get_ex(image, kinds[i].key, &latency) ||
+                        !json_object_object_get_ex(latency, "buckets", &buckets) ||
+                        !json_object_is_type(buckets, json_type_array))
+                        continue;
+                for (size_t k = 0; k < json_object_array_length(buckets); k++)
+                        total += json_number(json_object_array_get_idx(buckets, k), "count");
+                if (total == 0)
+                        continue;
+                if (before)
+                        fputs(before, stdout);
+                else
+                        label("Latency");
+                before = "; ";
+                fputs(kinds[i].name, stdout);
+                show_quantile(buckets, total, 0.5, "p50");
+                fputc(',', stdout);
+                show_quantile(buckets, total, 0.99, "p99");
+        }
+        if (before)
+                fputc('\n', stdout);
+}
+
+static void show_stalls(struct json_object *image) {
+        uint64_t now = json_number(image, "stalled_usec");
+        char buffer[FORMAT_MAX];
+
+        if (json_number(image, "stalls") == 0)
+                return;
+        label("Stalls");
+        printf("%" PRIu64 ", the longest %s", json_number(image, "stalls"),
+                format_usec(buffer, json_number(image, "longest_stall_usec")));
+        if (now > 0)
+                printf("; nothing has been answered for %s", format_usec(buffer, now));
+        fputc('\n', stdout);
+}
+
 static void show_counters(struct json_object *image) {
         char read[FORMAT_MAX], written[FORMAT_MAX], latency[FORMAT_MAX];
 
@@ -193,8 +265,13 @@ static void show_counters(struct json_object *image) {
         if (json_number(image, "latency_usec") > 0)
                 printf(", mean latency %s", format_usec(latency, json_number(image, "latency_usec")));
         fputc('\n', stdout);
+        show_latencies(image);
+        show_stalls(image);
         label("Failovers");
-        printf("%" PRIu64 "\n", json_number(image, "failovers"));
+        printf("%" PRIu64, json_number(image, "failovers"));
+        if (json_number(image, "reconnects") > 0)
+                printf(", %" PRIu64 " connections made anew", json_number(image, "reconnects"));
+        fputc('\n', stdout);
         if (json_number(image, "retained_bytes") > 0) {
                 label("Retained");
                 printf("%s acknowledged, kept until known to be durable\n",

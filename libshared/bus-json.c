@@ -255,6 +255,42 @@ static int member_name(const char *property, char *buffer, size_t size) {
         return 0;
 }
 
+/* (ta(tt)) is {"sum_usec": ..., "buckets": [{"up_to_usec": ..., "count": ...}]}; the last bucket has no bound here, since many a reader of JSON takes 2^64-1 for another number. */
+static int name_latency(struct json_object *value, struct json_object **ret) {
+        static const char *const bucket_fields[] = { "up_to_usec", "count", NULL };
+        _cleanup_(json_object_putp) struct json_object *latency = json_object_new_object(), *buckets = NULL;
+        struct json_object *last;
+        size_t n;
+        int r;
+
+        if (!latency)
+                return -ENOMEM;
+        if (!json_object_is_type(value, json_type_array) || json_object_array_length(value) != 2 ||
+                !json_object_is_type(json_object_array_get_idx(value, 1), json_type_array))
+                return -EBADMSG;
+
+        r = name_fields(json_object_array_get_idx(value, 1), bucket_fields, &buckets);
+        if (r < 0)
+                return r;
+        n = json_object_array_length(buckets);
+        last = n > 0 ? json_object_array_get_idx(buckets, n - 1) : NULL;
+        if (last && json_number(last, "up_to_usec") == UINT64_MAX)
+                json_object_object_del(last, "up_to_usec");
+
+        r = json_add(latency, "sum_usec", json_object_get(json_object_array_get_idx(value, 0)));
+        if (r >= 0)
+                r = json_add(latency, "buckets", TAKE_PTR(buckets));
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(latency);
+        return 0;
+}
+
+static bool is_latency(const char *property) {
+        return strcmp(property, "ReadLatency") == 0 || strcmp(property, "WriteLatency") == 0 ||
+               strcmp(property, "FlushLatency") == 0;
+}
+
 /* Two lists on the bus, since the first could not grow; one here: {"failures": ..., "reason": ...} go to the proxy of that
  * address. What is of no proxy is left out. */
 static int merge_health(struct json_object *named, struct json_object *health) {
@@ -313,6 +349,10 @@ int bus_json_read_properties(sd_bus_message *m, struct json_object **ret) {
                 }
                 if (strcmp(property, "Proxies") == 0 && json_object_is_type(value, json_type_array)) {
                         r = name_fields(value, proxy_fields, &member);
+                        if (r < 0)
+                                return r;
+                } else if (is_latency(property)) {
+                        r = name_latency(value, &member);
                         if (r < 0)
                                 return r;
                 } else

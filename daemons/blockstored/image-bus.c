@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "latency-bus.h"
 #include "manager.h"
 #include "peer-bus.h"
 
@@ -50,7 +51,22 @@ DEFINE_NUMBER_GETTER(get_written_bytes, "t", IMAGE_OF(userdata)->counters.writte
 DEFINE_NUMBER_GETTER(get_errors, "t", IMAGE_OF(userdata)->counters.errors);
 DEFINE_NUMBER_GETTER(get_latency, "t", IMAGE_OF(userdata)->counters.latency_usec);
 DEFINE_NUMBER_GETTER(get_retained_bytes, "t", IMAGE_OF(userdata)->counters.retained_bytes);
+DEFINE_NUMBER_GETTER(get_reconnects, "t", IMAGE_OF(userdata)->counters.reconnects);
+DEFINE_NUMBER_GETTER(get_stalls, "t", IMAGE_OF(userdata)->counters.stalls);
+DEFINE_NUMBER_GETTER(get_longest_stall, "t", IMAGE_OF(userdata)->counters.longest_stall_usec);
+DEFINE_NUMBER_GETTER(get_stalled, "t", IMAGE_OF(userdata)->counters.stalled_usec);
 DEFINE_NUMBER_GETTER(get_in_flight, "u", IMAGE_OF(userdata)->counters.in_flight);
+
+#define DEFINE_LATENCY_GETTER(function, member)                                                         \
+        static int function(sd_bus *bus, const char *path, const char *interface, const char *property, \
+                sd_bus_message *reply, void *userdata, sd_bus_error *error) {                           \
+                return latency_append(reply, &IMAGE_OF(userdata)->counters.member);                     \
+        }                                                                                               \
+        struct _swallow_semicolon_
+
+DEFINE_LATENCY_GETTER(get_read_latency, read_latency);
+DEFINE_LATENCY_GETTER(get_write_latency, write_latency);
+DEFINE_LATENCY_GETTER(get_flush_latency, flush_latency);
 
 static int get_failure(sd_bus *bus, const char *path, const char *interface, const char *property,
         sd_bus_message *reply, void *userdata, sd_bus_error *error) {
@@ -237,6 +253,13 @@ static const sd_bus_vtable image_vtable[] = {
         SD_BUS_PROPERTY("Errors", "t", get_errors, 0, 0),
         SD_BUS_PROPERTY("InFlight", "u", get_in_flight, 0, 0),
         SD_BUS_PROPERTY("LatencyUSec", "t", get_latency, 0, 0),
+        SD_BUS_PROPERTY("ReadLatency", LATENCY_SIGNATURE, get_read_latency, 0, 0),
+        SD_BUS_PROPERTY("WriteLatency", LATENCY_SIGNATURE, get_write_latency, 0, 0),
+        SD_BUS_PROPERTY("FlushLatency", LATENCY_SIGNATURE, get_flush_latency, 0, 0),
+        SD_BUS_PROPERTY("Reconnects", "t", get_reconnects, 0, 0),
+        SD_BUS_PROPERTY("Stalls", "t", get_stalls, 0, 0),
+        SD_BUS_PROPERTY("LongestStallUSec", "t", get_longest_stall, 0, 0),
+        SD_BUS_PROPERTY("StalledUSec", "t", get_stalled, 0, 0),
         SD_BUS_VTABLE_END,
 };
 

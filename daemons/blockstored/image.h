@@ -9,6 +9,7 @@
 
 #include "cleanup.h"
 #include "error-table.h"
+#include "latency.h"
 
 #define IMAGE_STRING_MAX  1024U /* bytes of any string that a worker sends */
 #define IMAGE_PROXIES_MAX 64U
@@ -83,8 +84,9 @@ struct image_health {
 
 struct image_counters {
         uint64_t read_operations, write_operations, flush_operations, read_bytes, written_bytes, errors, latency_usec,
-                retained_bytes;
+                retained_bytes, reconnects, stalls, longest_stall_usec, stalled_usec;
         uint32_t in_flight;
+        struct latency read_latency, write_latency, flush_latency;
 };
 
 /* What one Update said: only what is set in the mask, or not NULL, applies. Strings are borrowed. */

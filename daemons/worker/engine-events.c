@@ -146,10 +146,14 @@ void engine_take_picture(struct engine *engine, struct engine_status *ret) {
                 .classic = engine->settings.attachment && engine->settings.attachment->attached &&
                            !engine->settings.attachment->modern,
                 .failovers = pool_get_failovers(engine->pool),
+                .reconnects = pool_get_reconnects(engine->pool),
                 .n_clients = engine->n_clients,
                 .stats = engine->stats,
                 .n_proxies = proxies_count(proxies),
+                .stalled_usec = io_stats_stalled_usec(&engine->stats, ring_now_usec(engine->ring)),
         };
+        if (ret->stalled_usec > 0)
+                io_stats_end_stall(&ret->stats, ret->stalled_usec);
         if (engine->stats.completed > engine->shown_completed)
                 ret->latency_usec = (engine->stats.latency_usec - engine->shown_latency_usec) /
                                     (engine->stats.completed - engine->shown_completed);

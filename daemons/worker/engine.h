@@ -35,8 +35,10 @@ struct engine_status {
         unsigned n_sessions;     /* that carry I/O */
         uint64_t retained_bytes; /* acknowledged, not yet known to be durable */
         uint64_t failovers;
+        uint64_t reconnects; /* connections that were made in place of lost ones */
         unsigned n_clients;
-        struct io_stats stats;
+        struct io_stats stats; /* a stall that is under way is among those counted */
+        uint64_t stalled_usec; /* for how long it has lasted; 0: there is none */
         uint64_t latency_usec; /* mean of what was completed since the last picture */
         size_t n_proxies;
         struct engine_proxy proxies[IVBS_PROXIES_MAX];

@@ -109,9 +109,17 @@ static void reply_sent(struct stream_out *out, int error) {
         answer_sent(f);
 }
 
-static void count(struct frontend *f, const struct request *request) {
+static void count(struct frontend *f, const struct request *request, uint64_t usec) {
+        static const enum io_kind kinds[_REQUEST_OP_MAX] = {
+                [REQUEST_READ] = IO_READ,
+                [REQUEST_WRITE] = IO_WRITE,
+                [REQUEST_FLUSH] = IO_FLUSH,
+                [REQUEST_TRIM] = IO_WRITE,
+                [REQUEST_WRITE_ZEROES] = IO_WRITE,
+        };
         struct io_stats *stats = f->stats;
 
+        io_latency_count(stats->latency + kinds[request->op], usec);
         switch (request->op) {
         case REQUEST_READ:
                 stats->read_operations++;
@@ -136,6 +144,7 @@ static void count(struct frontend *f, const struct request *request) {
 static void request_done(struct request *request, int error) {
         struct frontend *f = request->owner;
         size_t n = NBD_SIMPLE_REPLY_SIZE;
+        uint64_t now;
 
         if (!f) {
                 requests_put(request);
@@ -156,9 +165,10 @@ static void request_done(struct request *request, int error) {
 
         TAILQ_REMOVE(&f->in_flight, request, owner_entry);
         f->n_in_flight--;
-        f->stats->in_flight--;
+        now = ring_now_usec(f->stream.ring);
+        io_stats_left(f->stats, now);
         f->stats->completed++;
-        f->stats->latency_usec += ring_now_usec(f->stream.ring) - request->accepted_usec;
+        f->stats->latency_usec += now - request->accepted_usec;
 
         if (error < 0) {
                 if (send_error(f, request->op == REQUEST_READ, request->cookie, error) < 0)
@@ -166,7 +176,7 @@ static void request_done(struct request *request, int error) {
                 give_back(f, request);
                 return;
         }
-        count(f, request);
+        count(f, request, now - request->accepted_usec);
 
         if (f->structured && request->op == REQUEST_READ) {
                 nbd_data_chunk_encode(request->cookie, request->offset, request->length, request->reply_header);
@@ -190,7 +200,7 @@ static void request_done(struct request *request, int error) {
 static void submit(struct frontend *f, struct request *request) {
         TAILQ_INSERT_TAIL(&f->in_flight, request, owner_entry);
         f->n_in_flight++;
-        f->stats->in_flight++;
+        io_stats_accepted(f->stats, ring_now_usec(f->stream.ring));
         if (f->quiet)
                 request->kept = true;
         else
@@ -308,7 +318,7 @@ static void disown_requests(struct frontend *f) {
         while ((request = TAILQ_FIRST(&f->in_flight))) {
                 TAILQ_REMOVE(&f->in_flight, request, owner_entry);
                 request->owner = NULL;
-                f->stats->in_flight--;
+                io_stats_left(f->stats, ring_now_usec(f->stream.ring));
                 if (request->kept)
                         requests_put(request);
         }

@@ -40,6 +40,8 @@ struct pool {
         uint64_t since_usec; /* CLOCK_REALTIME */
         char reason[PROXY_REASON_MAX + IVBS_PROXY_ADDRESS_MAX + 64];
         uint64_t failovers;
+        uint64_t n_joined;  /* members that became ready, ever */
+        unsigned n_at_once; /* the most of them at a time */
 
         /* Requests. A request is in one place: held back by the ordering, in one of the lists, or in flight. */
         struct ordering *ordering;

@@ -208,6 +208,21 @@ static void tell_size(struct pool *pool) {
                 pool->ops->resized(pool->userdata);
 }
 
+/* Ready again after a fence is no news. */
+static void count_joined(struct pool *pool, struct session *s) {
+        const struct session *other;
+        unsigned n = 0;
+
+        if (s->joined)
+                return;
+        s->joined = true;
+        pool->n_joined++;
+        TAILQ_FOREACH(other, &pool->sessions, entry)
+                n += other->joined && other->role == ROLE_MEMBER && other->state != SESSION_CLOSING;
+        if (n > pool->n_at_once)
+                pool->n_at_once = n;
+}
+
 static void on_ready(struct session *s) {
         struct pool *pool = s->owner;
 
@@ -219,6 +234,7 @@ static void on_ready(struct session *s) {
         s->fenced = false;
         tell_size(pool);
         if (s->role == ROLE_MEMBER) {
+                count_joined(pool, s);
                 proxy_succeeded(s->proxy, round_trip(s));
                 if (pool->leader && s != pool->leader && pool_durable_is_news(pool, s))
                         take_the_lead(pool, s);

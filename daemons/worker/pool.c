@@ -417,6 +417,10 @@ uint64_t pool_get_failovers(const struct pool *pool) {
         return pool->failovers;
 }
 
+uint64_t pool_get_reconnects(const struct pool *pool) {
+        return pool->n_joined - pool->n_at_once;
+}
+
 struct session *pool_get_session(struct pool *pool) {
         return pool->leader && pool->leader->state == SESSION_READY ? pool->leader : NULL;
 }

@@ -63,5 +63,7 @@ unsigned pool_get_sessions(const struct pool *pool);           /* that carry I/O
 uint64_t pool_get_retained(const struct pool *pool); /* bytes that are acknowledged and not known to be durable */
 struct proxies *pool_get_proxies(struct pool *pool);
 uint64_t pool_get_failovers(const struct pool *pool);
+/* Connections that came to carry I/O beyond the most that there ever were at once: those in place of lost ones. */
+uint64_t pool_get_reconnects(const struct pool *pool);
 /* A ready session, or NULL: for store operations. */
 struct session *pool_get_session(struct pool *pool);

@@ -153,6 +153,7 @@ struct session {
         bool awaiting; /* the reply to FENCE or to a rejoining RESUME */
         bool fenced;   /* ready() comes from FENCE: the owner's to take back */
         bool measured; /* the owner has taken its round trip */
+        bool joined;   /* it has carried I/O: the owner has counted it */
 
         struct stream_out probe_out;
         uint8_t probe[2 * IVBS_HEADER_SIZE + IVBS_READ_SIZE];

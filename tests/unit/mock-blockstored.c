@@ -34,7 +34,7 @@ struct image {
         char *name, *image_name, *uuid, *state, *state_reason, *failure, *device, *unit, *active_proxy, *standby_proxy,
                 *missing;
         uint64_t size, state_since, retained, failovers, reads, writes, flushes, read_bytes, written_bytes, errors,
-                latency;
+                latency, stalls, longest_stall, stalled, reconnects;
         uint32_t in_flight, sessions;
         int read_only, configured;
 };
@@ -182,11 +182,16 @@ static void set(const char *name, const char *property, const char *value) {
                 { "ReadOperations", NULL, &image->reads, NULL },
                 { "ReadBytes", NULL, &image->read_bytes, NULL },
                 { "LatencyUSec", NULL, &image->latency, NULL },
+                { "Stalls", NULL, &image->stalls, NULL },
+                { "LongestStallUSec", NULL, &image->longest_stall, NULL },
+                { "StalledUSec", NULL, &image->stalled, NULL },
+                { "Reconnects", NULL, &image->reconnects, NULL },
                 { "ReadOnly", NULL, NULL, &image->read_only },
                 { "Configured", NULL, NULL, &image->configured },
         };
         bool known = false, counter = strncmp(property, "Read", 4) == 0 && strcmp(property, "ReadOnly") != 0;
 
+        counter = counter || strstr(property, "Stall") || strcmp(property, "Reconnects") == 0;
         counter = counter || strcmp(property, "LatencyUSec") == 0 || strcmp(property, "RetainedBytes") == 0;
         for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
                 if (strcmp(fields[i].property, property) != 0)
@@ -530,6 +535,22 @@ static int get_missing(sd_bus *b, const char *path, const char *interface, const
         return sd_bus_message_close_container(reply);
 }
 
+/* Of 100 reads 60 took up to 50 µs, 39 up to 20 ms, and one longer than all bounds. */
+static int get_latency(sd_bus *b, const char *path, const char *interface, const char *property, sd_bus_message *reply,
+        void *userdata, sd_bus_error *error) {
+        const struct image *image = userdata;
+
+        if (strcmp(image->state, "attached") != 0)
+                return sd_bus_message_append(reply, "(ta(tt))", UINT64_C(0), 0);
+        return sd_bus_message_append(reply, "(ta(tt))", UINT64_C(60500000), 4, UINT64_C(50), UINT64_C(60),
+                UINT64_C(20000), UINT64_C(39), UINT64_C(1000000), UINT64_C(0), UINT64_MAX, UINT64_C(1));
+}
+
+static int get_no_latency(sd_bus *b, const char *path, const char *interface, const char *property,
+        sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        return sd_bus_message_append(reply, "(ta(tt))", UINT64_C(0), 0);
+}
+
 static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("AttachImage", "sa{sv}", "o", attach_image, SD_BUS_VTABLE_UNPRIVILEGED),
@@ -609,6 +630,13 @@ static const sd_bus_vtable image_vtable[] = {
         SD_BUS_PROPERTY("Errors", "t", NULL, offsetof(struct image, errors), 0),
         SD_BUS_PROPERTY("InFlight", "u", NULL, offsetof(struct image, in_flight), 0),
         SD_BUS_PROPERTY("LatencyUSec", "t", NULL, offsetof(struct image, latency), 0),
+        SD_BUS_PROPERTY("ReadLatency", "(ta(tt))", get_latency, 0, 0),
+        SD_BUS_PROPERTY("WriteLatency", "(ta(tt))", get_no_latency, 0, 0),
+        SD_BUS_PROPERTY("FlushLatency", "(ta(tt))", get_no_latency, 0, 0),
+        SD_BUS_PROPERTY("Reconnects", "t", NULL, offsetof(struct image, reconnects), 0),
+        SD_BUS_PROPERTY("Stalls", "t", NULL, offsetof(struct image, stalls), 0),
+        SD_BUS_PROPERTY("LongestStallUSec", "t", NULL, offsetof(struct image, longest_stall), 0),
+        SD_BUS_PROPERTY("StalledUSec", "t", NULL, offsetof(struct image, stalled), 0),
         SD_BUS_VTABLE_END,
 };
 

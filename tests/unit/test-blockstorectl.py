@@ -287,6 +287,7 @@ class StatusTest(Base):
     Sessions: 0 to 127.0.0.1:11417
          I/O: 12 reads (48K), 0 writes (0), 0 flushes, 0 errors
    In flight: 0, mean latency 1.2ms
+     Latency: reads p50 within 50us, p99 within 20.0ms
    Failovers: 0
 ''')
 
@@ -307,6 +308,16 @@ class StatusTest(Base):
         self.assertEqual((image['sessions'], image['standby_proxy'], image['retained_bytes'], image['missing_features']),
                          (4, '127.0.0.1:11417', 12582912, []))
         self.assertNotIn('proxy_health', image)
+
+    def test_stalls(self):
+        self.populate()
+        self.assertNotIn('Stalls', run('status', 'vm1').stdout)
+        self.mock.tell('set vm1 Stalls 2', 'set vm1 LongestStallUSec 3100000', 'set vm1 Reconnects 4', 'set vm1 Failovers 1')
+        text = run('status', 'vm1').stdout
+        self.assertIn('Stalls: 2, the longest 3.1s\n', text)
+        self.assertIn('Failovers: 1, 4 connections made anew\n', text)
+        self.mock.tell('set vm1 StalledUSec 1500000')
+        self.assertIn('Stalls: 2, the longest 3.1s; nothing has been answered for 1.5s\n', run('status', 'vm1').stdout)
 
     def test_classic_server(self):
         self.populate()

@@ -431,6 +431,14 @@ static uint8_t *data_of(uint8_t seed, size_t n) {
         return p;
 }
 
+static uint64_t counted(const struct io_latency *latency) {
+        uint64_t n = 0;
+
+        for (unsigned i = 0; i < IO_LATENCY_BUCKETS; i++)
+                n += latency->counts[i];
+        return n;
+}
+
 static void every_kind(void) {
         static const struct {
                 uint16_t type, flags;
@@ -490,6 +498,9 @@ static void every_kind(void) {
         ASSERT_EQ(x->stats.flush_operations, 1U);
         ASSERT_EQ(x->stats.completed, ELEMENTSOF(cases));
         ASSERT_EQ(x->stats.errors, 0U);
+        ASSERT_EQ(counted(x->stats.latency + IO_READ), x->stats.read_operations);
+        ASSERT_EQ(counted(x->stats.latency + IO_WRITE), x->stats.write_operations);
+        ASSERT_EQ(counted(x->stats.latency + IO_FLUSH), x->stats.flush_operations);
         fixture_free(x);
 }
 

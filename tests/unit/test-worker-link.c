@@ -410,6 +410,68 @@ static void updates(void) {
         end();
 }
 
+static void latencies(void) {
+        static const struct {
+                const char *why;
+                uint64_t bounds[3];
+                bool good;
+        } cases[] = {
+                { "as it should be", { 50, 1000, UINT64_MAX }, true },
+                { "bounds that shrink", { 1000, 50, UINT64_MAX }, false },
+                { "a bound twice", { 50, 50, UINT64_MAX }, false },
+                { "no last bound", { 50, 1000, 2000 }, false },
+        };
+        struct answer answer = {};
+        sd_bus_message *m;
+        sd_bus *bus;
+
+        begin();
+        bus = worker();
+        (void) say_hello(bus, 1);
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                answer = (struct answer){};
+                ASSERT_OK(sd_bus_call_method_async(bus, NULL, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "Update",
+                        on_answer, &answer, "a{sv}", 2, "WriteLatency", "(ta(tt))", (uint64_t) 700, 3,
+                        cases[i].bounds[0], (uint64_t) 4, cases[i].bounds[1], (uint64_t) 0, cases[i].bounds[2],
+                        (uint64_t) 1, "Stalls", "t", (uint64_t) 3 + i));
+                turn_until(&answer.there);
+                ASSERT_EQ(answer.error, !cases[i].good);
+                /* What is refused leaves nothing behind. */
+                ASSERT_EQ(rig.counters.stalls, 3U);
+        }
+        ASSERT_EQ(rig.counters.write_latency.sum_usec, 700U);
+        ASSERT_EQ(rig.counters.write_latency.n, 3U);
+        ASSERT_EQ(rig.counters.write_latency.buckets[0].up_to_usec, 50U);
+        ASSERT_EQ(rig.counters.write_latency.buckets[0].count, 4U);
+        ASSERT_EQ(rig.counters.write_latency.buckets[2].count, 1U);
+        ASSERT_EQ(rig.counters.read_latency.n, 0U);
+
+        /* More than there is room for. */
+        answer = (struct answer){};
+        ASSERT_OK(sd_bus_message_new_method_call(bus, &m, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "Update"));
+        ASSERT_OK(sd_bus_message_open_container(m, 'a', "{sv}"));
+        ASSERT_OK(sd_bus_message_open_container(m, 'e', "sv"));
+        ASSERT_OK(sd_bus_message_append(m, "s", "ReadLatency"));
+        ASSERT_OK(sd_bus_message_open_container(m, 'v', "(ta(tt))"));
+        ASSERT_OK(sd_bus_message_open_container(m, 'r', "ta(tt)"));
+        ASSERT_OK(sd_bus_message_append(m, "t", (uint64_t) 1));
+        ASSERT_OK(sd_bus_message_open_container(m, 'a', "(tt)"));
+        for (uint64_t i = 0; i <= LATENCY_BUCKETS_MAX; i++)
+                ASSERT_OK(sd_bus_message_append(m, "(tt)", i < LATENCY_BUCKETS_MAX ? i + 1 : UINT64_MAX, i));
+        for (unsigned i = 0; i < 5; i++)
+                ASSERT_OK(sd_bus_message_close_container(m));
+        ASSERT_OK(sd_bus_call_async(bus, NULL, m, on_answer, &answer, 0));
+        sd_bus_message_unref(m);
+        turn_until(&answer.there);
+        ASSERT_TRUE(answer.error);
+        ASSERT_EQ(rig.counters.read_latency.n, 0U);
+
+        sd_bus_close_unref(bus);
+        turn_until(&rig.lost);
+        end();
+}
+
 static void nothing_before_hello(void) {
         struct answer answer = {};
         sd_bus *bus;
@@ -562,5 +624,5 @@ static void newer_replaces_older(void) {
         end();
 }
 
-TEST_MAIN(TEST(good_worker), TEST(heat_maps), TEST(updates), TEST(nothing_before_hello), TEST(stranger),
-        TEST(wrong_devices), TEST(flood), TEST(newer_replaces_older));
+TEST_MAIN(TEST(good_worker), TEST(heat_maps), TEST(updates), TEST(latencies), TEST(nothing_before_hello),
+        TEST(stranger), TEST(wrong_devices), TEST(flood), TEST(newer_replaces_older));
