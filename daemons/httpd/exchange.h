@@ -34,7 +34,8 @@ struct exchange {
         char *body;   /* ends with a 0 that does not count */
         size_t n_body;
         bool too_large;
-        bool local; /* from this host: loopback or a Unix socket */
+        bool local;     /* from this host: loopback or a Unix socket */
+        bool certified; /* by a certificate of the client CA */
         enum exchange_state state;
         struct MHD_Response *response;
         unsigned status;

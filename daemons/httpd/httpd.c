@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 
 #include <systemd/sd-daemon.h>
 
@@ -145,23 +144,6 @@ static int open_bus(struct httpd *httpd) {
         return sd_bus_attach_event(httpd->bus, httpd->event, 0);
 }
 
-static int take_sockets(struct httpd *httpd) {
-        int n = sd_listen_fds(1), r;
-
-        if (n < 0)
-                return n;
-        for (int i = 0; i < n; i++) {
-                int fd = SD_LISTEN_FDS_START + i;
-
-                if (sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) <= 0)
-                        return -EINVAL;
-                r = server_listen(httpd->server, fd);
-                if (r < 0)
-                        return r;
-        }
-        return n > 0 ? 0 : -ENOENT;
-}
-
 static int load(struct httpd *httpd) {
         _cleanup_free_ char *message = NULL;
         int r;
@@ -172,6 +154,22 @@ static int load(struct httpd *httpd) {
         if (r < 0)
                 log_event(LOG_ERR, NULL, "%s", message ?: strerror(-r));
         return r;
+}
+
+static int new_server(struct httpd *httpd, const char **ret_what) {
+        const struct settings *settings = httpd->settings;
+        const struct mhd_tls tls = {
+                .certificate = settings->certificate,
+                .key = settings->key,
+                .client_ca = settings->client_ca,
+        };
+        int r;
+
+        r = server_new(httpd->event, tls.certificate ? &tls : NULL, &httpd_server_ops, httpd, &httpd->server);
+        if (r != -EKEYREJECTED)
+                return r;
+        *ret_what = "TLS with the credentials certificate, key and client-ca";
+        return -EINVAL;
 }
 
 static int set_up(struct httpd *httpd, const char **ret_what) {
@@ -191,10 +189,10 @@ static int set_up(struct httpd *httpd, const char **ret_what) {
         if ((r = model_new(&model_ops, httpd, &httpd->model)) < 0 ||
                 (r = watch_new(httpd->bus, httpd->event, httpd->model, &httpd->watch)) < 0 ||
                 (r = events_new(httpd->event, on_tick, httpd, &httpd->events)) < 0 ||
-                (r = server_new(httpd->event, &httpd_server_ops, httpd, &httpd->server)) < 0)
+                (r = new_server(httpd, ret_what)) < 0)
                 return r;
-        *ret_what = "the sockets that systemd passes on (blockstore-httpd.socket)";
-        return take_sockets(httpd);
+        *ret_what = NULL; /* they are named where it is known which of them it is */
+        return sockets_take(httpd);
 }
 
 int httpd_new(struct httpd **ret) {
@@ -209,7 +207,8 @@ int httpd_new(struct httpd **ret) {
                 return r;
         r = set_up(httpd, &what);
         if (r < 0) {
-                log_event(LOG_ERR, NULL, "Cannot set up %s: %s", what, strerror(-r));
+                if (what)
+                        log_event(LOG_ERR, NULL, "Cannot set up %s: %s", what, strerror(-r));
                 return r;
         }
 

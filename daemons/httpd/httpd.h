@@ -33,6 +33,9 @@ struct httpd *httpd_free(struct httpd *httpd);
 DEFINE_CLEANUP(struct httpd *, httpd_free);
 int httpd_run(struct httpd *httpd);
 
+/* sockets.c: listens on what systemd passes on. Returns 0, or a negative errno that has been logged: -EINVAL when it must not be served as it is. */
+int sockets_take(struct httpd *httpd);
+
 /* routes.c */
 extern const struct server_ops httpd_server_ops;
 

@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <string.h>
 
+#include "bus-json.h"
 #include "error-table.h"
 #include "httpd.h"
 #include "metrics.h"
+#include "supervisor-call.h"
 
 /* {key: value}; takes value. */
 static void reply_with(struct exchange *exchange, const char *key, struct json_object *value) {
@@ -57,11 +59,49 @@ void page_image(struct httpd *httpd, struct exchange *exchange, const char *name
         httpd_when_fresh(httpd, exchange, show_image);
 }
 
+/* As those of model_proxies() without an image. */
+static int read_listed(sd_bus_message *reply, struct json_object **ret) {
+        _cleanup_(json_object_putp) struct json_object *proxies = NULL;
+        int r;
+
+        r = bus_json_read_records(reply, proxy_fields, &proxies);
+        for (size_t i = 0; r >= 0 && i < json_object_array_length(proxies); i++)
+                r = json_add(json_object_array_get_idx(proxies, i), "images", json_object_new_array());
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(proxies);
+        return 0;
+}
+
+static void on_listed(struct httpd *httpd, struct exchange *exchange, enum failure failure, const char *message,
+        sd_bus_message *reply) {
+        struct json_object *proxies = NULL;
+
+        if (failure != FAILURE_NONE)
+                (void) exchange_fail(exchange, supervisor_failure_status(failure), failure_lookup(failure)->bus_name,
+                        "%s", message);
+        else if (read_listed(reply, &proxies) < 0)
+                (void) exchange_reply_json(exchange, MHD_HTTP_OK, NULL);
+        else
+                reply_with(exchange, "proxies", proxies);
+}
+
+/* Workers know best. Where there is none, the supervisor has the configured proxies asked. */
 static void show_proxies(struct httpd *httpd, struct exchange *exchange, int r) {
+        _cleanup_(json_object_putp) struct json_object *proxies = r < 0 ? NULL : model_proxies(httpd->model);
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *message = NULL;
+
+        if (proxies && json_object_array_length(proxies) > 0) {
+                reply_with(exchange, "proxies", TAKE_PTR(proxies));
+                return;
+        }
+        if (r >= 0)
+                r = sd_bus_message_new_method_call(
+                        httpd->bus, &message, BUS_NAME, BUS_PATH, BUS_MANAGER, "ListProxies");
+        if (r >= 0)
+                r = supervisor_call(httpd, exchange, TAKE_PTR(message), on_listed);
         if (r < 0)
                 httpd_fail_bus(exchange, r);
-        else
-                reply_with(exchange, "proxies", model_proxies(httpd->model));
 }
 
 void page_proxies(struct httpd *httpd, struct exchange *exchange, const char *argument) {
@@ -108,7 +148,8 @@ void page_session(struct httpd *httpd, struct exchange *exchange, const char *ar
         if (!object || json_add(object, "version", json_object_new_string(BLOCKSTORE_VERSION)) < 0 ||
                 json_add(object, "control", json_object_new_boolean(httpd->settings->control)) < 0 ||
                 json_add(object, "token_needed",
-                        json_object_new_boolean(!exchange->local || httpd->settings->local_token)) < 0 ||
+                        json_object_new_boolean(
+                                !exchange->certified && (!exchange->local || httpd->settings->local_token))) < 0 ||
                 json_add(object, "csrf_token", json_object_new_string(httpd->csrf_token)) < 0)
                 (void) exchange_reply_json(exchange, MHD_HTTP_OK, NULL);
         else
@@ -193,7 +234,8 @@ static void show_health(struct httpd *httpd, struct exchange *exchange, int r) {
         _cleanup_(json_object_putp) struct json_object *object = json_object_new_object();
         bool healthy = false;
 
-        if (!object || health(httpd, r >= 0, exchange->local || httpd->settings->anonymous_read, object, &healthy) < 0)
+        if (!object || health(httpd, r >= 0, exchange->local || exchange->certified || httpd->settings->anonymous_read,
+                               object, &healthy) < 0)
                 (void) exchange_reply_json(exchange, MHD_HTTP_OK, NULL);
         else
                 (void) exchange_reply_json(exchange, healthy ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, object);

@@ -4,7 +4,8 @@
  *
  *  - Host names this server (DNS rebinding).
  *  - What changes something comes from no foreign page: Origin, Sec-Fetch-Site, the content type that no form can send, and the token of /api/v1/session, which only a page of ours can read.
- *  - From beyond this host: the token of the configuration. Who has no token there can only ask for health, and read where that is allowed. */
+ *  - From beyond this host: the token of the configuration, or a certificate of the client CA. Who has neither can only ask for health, and read where that is allowed. A browser shows its certificate to
+ *    whatever asks in its name, so unlike the token it proves nothing against the first two. */
 
 #include <string.h>
 
@@ -101,11 +102,16 @@ static bool is_forged(
 }
 
 static void refuse_token(struct exchange *exchange, const struct httpd *httpd) {
-        (void) exchange_fail(exchange, httpd->settings->token ? MHD_HTTP_UNAUTHORIZED : MHD_HTTP_FORBIDDEN,
+        const struct settings *settings = httpd->settings;
+
+        (void) exchange_fail(exchange, settings->token ? MHD_HTTP_UNAUTHORIZED : MHD_HTTP_FORBIDDEN,
                 "org.blockstore.Error.AccessDenied",
-                httpd->settings->token
-                        ? "This needs the token, as \"Authorization: Bearer TOKEN\"."
-                        : "Not from another host: no token is set on this one (blockstore-httpd(8), ACCESS).");
+                settings->token && settings->client_ca
+                        ? "This needs the token, as \"Authorization: Bearer TOKEN\", or a client certificate."
+                : settings->token ? "This needs the token, as \"Authorization: Bearer TOKEN\"."
+                : settings->client_ca
+                        ? "This needs a client certificate that the client CA of this host has signed."
+                        : "Not without a token, and none is set on this host (blockstore-httpd(8), ACCESS).");
 }
 
 /* Returns whether the request may go on; else it has been answered. */
@@ -132,7 +138,7 @@ static bool admit(const struct httpd *httpd, struct exchange *exchange, const st
                 return false;
         }
 
-        if (has_token || route->need == NEED_NOTHING)
+        if (has_token || exchange->certified || route->need == NEED_NOTHING)
                 return true;
         if (!exchange->local && !(route->need == NEED_READ && settings->anonymous_read)) {
                 refuse_token(exchange, httpd);

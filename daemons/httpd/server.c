@@ -1,26 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The library's epoll descriptor is a source of our loop, and before each wait the loop asks it for its next deadline. It has no listening socket: connections are accepted here and handed to it, because there may be
- * several sockets (TCP and Unix), and because here it is known where a connection comes from.
+/* Connections are accepted here and handed to the library, because there may be several sockets (TCP and Unix, in the clear and with TLS), and because here it is known where a connection comes from.
  *
  * The library's own time-out is about silence, and a client that sends a byte now and then is never silent. So each connection has a deadline for the whole of what it is at, too: to send a request (also the next one,
  * on a connection that is kept), and to take an answer. Whoever misses it is hung up on. */
 
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
 
-#include "log.h"
+#include "mhd-loop.h"
 #include "server-internal.h"
 
 #define LISTENERS_MAX      16U
-#define CONNECTION_MEMORY  (24U * 1024U) /* request line and headers have to fit */
-#define SILENCE_MAX_SEC    20U
 #define REQUEST_MAX_USEC   (15U * UINT64_C(1000000))
 #define ANSWER_MAX_USEC    (60U * UINT64_C(1000000))
 #define LOOK_AT_PEERS_USEC (1U * UINT64_C(1000000))
@@ -29,17 +26,25 @@
 /* The other end of a connection. */
 struct peer {
         int fd; /* the library's */
+        struct mhd_loop *loop;
         bool local;
         uint64_t deadline_usec; /* CLOCK_MONOTONIC; UINT64_MAX: none */
         LIST_ENTRY(peer) entry;
+};
+
+struct listener {
+        struct server *server;
+        sd_event_source *source;
+        bool tls;
 };
 
 struct server {
         sd_event *event;
         const struct server_ops *ops;
         void *userdata;
-        struct MHD_Daemon *daemon;
-        sd_event_source *epoll_source, *timer, *look, *listeners[LISTENERS_MAX];
+        struct mhd_loop *plain, *tls; /* tls: NULL without a certificate */
+        sd_event_source *look;
+        struct listener listeners[LISTENERS_MAX];
         unsigned n_listeners, n_peers;
         struct peer *accepting; /* is being handed over */
         LIST_HEAD(peer_list, peer) peers;
@@ -54,14 +59,9 @@ static uint64_t now_usec(void) {
         return (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
 }
 
-static void kick(struct server *server) {
-        if (server->timer && sd_event_source_set_time_relative(server->timer, 0) >= 0)
-                (void) sd_event_source_set_enabled(server->timer, SD_EVENT_ONESHOT);
-}
-
 void server_wake(struct exchange *exchange) {
         MHD_resume_connection(exchange->connection);
-        kick(exchange->server);
+        mhd_loop_kick(exchange->peer->loop);
 }
 
 void server_hang_up(struct exchange *exchange) {
@@ -99,6 +99,7 @@ static struct exchange *exchange_new(
         exchange->connection = connection;
         exchange->peer = info->socket_context;
         exchange->local = exchange->peer->local;
+        exchange->certified = mhd_peer_is_certified(connection);
         exchange->path = strdup(url);
         exchange->method = strdup(strcmp(method, "HEAD") == 0 ? "GET" : method);
         LIST_INSERT_HEAD(&server->exchanges, exchange, entry);
@@ -221,38 +222,6 @@ static void on_connection(void *userdata, struct MHD_Connection *connection, voi
         }
 }
 
-static void on_library_message(void *userdata, const char *format, va_list ap) _printf_(2, 0);
-static void on_library_message(void *userdata, const char *format, va_list ap) {
-        char text[512];
-        size_t n;
-
-        /* What peers do wrong is theirs, and they decide how often. */
-        if (log_get_max_level() < LOG_DEBUG)
-                return;
-        (void) vsnprintf(text, sizeof text, format, ap);
-        n = strcspn(text, "\n");
-        text[n] = 0;
-        log_event(LOG_DEBUG, NULL, "libmicrohttpd: %s", text);
-}
-
-/* An address' escapes, in place; one that stands for the end of a string stays as it is, and so is part of no address that there is. */
-static size_t on_unescape(void *userdata, struct MHD_Connection *connection, char *text) {
-        char *to = text;
-
-        for (const char *from = text; *from; from++) {
-                unsigned value;
-
-                if (from[0] == '%' && isxdigit((unsigned char) from[1]) && isxdigit((unsigned char) from[2]) &&
-                        sscanf(from + 1, "%2x", &value) == 1 && value != 0) {
-                        *to++ = (char) value;
-                        from += 2;
-                } else
-                        *to++ = *from;
-        }
-        *to = 0;
-        return (size_t) (to - text);
-}
-
 static bool is_local(const struct sockaddr_storage *address) {
         if (address->ss_family == AF_UNIX)
                 return true;
@@ -266,14 +235,16 @@ static bool is_local(const struct sockaddr_storage *address) {
         return false;
 }
 
-static int on_accept(sd_event_source *source, int listener, uint32_t events, void *userdata) {
-        struct server *server = userdata;
+static int on_accept(sd_event_source *source, int socket, uint32_t events, void *userdata) {
+        const struct listener *listener = userdata;
+        struct server *server = listener->server;
+        struct mhd_loop *loop = listener->tls ? server->tls : server->plain;
         struct sockaddr_storage address = {};
         socklen_t length = sizeof address;
         struct peer *peer;
         int fd;
 
-        fd = accept4(listener, (struct sockaddr *) &address, &length, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        fd = accept4(socket, (struct sockaddr *) &address, &length, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0)
                 return 0; /* gone again, or no descriptors: the socket stays readable */
 
@@ -284,30 +255,34 @@ static int on_accept(sd_event_source *source, int listener, uint32_t events, voi
         }
         if (length < sizeof(sa_family_t))
                 address.ss_family = AF_UNIX;
-        *peer = (struct peer){ .fd = fd, .local = is_local(&address), .deadline_usec = now_usec() + REQUEST_MAX_USEC };
+        *peer = (struct peer){
+                .fd = fd,
+                .loop = loop,
+                .local = is_local(&address),
+                .deadline_usec = now_usec() + REQUEST_MAX_USEC,
+        };
         LIST_INSERT_HEAD(&server->peers, peer, entry);
         if (server->n_peers++ == 0 && sd_event_source_set_time_relative(server->look, LOOK_AT_PEERS_USEC) >= 0)
                 (void) sd_event_source_set_enabled(server->look, SD_EVENT_ONESHOT);
 
-        /* Closes the descriptor itself when it fails. */
         server->accepting = peer;
-        (void) MHD_add_connection(server->daemon, fd, (struct sockaddr *) &address, length);
+        mhd_loop_add(loop, fd, (struct sockaddr *) &address, length);
         if (server->accepting) {
                 peer_free(server, server->accepting);
                 server->accepting = NULL;
         }
-        kick(server);
         return 0;
 }
 
 /* A stream with nothing to send does not notice that nobody is there any more. */
 static void look_at_streams(struct server *server) {
         struct exchange *exchange;
-        char byte;
 
         LIST_FOREACH(exchange, &server->exchanges, entry) {
-                if (exchange->streaming && exchange->stream_asleep &&
-                        recv(exchange->peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+                struct pollfd peer = { .fd = exchange->peer->fd, .events = POLLRDHUP };
+
+                /* With TLS there may be a farewell to be read before the end. */
+                if (exchange->streaming && exchange->stream_asleep && poll(&peer, 1, 0) > 0)
                         exchange_stream_end(exchange);
         }
 }
@@ -328,59 +303,22 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
 }
 
-static int on_epoll(sd_event_source *source, int fd, uint32_t events, void *userdata) {
-        struct server *server = userdata;
-
-        (void) MHD_run(server->daemon);
-        return 0;
-}
-
-static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
-        struct server *server = userdata;
-
-        (void) MHD_run(server->daemon);
-        return 0;
-}
-
-/* Before each wait of the loop. */
-static int on_prepare(sd_event_source *source, void *userdata) {
-        struct server *server = userdata;
-        MHD_UNSIGNED_LONG_LONG msec;
-
-        if (MHD_get_timeout(server->daemon, &msec) != MHD_YES)
-                return 0;
-        /* The library wants to be asked in time, not early: its clock counts whole milliseconds. */
-        if (sd_event_source_set_time_relative(server->timer, msec * 1000) >= 0)
-                (void) sd_event_source_set_enabled(server->timer, SD_EVENT_ONESHOT);
-        return 0;
-}
-
-static int add_sources(struct server *server) {
-        const union MHD_DaemonInfo *info = MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+static int add_look(struct server *server) {
         int r;
 
-        if (!info || info->epoll_fd < 0)
-                return -EOPNOTSUPP;
-
-        r = sd_event_add_io(server->event, &server->epoll_source, info->epoll_fd, EPOLLIN, on_epoll, server);
-        if (r < 0)
-                return r;
-        r = sd_event_source_set_prepare(server->epoll_source, on_prepare);
-        if (r < 0)
-                return r;
-        r = sd_event_add_time(server->event, &server->timer, CLOCK_MONOTONIC, 0, 1000, on_timer, server);
-        if (r < 0)
-                return r;
-        r = sd_event_source_set_enabled(server->timer, SD_EVENT_OFF);
-        if (r < 0)
-                return r;
         r = sd_event_add_time(server->event, &server->look, CLOCK_MONOTONIC, 0, 100000, on_look, server);
         if (r < 0)
                 return r;
         return sd_event_source_set_enabled(server->look, SD_EVENT_OFF);
 }
 
-int server_new(sd_event *event, const struct server_ops *ops, void *userdata, struct server **ret) {
+int server_new(sd_event *event, const struct mhd_tls *tls, const struct server_ops *ops, void *userdata,
+        struct server **ret) {
+        static const struct mhd_loop_ops loop_ops = {
+                .request = on_request,
+                .completed = on_completed,
+                .connection = on_connection,
+        };
         _cleanup_(server_freep) struct server *server = calloc(1, sizeof(*server));
         int r;
 
@@ -391,18 +329,11 @@ int server_new(sd_event *event, const struct server_ops *ops, void *userdata, st
         server->event = sd_event_ref(event);
         server->ops = ops;
         server->userdata = userdata;
-        /* The logger has to come first. */
-        server->daemon = MHD_start_daemon(
-                MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-                on_request, server, MHD_OPTION_EXTERNAL_LOGGER, on_library_message, server,
-                MHD_OPTION_CONNECTION_LIMIT, SERVER_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                (size_t) CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, SILENCE_MAX_SEC,
-                MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, server,
-                MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
-                MHD_OPTION_END);
-        if (!server->daemon)
-                return -EIO;
-        r = add_sources(server);
+        r = mhd_loop_new(event, NULL, SERVER_CONNECTIONS_MAX, &loop_ops, server, &server->plain);
+        if (r >= 0 && tls)
+                r = mhd_loop_new(event, tls, SERVER_CONNECTIONS_MAX, &loop_ops, server, &server->tls);
+        if (r >= 0)
+                r = add_look(server);
         if (r < 0)
                 return r;
 
@@ -410,16 +341,20 @@ int server_new(sd_event *event, const struct server_ops *ops, void *userdata, st
         return 0;
 }
 
-int server_listen(struct server *server, int fd) {
+int server_listen(struct server *server, int fd, bool tls) {
+        struct listener *listener = server->listeners + server->n_listeners;
         int r;
 
         if (server->n_listeners >= LISTENERS_MAX)
                 return -E2BIG;
-        r = sd_event_add_io(server->event, &server->listeners[server->n_listeners], fd, EPOLLIN, on_accept, server);
+        if (tls && !server->tls)
+                return -EINVAL;
+        *listener = (struct listener){ .server = server, .tls = tls };
+        r = sd_event_add_io(server->event, &listener->source, fd, EPOLLIN, on_accept, listener);
         if (r < 0)
                 return r;
-        r = sd_event_source_set_io_fd_own(server->listeners[server->n_listeners++], true);
-        return r;
+        server->n_listeners++;
+        return sd_event_source_set_io_fd_own(listener->source, true);
 }
 
 struct server *server_free(struct server *server) {
@@ -429,7 +364,7 @@ struct server *server_free(struct server *server) {
                 return NULL;
 
         for (unsigned i = 0; i < server->n_listeners; i++)
-                sd_event_source_disable_unref(server->listeners[i]);
+                sd_event_source_disable_unref(server->listeners[i].source);
 
         /* The library does not stop while a connection sleeps. */
         for (exchange = LIST_FIRST(&server->exchanges); exchange; exchange = next) {
@@ -440,13 +375,8 @@ struct server *server_free(struct server *server) {
                 else if (exchange->streaming)
                         exchange_stream_end(exchange);
         }
-        if (server->daemon) {
-                for (unsigned i = 0; i < 4; i++)
-                        (void) MHD_run(server->daemon);
-                sd_event_source_disable_unref(server->epoll_source);
-                MHD_stop_daemon(server->daemon);
-        }
-        sd_event_source_disable_unref(server->timer);
+        mhd_loop_free(server->plain);
+        mhd_loop_free(server->tls);
         sd_event_source_disable_unref(server->look);
         sd_event_unref(server->event);
         free(server);

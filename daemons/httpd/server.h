@@ -6,6 +6,7 @@
 #include <systemd/sd-event.h>
 
 #include "exchange.h"
+#include "mhd-loop.h"
 
 #define SERVER_CONNECTIONS_MAX 64U
 
@@ -18,10 +19,12 @@ struct server_ops {
         void (*handle)(struct exchange *exchange, void *userdata);
 };
 
-int server_new(sd_event *event, const struct server_ops *ops, void *userdata, struct server **ret);
+/* tls: NULL for none. Returns 0 or a negative errno, those of mhd_loop_new(). */
+int server_new(
+        sd_event *event, const struct mhd_tls *tls, const struct server_ops *ops, void *userdata, struct server **ret);
 /* Ends all connections. */
 struct server *server_free(struct server *server);
 DEFINE_CLEANUP(struct server *, server_free);
 
-/* Takes the descriptor, a listening stream socket: TCP or Unix. */
-int server_listen(struct server *server, int fd);
+/* Takes the descriptor, a listening stream socket: TCP or Unix. -EINVAL: there is no TLS. */
+int server_listen(struct server *server, int fd, bool tls);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 
@@ -46,46 +45,6 @@ static const struct config_key keys[] = {
         {},
 };
 
-/* One line. What a token may consist of is what an HTTP header can carry. */
-static int read_token(struct settings *settings, char **ret_message) {
-        const char *directory = getenv("CREDENTIALS_DIRECTORY");
-        char path[PATH_MAX], text[TOKEN_MAX + 2];
-        _cleanup_close_ int fd = -EBADF;
-        ssize_t n;
-        int r = 0;
-
-        if (!directory)
-                return 0;
-        if ((size_t) snprintf(path, sizeof path, "%s/token", directory) >= sizeof path)
-                return -ENAMETOOLONG;
-        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        if (fd < 0)
-                return errno == ENOENT ? 0 : -errno;
-
-        n = read(fd, text, sizeof text);
-        if (n < 0)
-                return -errno;
-        if (n > 0 && text[n - 1] == '\n')
-                n--;
-        for (ssize_t i = 0; i < n; i++)
-                if (text[i] <= ' ' || text[i] > '~')
-                        r = -EINVAL;
-        if (r < 0 || (size_t) n < TOKEN_MIN || (size_t) n > TOKEN_MAX) {
-                if (asprintf(ret_message,
-                            "credential token: expected one line of %u to %u printable characters without blanks",
-                            TOKEN_MIN, TOKEN_MAX) < 0)
-                        *ret_message = NULL;
-                r = -EINVAL;
-        } else {
-                settings->token = strndup(text, (size_t) n);
-                if (!settings->token)
-                        r = -ENOMEM;
-        }
-
-        explicit_bzero(text, sizeof text);
-        return r;
-}
-
 /* This host's own name is as good as localhost: who can make it resolve to somewhere else has the operator's name server anyway. */
 static int add_own_name(struct settings *settings) {
         char name[HOST_NAME_MAX + 1];
@@ -121,7 +80,7 @@ int settings_load(struct settings **ret, char **ret_message) {
                         return r;
         }
 
-        r = read_token(settings, ret_message);
+        r = settings_load_credentials(settings, ret_message);
         if (r < 0)
                 return r;
         r = add_own_name(settings);
@@ -140,7 +99,12 @@ struct settings *settings_free(struct settings *settings) {
                 free(settings->hosts[i]);
         if (settings->token)
                 explicit_bzero(settings->token, strlen(settings->token));
+        if (settings->key)
+                explicit_bzero(settings->key, strlen(settings->key));
         free(settings->token);
+        free(settings->certificate);
+        free(settings->key);
+        free(settings->client_ca);
         free(settings);
         return NULL;
 }
