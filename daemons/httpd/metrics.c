@@ -3,7 +3,7 @@
 /* Two formats that differ in little, and where they differ a reader of the one refuses the other: OpenMetrics names a counter's family without _total, has units and the types info and stateset, and ends with EOF.
  * Names and units follow the conventions of Prometheus: base units (seconds, bytes), _total on counters. All samples of a family stand together, so each family is a pass over the images.
  *
- * Counters are a worker's: they begin at 0 when it is restarted, which rate() understands. There is no histogram of latencies, because the worker offers a mean only, and one made up here would be a lie. */
+ * Counters are a worker's: they begin at 0 when it is restarted, which rate() understands. The buckets of histograms are the worker's, too, and cumulative only here. */
 
 #include <errno.h>
 #include <inttypes.h>
@@ -14,6 +14,7 @@
 enum metric_type {
         TYPE_COUNTER,
         TYPE_GAUGE,
+        TYPE_HISTOGRAM,
         TYPE_INFO,
         TYPE_STATESET,
 };
@@ -41,7 +42,7 @@ const char *metrics_content_type(enum metrics_format format) {
 /* name: without _total or _info. */
 static void family(
         const struct metrics *m, const char *name, enum metric_type type, const char *unit, const char *help) {
-        static const char *const openmetrics_types[] = { "counter", "gauge", "info", "stateset" };
+        static const char *const openmetrics_types[] = { "counter", "gauge", "histogram", "info", "stateset" };
 
         if (m->format == METRICS_OPENMETRICS) {
                 fprintf(m->out, "# TYPE %s %s\n", name, openmetrics_types[type]);
@@ -54,7 +55,9 @@ static void family(
         const char *suffix = type == TYPE_COUNTER ? "_total" : type == TYPE_INFO ? "_info" : "";
 
         fprintf(m->out, "# HELP %s%s %s\n# TYPE %s%s %s\n", name, suffix, help, name, suffix,
-                type == TYPE_COUNTER ? "counter" : "gauge");
+                type == TYPE_COUNTER     ? "counter"
+                : type == TYPE_HISTOGRAM ? "histogram"
+                                         : "gauge");
 }
 
 /* Valid UTF-8 is for the bus to see to; quotes, backslashes and line ends would end the value. */
@@ -121,6 +124,16 @@ static void render_numbers(const struct metrics *m) {
                         "Requests answered with an error since the worker started." },
                 { "blockstore_image_failovers", "blockstore_image_failovers_total", "failovers", NULL, TYPE_COUNTER,
                         false, "Times that I/O moved to other connections since the worker started." },
+                { "blockstore_image_reconnects", "blockstore_image_reconnects_total", "reconnects", NULL, TYPE_COUNTER,
+                        false, "Connections made in place of lost ones since the worker started." },
+                { "blockstore_image_stalls", "blockstore_image_stalls_total", "stalls", NULL, TYPE_COUNTER, false,
+                        "Times that requests waited for more than 1 s and none was answered, since the worker "
+                        "started." },
+                { "blockstore_image_stalled_seconds", "blockstore_image_stalled_seconds", "stalled_usec", "seconds",
+                        TYPE_GAUGE, true, "For how long requests have waited with none answered, 0 below 1 s." },
+                { "blockstore_image_longest_stall_seconds", "blockstore_image_longest_stall_seconds",
+                        "longest_stall_usec", "seconds", TYPE_GAUGE, true,
+                        "The longest stall since the worker started." },
                 { "blockstore_image_in_flight_requests", "blockstore_image_in_flight_requests", "in_flight", NULL,
                         TYPE_GAUGE, false, "Requests that have not been answered yet." },
                 { "blockstore_image_latency_seconds", "blockstore_image_latency_seconds", "latency_usec", "seconds",
@@ -188,6 +201,60 @@ static void render_operations(const struct metrics *m) {
                         sample(m, "blockstore_image_operations_total",
                                 LABELS("image", json_string(image, "name"), "operation", operations[i].name));
                         value_number(m->out, json_number(image, operations[i].key));
+                }
+        }
+}
+
+/* A bound in seconds, as short as it can be written: "0.00005", "1.0". */
+static void format_bound(char text[static 32], uint64_t usec) {
+        int n = snprintf(text, 32, "%" PRIu64 ".%06" PRIu64, usec / 1000000, usec % 1000000);
+
+        while (n > 2 && text[n - 1] == '0' && text[n - 2] != '.')
+                text[--n] = 0;
+}
+
+static void render_histogram(const struct metrics *m, const char *image, const char *operation,
+        struct json_object *latency, struct json_object *buckets) {
+        static const char name[] = "blockstore_image_request_duration_seconds";
+        uint64_t total = 0;
+        char text[64];
+
+        for (size_t i = 0; i < json_object_array_length(buckets); i++) {
+                struct json_object *bucket = json_object_array_get_idx(buckets, i);
+                char bound[32] = "+Inf";
+
+                if (json_object_object_get_ex(bucket, "up_to_usec", NULL))
+                        format_bound(bound, json_number(bucket, "up_to_usec"));
+                total += json_number(bucket, "count");
+                snprintf(text, sizeof text, "%s_bucket", name);
+                sample(m, text, LABELS("image", image, "operation", operation, "le", bound));
+                value_number(m->out, total);
+        }
+        snprintf(text, sizeof text, "%s_sum", name);
+        sample(m, text, LABELS("image", image, "operation", operation));
+        value_usec(m->out, json_number(latency, "sum_usec"));
+        snprintf(text, sizeof text, "%s_count", name);
+        sample(m, text, LABELS("image", image, "operation", operation));
+        value_number(m->out, total);
+}
+
+static void render_latencies(const struct metrics *m) {
+        static const struct {
+                const char *name, *key;
+        } operations[] = { { "read", "read_latency" }, { "write", "write_latency" }, { "flush", "flush_latency" } };
+        struct json_object *image;
+
+        family(m, "blockstore_image_request_duration_seconds", TYPE_HISTOGRAM, "seconds",
+                "Time from acceptance to answer of requests that succeeded, since the worker started.");
+        FOREACH_IMAGE(m, image) {
+                for (size_t i = 0; i < ELEMENTSOF(operations); i++) {
+                        struct json_object *latency, *buckets;
+
+                        /* Nobody has counted: an image without a worker, or an older one. */
+                        if (json_object_object_get_ex(image, operations[i].key, &latency) &&
+                                json_object_object_get_ex(latency, "buckets", &buckets) &&
+                                json_object_is_type(buckets, json_type_array) && json_object_array_length(buckets) > 0)
+                                render_histogram(m, json_string(image, "name"), operations[i].name, latency, buckets);
                 }
         }
 }
@@ -288,6 +355,7 @@ int metrics_render(const struct model *model, bool up, enum metrics_format forma
                 render_info(&m);
                 render_numbers(&m);
                 render_operations(&m);
+                render_latencies(&m);
                 render_proxies(&m);
                 render_jobs(&m);
         }

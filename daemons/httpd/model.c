@@ -20,7 +20,11 @@ struct model {
 };
 
 const char *const model_counter_names[] = { "read_operations", "write_operations", "flush_operations", "read_bytes",
-        "written_bytes", "errors", "in_flight", "latency_usec", "retained_bytes", NULL };
+        "written_bytes", "errors", "in_flight", "latency_usec", "retained_bytes", "reconnects", "stalls",
+        "stalled_usec", "longest_stall_usec", NULL };
+
+/* These change as often, and are too large to be sent to everybody every second: who wants them asks. */
+static const char *const silent_names[] = { "read_latency", "write_latency", "flush_latency", "heat_map" };
 
 int model_new(const struct model_ops *ops, void *userdata, struct model **ret) {
         _cleanup_(model_freep) struct model *model = calloc(1, sizeof(*model));
@@ -56,7 +60,10 @@ static bool is_counter(const char *key) {
         for (size_t i = 0; model_counter_names[i]; i++)
                 if (strcmp(key, model_counter_names[i]) == 0)
                         return true;
-        return strcmp(key, "heat_map") == 0;
+        for (size_t i = 0; i < ELEMENTSOF(silent_names); i++)
+                if (strcmp(key, silent_names[i]) == 0)
+                        return true;
+        return false;
 }
 
 /* Whether b has something else, or more, than a, counters aside. */

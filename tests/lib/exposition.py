@@ -36,6 +36,12 @@ def parse_labels(text, line):
     return tuple(labels)
 
 
+def sample_names(family, openmetrics):
+    if family.type == 'histogram':
+        return tuple(family.name + suffix for suffix in ('_bucket', '_sum', '_count'))
+    return (sample_name(family, openmetrics),)
+
+
 def sample_name(family, openmetrics):
     if openmetrics and family.type == 'counter':
         return family.name + '_total'
@@ -58,9 +64,27 @@ def parse_comment(line, families, current, openmetrics):
     return current
 
 
+def check_histogram(family):
+    """Samples are (part, labels): cumulative buckets whose bounds grow to +Inf, one sum, and a count that the last bucket agrees with."""
+    buckets = {}
+    for (part, labels), value in family.samples.items():
+        if part == '_bucket':
+            assert labels and labels[-1][0] == 'le', f'{family.name}: a bucket without le as its last label'
+            bound = labels[-1][1]
+            assert bound == '+Inf' or NUMBER.match(bound), f'{family.name}: le {bound}'
+            buckets.setdefault(labels[:-1], []).append((float(bound), int(value)))
+    for labels, values in buckets.items():
+        assert [b for b, _ in values] == sorted({b for b, _ in values}), f'{family.name}: bounds do not grow: {labels}'
+        assert [n for _, n in values] == sorted(n for _, n in values), f'{family.name}: not cumulative: {labels}'
+        assert values[-1][0] == float('inf'), f'{family.name}: no +Inf: {labels}'
+        assert family.samples[('_count', labels)] == str(values[-1][1]), f'{family.name}: count: {labels}'
+        assert ('_sum', labels) in family.samples, f'{family.name}: no sum: {labels}'
+    assert len(family.samples) == sum(len(v) + 2 for v in buckets.values()), f'{family.name}: sums or counts without buckets'
+
+
 def check_family(family, openmetrics):
     name = family.name
-    types = ('counter', 'gauge', 'info', 'stateset') if openmetrics else ('counter', 'gauge')
+    types = ('counter', 'gauge', 'histogram', 'info', 'stateset') if openmetrics else ('counter', 'gauge', 'histogram')
     assert family.type in types, f'{name}: type {family.type}'
     assert family.help, f'{name}: no HELP'
     assert family.help.endswith('.'), f'{name}: HELP is no sentence'
@@ -71,6 +95,8 @@ def check_family(family, openmetrics):
         assert not name.endswith(tuple('_' + u for u in UNITS)) or family.unit, f'{name}: no UNIT'
     else:
         assert (family.type == 'counter') == name.endswith('_total'), f'{name}: _total is for counters'
+    if family.type == 'histogram':
+        check_histogram(family)
     if family.type == 'stateset':
         for labels, value in family.samples.items():
             assert dict(labels)[name] and value in '01', f'{name}: no stateset: {labels}'
@@ -89,11 +115,12 @@ def parse(text, openmetrics=False):
             continue
         match = re.match(r'([^{ ]+)(?:\{(.*)\})? ([^ ]+)$', line)
         assert match, f'bad line: {line!r}'
-        assert current and match[1] == sample_name(current, openmetrics), f'not of the family {current and current.name}: {line}'
+        assert current and match[1] in sample_names(current, openmetrics), f'not of the family {current and current.name}: {line}'
         assert NUMBER.match(match[3]), f'bad number: {line}'
         labels = parse_labels(match[2] or '', line)
-        assert labels not in current.samples, f'twice: {line}'
-        current.samples[labels] = match[3]
+        key = (match[1][len(current.name):], labels) if current.type == 'histogram' else labels
+        assert key not in current.samples, f'twice: {line}'
+        current.samples[key] = match[3]
     for family in families.values():
         check_family(family, openmetrics)
     return families

@@ -143,28 +143,34 @@ class UnixConnection(http.client.HTTPConnection):
 class Httpd:
     """The program as systemd starts it: with its sockets, here a TCP one and a Unix one."""
 
-    def __init__(self, settings, token=True):
+    def __init__(self, settings, token=True, credentials=None):
+        """token: whether the credentials have the usual one. credentials: a directory of them instead, and then there is a socket for TLS, too."""
         self.directory = tempfile.mkdtemp(dir=state['directory'])
         with open(os.path.join(self.directory, 'httpd.json'), 'w', encoding='utf-8') as f:
             json.dump(settings, f)
         self.path = os.path.join(self.directory, 'http')
         self.sockets = [socket.socket(), socket.socket(socket.AF_UNIX)]
         self.sockets[0].bind(('127.0.0.1', 0))
+        if credentials:
+            self.sockets.append(socket.socket())
+            self.sockets[2].bind(('127.0.0.1', 0))
+            self.tls_port = self.sockets[2].getsockname()[1]
         self.sockets[1].bind(self.path)
         for s in self.sockets:
             s.listen(64)
         self.port = self.sockets[0].getsockname()[1]
-        self.token = token
+        self.credentials = credentials or (os.path.join(state['directory'], 'credentials') if token else None)
         self.process = None
         self.start()
 
     def start(self):
         environment = {**state['environment'], 'BLOCKSTORE_CONFIG_DIRECTORY': self.directory}
-        if self.token:
-            environment['CREDENTIALS_DIRECTORY'] = os.path.join(state['directory'], 'credentials')
-        # Descriptors 3 and 4 may be something else of ours.
+        if self.credentials:
+            environment['CREDENTIALS_DIRECTORY'] = self.credentials
+        # The descriptors from 3 on may be something else of ours.
         high = [os.dup2(s.fileno(), 100 + i) for i, s in enumerate(self.sockets)]
-        script = 'exec 3<&100 4<&101 100<&- 101<&-; LISTEN_PID=$$ LISTEN_FDS=2 exec "$0"'
+        moves = ' '.join(f'{3 + i}<&{100 + i} {100 + i}<&-' for i in range(len(high)))
+        script = f'exec {moves}; LISTEN_PID=$$ LISTEN_FDS={len(high)} LISTEN_FDNAMES={":".join(("plain", "plain", "https")[:len(high)])} exec "$0"'
         self.process = subprocess.Popen(['bash', '-c', script, HTTPD], env=environment, pass_fds=high, stderr=subprocess.PIPE)
         for fd in high:
             os.close(fd)
@@ -435,6 +441,28 @@ class Metrics(Case):
             self.assertLess(time.monotonic(), deadline)
 
 
+    def test_histograms(self):
+        self.mock.do('set vm1 Stalls 2', 'set vm1 LongestStallUSec 3100000', 'set vm1 StalledUSec 1500000', 'set vm1 Reconnects 5', 'set vm1 State attached')
+        for accept, openmetrics in (('', False), ('application/openmetrics-text', True)):
+            deadline = time.monotonic() + DEADLINE
+            while not (families := self.parse(self.httpd.get('/metrics', Accept=accept).text, openmetrics))['blockstore_image_request_duration_seconds'].samples:
+                self.assertLess(time.monotonic(), deadline)
+            histogram = families['blockstore_image_request_duration_seconds']
+            self.assertEqual(histogram.type, 'histogram')
+            reads = (('image', 'vm1'), ('operation', 'read'))
+            # Of a worker, and of a kind of requests, that does not count there is nothing, not a row of zeroes.
+            self.assertEqual(histogram.samples, {
+                ('_bucket', reads + (('le', '0.00005'),)): '60', ('_bucket', reads + (('le', '0.02'),)): '99', ('_bucket', reads + (('le', '1.0'),)): '99',
+                ('_bucket', reads + (('le', '+Inf'),)): '100', ('_sum', reads): '60.500000', ('_count', reads): '100'})
+            total = '' if openmetrics else '_total'
+            vm1 = (('image', 'vm1'),)
+            for name, value in ((f'stalls{total}', '2'), ('longest_stall_seconds', '3.100000'), ('stalled_seconds', '1.500000'), (f'reconnects{total}', '5')):
+                self.assertEqual(families[f'blockstore_image_{name}'].samples[vm1], value)
+        self.assertEqual(self.httpd.get('/api/v1/images/vm1').json['read_latency'], {'sum_usec': 60500000, 'buckets': [
+            {'up_to_usec': 50, 'count': 60}, {'up_to_usec': 20000, 'count': 39}, {'up_to_usec': 1000000, 'count': 0}, {'count': 1}]})
+        self.mock.do('set vm1 State inactive')
+
+
 class Live(Case):
     def test_events(self):
         events = Events(self.httpd)
@@ -484,6 +512,24 @@ class Live(Case):
         finally:
             for listener in listeners:
                 listener.close()
+
+
+class Unattached(Case):
+    """No image, so no worker that knows a proxy."""
+    @classmethod
+    def setUpClass(cls):
+        cls.mock = Mock()
+        cls.mock.do('proxy 127.0.0.1:11417 100 reachable 350 configured', 'proxy 127.0.0.1:11418 100 unreachable 0 configured')
+        cls.httpd = Httpd(cls.settings, cls.token)
+
+    def test_proxies(self):
+        self.assertEqual(self.httpd.get('/api/v1/images').json, {'images': []})
+        self.assertEqual(self.httpd.get('/api/v1/proxies').json['proxies'], [
+            {'address': '127.0.0.1:11417', 'priority': 100, 'state': 'reachable', 'round_trip_usec': 350, 'origin': 'configured', 'images': []},
+            {'address': '127.0.0.1:11418', 'priority': 100, 'state': 'unreachable', 'round_trip_usec': 0, 'origin': 'configured', 'images': []}])
+        self.mock.do('fail ListProxies org.blockstore.Error.NoProxy No proxy is configured.')
+        self.assert_failure(self.httpd.get('/api/v1/proxies'), 503, 'org.blockstore.Error.NoProxy')
+        self.mock.do('fail none')
 
 
 class Control(Case):

@@ -6,7 +6,7 @@
 
 const POINTS = 90; // seconds in a chart
 const images = new Map(), jobs = new Map(), cards = new Map();
-let failovers = [], session = null;
+let failovers = [], session = null, configured = null;
 
 const $ = id => document.getElementById(id);
 
@@ -215,7 +215,7 @@ function makeCard(name) {
   card.button.addEventListener('click', () => toggle(name));
   card.reason = make('p', 'reason');
   const facts = make('dl', 'facts');
-  for (const [key, label] of [['size', 'Size'], ['device', 'Device'], ['proxy', 'Proxy'], ['io', 'Requests'], ['kept', 'Not yet durable'], ['errors', 'Errors'], ['missing', 'Missing']]) {
+  for (const [key, label] of [['size', 'Size'], ['device', 'Device'], ['proxy', 'Proxy'], ['io', 'Requests'], ['kept', 'Not yet durable'], ['errors', 'Errors'], ['stalls', 'Stalls'], ['missing', 'Missing']]) {
     const term = make('dt', '', label), value = make('dd');
     value.dataset.fact = key;
     facts.append(term, value);
@@ -276,6 +276,8 @@ function showNumbers(card, image) {
   fact(card, 'io', attached ? `${h.ops} /s, ${image.in_flight} in flight` + (image.failovers ? `, ${image.failovers} failover${image.failovers > 1 ? 's' : ''}` : '') : '');
   fact(card, 'kept', image.retained_bytes ? size(image.retained_bytes) : '');
   fact(card, 'errors', image.errors ? String(image.errors) : '');
+  fact(card, 'stalls', image.stalls ? `${image.stalls}, the longest ${delay(image.longest_stall_usec)}` + (image.stalled_usec ? `; nothing is answered for ${delay(image.stalled_usec)}` : '') : '');
+  card.facts.stalls.value.classList.toggle('alarm', Boolean(image.stalled_usec));
 }
 
 // A second has gone by.
@@ -299,6 +301,16 @@ function addPoint(card, image, now) {
 
 // The rest of the page.
 
+async function askProxies() {
+  configured = [];
+  try {
+    configured = (await call('GET', '/api/v1/proxies')).proxies;
+  } catch {
+    // The images say what is wrong.
+  }
+  if (configured.length > 0) showProxies();
+}
+
 function showProxies() {
   const proxies = new Map(), order = Object.keys(tones);
   for (const image of images.values())
@@ -308,6 +320,10 @@ function showProxies() {
       if (seen.state === 'active') proxy.serves.push(image.name);
       proxies.set(seen.address, proxy);
     }
+  // With nothing attached nobody knows them; the server asks them once for us.
+  if (proxies.size === 0 && configured === null) askProxies();
+  if (proxies.size > 0) configured = null;
+  for (const proxy of configured || []) proxies.set(proxy.address, { ...proxy, serves: [] });
   const rows = [...proxies.values()].sort((a, b) => a.priority - b.priority || (a.address < b.address ? -1 : 1)).map(proxy => {
     const row = make('tr'), state = make('td');
     row.dataset.proxy = proxy.address;
@@ -383,7 +399,7 @@ function showEverything() {
 
 const handlers = {
   snapshot(data) {
-    images.clear(); jobs.clear();
+    images.clear(); jobs.clear(); configured = null;
     for (const image of data.images) images.set(image.name, image);
     for (const job of data.jobs) jobs.set(job.id, job);
     failovers = data.failovers;
