@@ -3,8 +3,8 @@
 /* Two maps of JSON objects and a list. Objects that were handed out stay as they are: an update makes a new object and puts it into the old one's place, so that an answer under construction, or the comparison
  * with what was before, never sees half of a change.
  *
- * A failover is seen when the counter of an image has grown and the image has a proxy again; the proxy before is remembered for that, since ActiveProxy is empty in between. What happened before this process
- * came is only known as a number (the counter). */
+ * A failover is seen when the counter of an image has grown and the image has a proxy again; the proxy that served before is remembered for that, since ActiveProxy is empty in between, and then whichever is being
+ * tried. What happened before this process came is only known as a number (the counter). */
 
 #include <errno.h>
 #include <string.h>
@@ -147,10 +147,13 @@ static int look_for_failover(struct model *model, const char *name, struct json_
                         r = record_failover(model, name, last, proxy, lost_usec, now_usec);
                         if (r < 0)
                                 return r;
-                } else if (failovers > known)
-                        failovers = known;
-                if (!*proxy)
-                        proxy = last;
+                } else {
+                        if (failovers > known)
+                                failovers = known;
+                        /* One that is only being tried has not served yet. */
+                        if (!*proxy || (*last && strcmp(state, "attached") != 0))
+                                proxy = last;
+                }
         }
         if (strcmp(state, "attached") == 0)
                 lost_usec = 0;

@@ -123,8 +123,8 @@ def look_at_load(browser, system):
     pixels = browser.wait('a heat map that knows all of the load', """
         const canvas = document.querySelector(arguments[0]);
         if (!canvas || canvas.offsetHeight === 0 || canvas.width !== 1024) return null;
-        const context = canvas.getContext('2d'), row = y => [...context.getImageData(0, y, 1024, 1).data].filter((_, i) => i % 4 === 3);
-        const reads = row(0), writes = row(1);
+        const context = canvas.getContext('2d'), row = y => [...context.getImageData(0, y * canvas.height / 4, 1024, 1).data].filter((_, i) => i % 4 === 3);
+        const reads = row(1), writes = row(3);
         return reads.slice(0, arguments[1]).every(Boolean) && writes[arguments[2]] ? { reads, writes } : null""",
                           CARD + '.heat canvas', READ_SIZE // COLUMN, WRITTEN_AT // COLUMN)
     assert not any(pixels['reads'][READ_SIZE // COLUMN:]), 'the heat map shows reads where nothing is read'

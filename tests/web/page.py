@@ -69,7 +69,8 @@ def walk(browser, mock, httpd):
         const canvas = document.querySelector(arguments[0]);
         if (!canvas || canvas.offsetHeight === 0) return null;
         const alpha = (x, y) => canvas.getContext('2d').getImageData(x, y, 1, 1).data[3];
-        return [canvas.width, alpha(0, 0), alpha(255, 0), alpha(256, 0), alpha(512, 1), alpha(511, 1), alpha(512, 0)]""", card + '.heat canvas')
+        const reads = canvas.height / 4, writes = 3 * reads;
+        return [canvas.width, alpha(0, reads), alpha(255, reads), alpha(256, reads), alpha(512, writes), alpha(511, writes), alpha(512, reads)]""", card + '.heat canvas')
     assert pixels[0] == 1024 and pixels[1] == pixels[2] > 200 and pixels[3] == 0 and pixels[4] > 50 and pixels[5] == 0 and pixels[6] == 0, pixels
 
     # A failover, as it happens.

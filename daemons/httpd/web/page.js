@@ -169,13 +169,14 @@ function draw({ lines }, ...series) {
   });
 }
 
-// Where an image is read (above) and written (below): one column for each part of it.
+// Where an image is read (above) and written (below): one column for each part of it. A row is some pixels high, lest the two run into each other when the browser scales them.
+const HEAT_ROW = 8;
 function drawHeat(card, map) {
   const rows = [map.reads, map.writes], n = map.reads.length;
   card.heat.hidden = n === 0;
   if (n === 0) return;
   card.canvas.width = n;
-  card.canvas.height = rows.length;
+  card.canvas.height = rows.length * HEAT_ROW;
   const context = card.canvas.getContext('2d'), colors = getComputedStyle(document.documentElement);
   const max = Math.max(1, ...rows.flat());
   rows.forEach((row, y) => {
@@ -183,7 +184,7 @@ function drawHeat(card, map) {
     row.forEach((value, x) => {
       if (value < 0.01) return;
       context.globalAlpha = 0.15 + 0.85 * Math.log1p(value) / Math.log1p(max);
-      context.fillRect(x, y, 1, 1);
+      context.fillRect(x, y * HEAT_ROW, 1, HEAT_ROW);
     });
   });
   setText(card.heatEnd, size(map.size));
@@ -233,7 +234,9 @@ function makeCard(name) {
   card.charts.append(left, right);
   card.heat = make('figure', 'heat');
   const ends = make('figcaption');
-  ends.append(make('span', '', 'heat map: 0'), card.heatEnd = make('span'));
+  const legend = make('span', '', 'where it is ');
+  legend.append(make('span', 'read', 'read'), ' and ', make('span', 'write', 'written'));
+  ends.append(make('span', '', '0'), legend, card.heatEnd = make('span'));
   card.canvas = make('canvas');
   card.heat.append(card.canvas, ends);
   card.heat.hidden = true;
