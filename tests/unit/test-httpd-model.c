@@ -146,6 +146,29 @@ static void failovers(void) {
         ASSERT_EQ(json_object_array_length(model_failovers(model)), MODEL_FAILOVERS_MAX);
 }
 
+/* Before a proxy serves it is tried, and named already. */
+static void failover_step_by_step(void) {
+        _cleanup_(model_freep) struct model *model = fixture();
+        struct json_object *record;
+
+        set(model, "[{\"name\":\"a\",\"state\":\"attaching\",\"failovers\":0,\"active_proxy\":\"p:9\"}]", "[]");
+        ASSERT_OK(update(model, "a", "{\"active_proxy\":\"p:1\"}", 1000000));
+        ASSERT_OK(update(model, "a", "{\"state\":\"attached\"}", 1100000));
+        ASSERT_EQ(json_object_array_length(model_failovers(model)), 0U);
+
+        ASSERT_OK(update(
+                model, "a", "{\"state\":\"reconnecting\",\"state_since\":2000000,\"active_proxy\":\"p:2\"}", 2000000));
+        ASSERT_OK(update(model, "a", "{\"active_proxy\":\"p:3\"}", 2100000));
+        ASSERT_OK(update(model, "a", "{\"state\":\"attached\",\"failovers\":1}", 2200000));
+        ASSERT_EQ(json_object_array_length(model_failovers(model)), 1U);
+        record = json_object_array_get_idx(model_failovers(model), 0);
+        ASSERT_STREQ(json_string(record, "from"), "p:1");
+        ASSERT_STREQ(json_string(record, "to"), "p:3");
+        ASSERT_EQ(json_number(record, "duration_usec"), 200000U);
+        n_told = 0;
+        told[0] = 0;
+}
+
 static void proxies(void) {
         _cleanup_(model_freep) struct model *model = fixture();
         _cleanup_(json_object_putp) struct json_object *list = NULL;
@@ -218,8 +241,8 @@ static void metrics(void) {
 }
 
 int main(void) {
-        static const struct test tests[] = { TEST(changes), TEST(order), TEST(failovers), TEST(proxies),
-                TEST(counters), TEST(metrics) };
+        static const struct test tests[] = { TEST(changes), TEST(order), TEST(failovers), TEST(failover_step_by_step),
+                TEST(proxies), TEST(counters), TEST(metrics) };
 
         return test_run_all(tests, sizeof tests / sizeof tests[0]);
 }
