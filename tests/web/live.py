@@ -99,6 +99,12 @@ def forward():
     return listener.getsockname()[1]
 
 
+def look_at_proxies(browser, system):
+    """With nothing attached: the configured ones, who were asked for us."""
+    for address in (PROXY_A, PROXY_B):
+        browser.wait_text(f'tr[data-proxy="{address}"]', 'reachable')
+
+
 def attach(browser, system):
     browser.wait_text(CARD, 'inactive')
     browser.click(CARD + 'h3 button')
@@ -177,7 +183,7 @@ def walk(system):
         try:
             browser.open(f'http://127.0.0.1:{forward()}/')
             browser.wait_text('#live', 'live')
-            for step in (attach, look_at_load, watch_failover, detach):
+            for step in (look_at_proxies, attach, look_at_load, watch_failover, detach):
                 print(f'{step.__name__} ...', flush=True)
                 step(browser, system)
         except BaseException:

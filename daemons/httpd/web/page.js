@@ -178,12 +178,12 @@ function drawHeat(card, map) {
   card.canvas.width = n;
   card.canvas.height = rows.length * HEAT_ROW;
   const context = card.canvas.getContext('2d'), colors = getComputedStyle(document.documentElement);
-  const max = Math.max(1, ...rows.flat());
   rows.forEach((row, y) => {
+    const max = Math.max(1, ...row);
     context.fillStyle = colors.getPropertyValue(y ? '--write' : '--read').trim();
     row.forEach((value, x) => {
       if (value < 0.01) return;
-      context.globalAlpha = 0.15 + 0.85 * Math.log1p(value) / Math.log1p(max);
+      context.globalAlpha = 0.25 + 0.75 * Math.log1p(value) / Math.log1p(max);
       context.fillRect(x, y * HEAT_ROW, 1, HEAT_ROW);
     });
   });
@@ -334,6 +334,8 @@ function showProxies() {
     row.append(make('td', '', proxy.address), state, make('td', 'number', proxy.round_trip_usec ? delay(proxy.round_trip_usec) : '–'),
       make('td', 'number', String(proxy.priority)), make('td', '', proxy.serves.sort().join(', ') || '–'),
       make('td', '', proxy.failures ? `${proxy.failures} failure${proxy.failures > 1 ? 's' : ''}${proxy.reason ? ': ' + proxy.reason : ''}` : 'fine'));
+    // Where there is no room for columns, each says what it is.
+    [...row.children].forEach((cell, i) => { cell.dataset.label = $('proxies').parentElement.tHead.rows[0].cells[i].textContent; });
     return row;
   });
   $('proxies').replaceChildren(...rows);
