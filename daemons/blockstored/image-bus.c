@@ -159,8 +159,9 @@ static int detach_checked(sd_bus_message *message, void *userdata, sd_bus_error 
         int r;
 
         r = find_called(manager, message, &managed, error);
-        if (r >= 0)
-                r = detach_options_read(message, &options, error);
+        if (r < 0 || !managed)
+                return r;
+        r = detach_options_read(message, &options, error);
         if (r >= 0)
                 r = bouncer_check_owner(
                         manager->bouncer, message, managed->image->owner_uid, detach_checked, manager, error);

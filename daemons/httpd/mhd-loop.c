@@ -3,7 +3,6 @@
 /* The library's epoll descriptor is a source of our loop, and before each wait the loop asks it for its next deadline. In the clear and with TLS are two daemons, since the library knows only one way for all of a daemon's
  * connections. */
 
-#include <ctype.h>
 #include <errno.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
@@ -35,16 +34,24 @@ static void on_library_message(void *userdata, const char *format, va_list ap) {
         log_event(LOG_DEBUG, NULL, "libmicrohttpd: %s", text);
 }
 
+/* Of a hexadecimal digit; -1 for what is none. */
+static int digit_value(char c) {
+        if (c >= '0' && c <= '9')
+                return c - '0';
+        if (c >= 'a' && c <= 'f')
+                return c - 'a' + 10;
+        return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
 /* An address' escapes, in place; one that stands for the end of a string stays as it is, and so is part of no address that there is. */
 static size_t on_unescape(void *userdata, struct MHD_Connection *connection, char *text) {
         char *to = text;
 
         for (const char *from = text; *from; from++) {
-                unsigned value;
+                int high = from[0] == '%' ? digit_value(from[1]) : -1, low = high >= 0 ? digit_value(from[2]) : -1;
 
-                if (from[0] == '%' && isxdigit((unsigned char) from[1]) && isxdigit((unsigned char) from[2]) &&
-                        sscanf(from + 1, "%2x", &value) == 1 && value != 0) {
-                        *to++ = (char) value;
+                if (low >= 0 && (high > 0 || low > 0)) {
+                        *to++ = (char) (high * 16 + low);
                         from += 2;
                 } else
                         *to++ = *from;

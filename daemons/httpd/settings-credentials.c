@@ -71,7 +71,7 @@ static int load_token(struct settings *settings, char **ret_message) {
         r = read_credential("token", TOKEN_MAX + 1, &text, &n);
         if (r == 0 || (r < 0 && r != -EFBIG))
                 return r;
-        if (r > 0) {
+        if (text) {
                 if (n > 0 && text[n - 1] == '\n')
                         text[--n] = 0;
                 r = n >= TOKEN_MIN && n <= TOKEN_MAX ? 0 : -EINVAL;
@@ -101,7 +101,7 @@ static int load_pem(const char *name, const char *what, char **ret, char **ret_m
         r = read_credential(name, PEM_MAX, &text, &n);
         if (r == 0 || (r < 0 && r != -EFBIG))
                 return r;
-        if (r > 0 && strlen(text) == n && strstr(text, what)) {
+        if (text && strlen(text) == n && strstr(text, what)) {
                 *ret = text;
                 return 0;
         }
