@@ -276,6 +276,7 @@ static void worked(struct client *client) {
         a->generation = control->lease.generation;
         memcpy(a->token, control->token, LEASE_TOKEN_SIZE);
         attachment_start(a, image);
+        client->lost_writing = false;
         if (client->state == CLIENT_CLOSING)
                 attachment_end(a);
 

@@ -329,7 +329,16 @@ void client_rights_changed(struct client *client) {
                 client_close(client, -EPROTO);
                 return;
         }
+        if (a->image && client->lost_writing && users_may_write(users, client->user, a->image->name)) {
+                /* It was attached without it meanwhile; what holds then is decided by an attach, and by nothing else. */
+                log_event(LOG_NOTICE, CLIENT_FIELDS(client),
+                        "%s (%s) may write %s again: connection closed, to be attached anew", client->user,
+                        client->address, a->image->name);
+                client_close(client, -EPROTO);
+                return;
+        }
         if (a->image && a->writes && !users_may_write(users, client->user, a->image->name)) {
+                client->lost_writing = true;
                 log_event(LOG_NOTICE, CLIENT_EVENT_FIELDS(client, MESSAGE_RIGHTS_REFUSED),
                         "%s (%s) has lost the right to write %s", client->user, client->address, a->image->name);
                 attachment_make_read_only(a);

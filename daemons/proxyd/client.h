@@ -109,6 +109,7 @@ struct client {
         struct login login;
         bool checking; /* login is under way: input is read, and left where it is */
         struct attachment attachment;
+        bool lost_writing; /* the right to write what is attached was taken away since */
         struct control control;
 
         unsigned n_requests;

@@ -232,6 +232,18 @@ static void not_executed(struct session *s, struct request *request, int error) 
         }
 }
 
+/* Whoever has it attached for writing is told once why nothing can be written; it stays until the next landing. */
+static void note_refusal(struct pool *pool, const struct session *s) {
+        char text[PROXY_REASON_MAX];
+
+        if (!pool->attachment || pool->attachment->read_only || pool->state != POOL_ATTACHED || pool->reason[0])
+                return;
+        snprintf(text, sizeof(text), "user \"%s\" may not write to the image any more, and writes fail",
+                pool->credentials->user);
+        pool_set_reason(pool, s->proxy, text);
+        pool->ops->changed(pool->userdata);
+}
+
 void pool_answered(struct session *s, struct request *request, int error) {
         struct pool *pool = s->owner;
         int r;
@@ -245,6 +257,8 @@ void pool_answered(struct session *s, struct request *request, int error) {
                 not_executed(s, request, error);
         else {
                 pool->retry_usec = POOL_RETRY_USEC;
+                if (error == -EROFS)
+                        note_refusal(pool, s);
                 r = error;
                 if (request->op == REQUEST_FLUSH || (request->fua && request->op != REQUEST_TRIM && error < 0))
                         r = pool_durable_synced(pool, request, error);

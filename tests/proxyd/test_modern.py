@@ -404,6 +404,11 @@ class Users(Case):
             r.wait_closed()
             self.assertStatus(a.write(0, b"x"), "READ_ONLY")
             self.assertStatus(a.read(0, 1), "OK")
+            # Given back, it counts from the next attach on, and that is asked for.
+            users["alice"] = dict(users["alice"], write=["*"])
+            self.proxy.write_users(users)
+            self.proxy.process.send_signal(__import__("signal").SIGHUP)
+            a.wait_closed()
 
     def test_a_broken_file_changes_nothing(self):
         with open(self.proxy.users_path, "w", encoding="utf-8") as file:
