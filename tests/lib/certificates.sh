@@ -6,7 +6,9 @@
 command -v openssl >/dev/null || skip "there is no openssl command"
 mkdir -p tls
 CERTIFICATE_KEY=(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes)
+# shellcheck disable=SC2034 # cases use them
 PROXY_A=tls://127.0.0.1:11417
+# shellcheck disable=SC2034
 PROXY_B=tls://127.0.0.1:11418
 
 # make_authority NAME
