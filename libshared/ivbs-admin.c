@@ -10,13 +10,12 @@
 #include "ivbs-admin.h"
 
 void ivbs_store_status_encode(const struct ivbs_store_status *status, uint8_t ret[static IVBS_STORE_STATUS_SIZE]) {
+        memset(ret, 0, IVBS_STORE_STATUS_SIZE);
         put_be64(ret, status->total);
         put_be64(ret + 8, status->available);
         put_be32(ret + 16, status->clients);
         put_be32(ret + 20, status->sessions);
-        put_be32(ret + 24, status->scrub);
         put_be32(ret + 28, IVBS_STORE_STATUS_SIZE);
-        put_be64(ret + 32, status->scrub_done);
 }
 
 int ivbs_store_status_decode(const uint8_t *data, size_t n, struct ivbs_store_status *ret, size_t *ret_offset) {
@@ -33,8 +32,6 @@ int ivbs_store_status_decode(const uint8_t *data, size_t n, struct ivbs_store_st
                 .available = get_be64(data + 8),
                 .clients = get_be32(data + 16),
                 .sessions = get_be32(data + 20),
-                .scrub = get_be32(data + 24),
-                .scrub_done = get_be64(data + 32),
         };
         *ret_offset = size;
         return 0;

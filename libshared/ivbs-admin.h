@@ -13,13 +13,11 @@
         (IVBS_STORE_SESSION_SIZE + IVBS_IMAGE_NAME_SIZE + IVBS_USER_SIZE + IVBS_SESSION_ADDRESS_MAX + IVBS_HOST_SIZE)
 #define IVBS_STORE_STATUS_SIZE_MAX (IVBS_STORE_STATUS_SIZE + IVBS_STORE_SESSIONS_MAX * IVBS_STORE_SESSION_SIZE_MAX)
 
-/* The beginning of the reply to STORE_STATUS: 0 total u64, 8 available u64, 16 clients u32, 20 sessions listed u32, 24 scrub state u32, 28 header size u32 (40 or more: where the sessions begin), 32 scrub done u64. */
+/* The beginning of the reply to STORE_STATUS: 0 total u64, 8 available u64, 16 clients u32, 20 sessions listed u32, 24 reserved u32, 28 header size u32 (40 or more: where the sessions begin), 32 reserved u64. */
 struct ivbs_store_status {
         uint64_t total, available; /* bytes of the store's file system */
         uint32_t clients;          /* connections to this proxy */
         uint32_t sessions;         /* those with an image, listed below: at most IVBS_STORE_SESSIONS_MAX */
-        uint32_t scrub;            /* 0: not known */
-        uint64_t scrub_done;       /* 0 */
 };
 
 #define IVBS_SESSION_WRITES (UINT32_C(1) << 0)

@@ -110,6 +110,7 @@ static const struct status_entry {
         { IVBS_STATUS_NO_SCRAM, "NO_SCRAM", -ENOKEY },
         { IVBS_STATUS_LOGIN_OFF, "LOGIN_OFF", -EACCES },
         { IVBS_STATUS_NO_CHECKSUMS, "NO_CHECKSUMS", -EOPNOTSUPP },
+        { IVBS_STATUS_NOT_SUPPORTED, "NOT_SUPPORTED", -EOPNOTSUPP },
 };
 
 static const struct op_entry *find_op(uint32_t op) {

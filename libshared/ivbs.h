@@ -91,6 +91,7 @@ enum ivbs_status {
         IVBS_STATUS_NO_SCRAM = 110,      /* nothing is stored by which that user could log in with SCRAM */
         IVBS_STATUS_LOGIN_OFF = 111,     /* LOGIN and LOGIN_TICKET are not taken on this connection */
         IVBS_STATUS_NO_CHECKSUMS = 116,  /* the image has none */
+        IVBS_STATUS_NOT_SUPPORTED = 117, /* a store of this kind does not do that */
 };
 
 struct ivbs_header {

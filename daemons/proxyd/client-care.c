@@ -52,7 +52,7 @@ void client_scrub(struct client *client, const struct ivbs_header *header, const
                 return;
         }
         if (!client->proxy->image_jobs || !client->proxy->store->ops->scrub_begin) {
-                client_control_end(client, IVBS_STATUS_NO_CHECKSUMS, NULL, 0);
+                client_control_end(client, IVBS_STATUS_NOT_SUPPORTED, NULL, 0);
                 return;
         }
         strcpy(control->name, scrub.name);

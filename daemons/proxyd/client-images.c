@@ -36,6 +36,8 @@ enum ivbs_status client_status_of_store(int error) {
                 return IVBS_STATUS_HAS_SNAPSHOTS;
         case EAGAIN:
                 return IVBS_STATUS_NOT_READY;
+        case EOPNOTSUPP:
+                return IVBS_STATUS_NOT_SUPPORTED;
         case EREMOTE: /* another proxy has taken the image meanwhile */
         case ESHUTDOWN:
         case ENODEV:
@@ -56,6 +58,8 @@ void client_note(struct client *client, int error) {
         struct control *control = &client->control;
 
         control->status = client_status_of_store(error);
+        if (control->status == IVBS_STATUS_NOT_SUPPORTED && !(client->caps & IVBS_CAP_CARE))
+                control->status = IVBS_STATUS_PERMANENT_ERROR;
         if (control->status == IVBS_STATUS_PERMANENT_ERROR || control->status == IVBS_STATUS_NO_SPACE)
                 log_event(LOG_ERR,
                         LOG_FIELDS(

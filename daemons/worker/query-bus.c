@@ -161,6 +161,10 @@ static void on_created(
         _cleanup_(query_operationp) struct query_operation *operation = userdata;
         char uuid[SD_ID128_UUID_STRING_MAX];
 
+        if (error == 0 && status == IVBS_STATUS_NOT_SUPPORTED) {
+                query_reply_error(operation, FAILURE_USAGE, operation->detail);
+                return;
+        }
         if (!query_succeeded(operation, error, status, message))
                 return;
         if (n < IVBS_UUID_SIZE)
@@ -233,6 +237,14 @@ static int method_create_image(sd_bus_message *m, void *userdata, sd_bus_error *
         if (r < 0)
                 return r;
         strcpy(operation->name, name);
+        /* What it means when the store cannot. */
+        strcpy(operation->detail, create.flags & IVBS_CREATE_PREALLOCATE
+                                          ? "The store cannot set space aside for an image: in a Ceph cluster it "
+                                            "belongs to the pool, and "
+                                            "some file systems cannot. Create it without preallocating."
+                                          : "A store in a Ceph cluster has no checksums for single images: Ceph has "
+                                            "its own for all data, "
+                                            "and compares with each read. Create it without checksums.");
         r = ivbs_create_image_encode(&create, payload);
         if (r >= 0)
                 r = engine_call(operation->query->engine, IVBS_OP_CREATE_IMAGE, payload, sizeof(payload),

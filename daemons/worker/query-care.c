@@ -54,6 +54,14 @@ static void on_scrub(
                 query_reply_error(operation, FAILURE_USAGE, sentence);
                 return;
         }
+        if (error == 0 && status == IVBS_STATUS_NOT_SUPPORTED) {
+                snprintf(sentence, sizeof(sentence),
+                        "The data of \"%s\" lie in a Ceph cluster, which has checksums of its own: it compares with "
+                        "each read, and all of them with its deep scrubs (ceph pg deep-scrub, ceph health detail).",
+                        operation->name);
+                query_reply_error(operation, FAILURE_USAGE, sentence);
+                return;
+        }
         if (error == 0 && status == IVBS_STATUS_TEMPORARY_ERROR) {
                 query_reply_error(operation, FAILURE_BUSY, "The proxy has too much to do: try again later.");
                 return;

@@ -38,7 +38,6 @@ static void there_and_back(void) {
         ASSERT_EQ(status.available, 10U);
         ASSERT_EQ(status.clients, 7U);
         ASSERT_EQ(status.sessions, 2U);
-        ASSERT_EQ(status.scrub, 0U);
         ASSERT_EQ(offset, IVBS_STORE_STATUS_SIZE);
 
         ASSERT_OK(ivbs_store_session_decode(bytes, n, &offset, &session));
