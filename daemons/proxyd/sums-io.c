@@ -300,6 +300,17 @@ static uint64_t next_leaf(struct sums *sums, uint64_t number) {
         return (uint64_t) found / SUM_LEAF_SIZE > number ? (uint64_t) found / SUM_LEAF_SIZE : number;
 }
 
+/* The last leaf from number on, without a gap, that has storage: to take data away must not need more of it. */
+static uint64_t last_stored(struct sums *sums, uint64_t number) {
+        off_t found = lseek(sums->fd, (off_t) sum_leaf_offset(number), SEEK_HOLE);
+        uint64_t last;
+
+        if (found < 0)
+                return UINT64_MAX;
+        last = ((uint64_t) found - SUM_HEADER_SIZE - 1) / SUM_LEAF_SIZE;
+        return last > number ? last : number;
+}
+
 static int zero_blocks(struct sums *sums, int mode, uint64_t first, uint64_t last) {
         int r = 0;
 
@@ -311,7 +322,8 @@ static int zero_blocks(struct sums *sums, int mode, uint64_t first, uint64_t las
                         stop = next > last / SUM_LEAF_BLOCKS ? last : next * SUM_LEAF_BLOCKS - 1;
                         r = zero_file(sums, mode, block * SUM_BLOCK_SIZE, (stop - block + 1) * SUM_BLOCK_SIZE);
                 } else {
-                        stop = min(last, (number + CHUNK_LEAVES) * SUM_LEAF_BLOCKS - 1);
+                        next = min(number + CHUNK_LEAVES - 1, last_stored(sums, number));
+                        stop = min(last, (next + 1) * SUM_LEAF_BLOCKS - 1);
                         r = zero_chunk(sums, mode, block, stop);
                 }
         }

@@ -192,6 +192,44 @@ class FullDisk(unittest.TestCase):
             self.assertEqual(statuses, {"OK", "PERMANENT_ERROR"})
 
 
+    def test_full_with_checksums(self):
+        """The same where data and checksums both need room: a write is there and verified, or is refused and leaves what was there."""
+        with self.proxy.modern() as c:
+            self.assertEqual(c.create("sums", 64 << 20, checksums=True).status, "OK")
+            self.assertEqual(c.attach_lease("sums").status, "OK")
+            kept = os.urandom(1 << 20)
+            self.assertEqual(c.write(0, kept).status, "OK")
+            self.assertEqual(c.flush().status, "OK")
+            written = {i: c.write(i << 20, bytes([i]) * (1 << 20)).status for i in range(1, 8)}
+            self.assertEqual(set(written.values()), {"OK", "NO_SPACE"})
+            self.assertEqual(c.flush().status, "OK")
+
+        def check(client):
+            self.assertEqual(client.read(0, 1 << 20).payload, kept)
+            for i, status in written.items():
+                for block in range(0, 1 << 20, 4096):
+                    reply = client.read((i << 20) + block, 4096)
+                    self.assertEqual(reply.status, "OK", f"block {block} of {i}, {status}")
+                    self.assertIn(reply.payload, (bytes([i]) * 4096,) + ((bytes(4096),) if status != "OK" else ()))
+
+        with self.proxy.modern() as c:
+            self.assertEqual(c.attach_lease("sums", steal=True).status, "OK")
+            check(c)
+            # Over what is there already it goes on, if the room of its checksums is.
+            self.assertEqual(c.write(4096, b"o" * 4096).status, "OK")
+            self.assertEqual(c.flush().status, "OK")
+            self.assertEqual(c.read(4096, 4096).payload, b"o" * 4096)
+            kept = kept[:4096] + b"o" * 4096 + kept[8192:]
+        self.proxy.power_cut()
+        with self.proxy.modern() as c:
+            self.assertEqual(c.attach_lease("sums", steal=True).status, "OK")
+            check(c)
+            self.assertEqual(c.trim(1 << 20, 63 << 20).status, "OK")
+            self.assertEqual(c.write(2 << 20, kept).status, "OK")
+            self.assertEqual(c.flush().status, "OK")
+            self.assertEqual(c.read(2 << 20, 1 << 20).payload, kept)
+
+
 class Drain(Case):
     def test_clients_are_sent_elsewhere(self):
         proxy = Proxy(**{"drain-limit": "500ms"}).start()
