@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* A scrub reads all data of an image and compares them with their checksums. It reads as another process would, whoever uses the image meanwhile, and past the page cache where the file system lets it: what is
- * to be looked at is the disk. What is no data and has no checksum is left out. How it goes is kept beside the image, so that any proxy can tell. */
+ * to be looked at is the disk. What is no data and has no checksum is left out. How it goes is kept beside the image, so that any proxy can tell. Whoever scrubs has a lock for as long as he lives, far behind the checksums: without
+ * one, a report of something that is running is of something that has been cut short. */
 
 #include <fcntl.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #define PIECE_SIZE   (1024U * 1024U)
 #define LEAF_COVERED ((uint64_t) SUM_LEAF_BLOCKS * SUM_BLOCK_SIZE)
 #define UPDATE_USEC  10000000U
+#define LOCK_OFFSET  (INT64_C(1) << 62)
 
 struct file_scrub {
         struct store_scrub scrub;
@@ -79,6 +81,19 @@ static int handle_offsets(struct config_context *context, struct json_object *va
         return config_apply_array(context, value, STORE_SCRUB_OFFSETS, handle_offset, userdata);
 }
 
+static int lock(int sums_fd) {
+        struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = LOCK_OFFSET, .l_len = 1 };
+
+        return fcntl(sums_fd, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
+}
+
+static bool somebody_scrubs(int directory_fd) {
+        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_OFFSET, .l_len = 1 };
+        _cleanup_close_ int fd = openat(directory_fd, SUMS_NAME, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+
+        return fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) >= 0 && lock.l_type != F_UNLCK;
+}
+
 void store_file_scrub_report(int directory_fd, struct store_scrub_report *ret) {
         static const struct config_key keys[] = {
                 { "state", handle_state, offsetof(struct store_scrub_report, state), true },
@@ -96,6 +111,8 @@ void store_file_scrub_report(int directory_fd, struct store_scrub_report *ret) {
 
         if (store_json_load(directory_fd, "", SCRUB_NAME, keys, &report, &message) < 0)
                 report = (struct store_scrub_report){};
+        if (report.state == STORE_SCRUB_RUNNING && !somebody_scrubs(directory_fd))
+                report.state = STORE_SCRUB_FAILED;
         *ret = report;
 }
 
@@ -195,7 +212,9 @@ static int open_all(struct file_scrub *scrub, sd_id128_t uuid) {
         scrub->sums_fd = openat(scrub->directory_fd, SUMS_NAME, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
         if (scrub->data_fd < 0 || scrub->sums_fd < 0)
                 return errno == ENOENT ? -EUCLEAN : -errno;
-        r = store_file_mark_open(scrub->data_fd);
+        r = lock(scrub->sums_fd);
+        if (r >= 0)
+                r = store_file_mark_open(scrub->data_fd);
         if (r >= 0)
                 r = sums_new(&scrub->plain, scrub->data_fd, scrub->sums_fd, complain, scrub);
         scrub->direct_fd = openat(scrub->directory_fd, "data", O_RDONLY | O_DIRECT | O_NOFOLLOW | O_CLOEXEC);

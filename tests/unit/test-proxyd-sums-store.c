@@ -315,6 +315,35 @@ static unsigned scrub(struct rig *rig, struct store_scrub_report *ret, int error
         return n;
 }
 
+/* Its process is gone, and has said nothing. */
+static void a_scrub_that_was_cut_short_has_failed(void) {
+        struct store_scrub *scrub;
+        struct store_care care;
+        struct rig rig;
+        char path[512], text[4096];
+        ssize_t n;
+        int fd;
+
+        make_image(&rig, SIZE);
+        open_it(&rig, NULL);
+        ASSERT_OK(rig.store->ops->scrub_begin(rig.store, "x", SD_ID128_NULL, &scrub));
+        ASSERT_TRUE(snprintf(path, sizeof(path), "%s/images/x/scrub.json", rig.path) < (int) sizeof(path));
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        n = read(fd, text, sizeof(text));
+        ASSERT_TRUE(n > 0);
+        close(fd);
+        (void) rig.store->ops->scrub_end(scrub, 0);
+        ASSERT_OK(rig.store->ops->look_at_care(rig.store, "x", &care));
+        ASSERT_EQ(care.scrub.state, STORE_SCRUB_DONE);
+        fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+        ASSERT_EQ(write(fd, text, (size_t) n), n);
+        close(fd);
+        ASSERT_OK(rig.store->ops->look_at_care(rig.store, "x", &care));
+        ASSERT_EQ(care.scrub.state, STORE_SCRUB_FAILED);
+        close_it(&rig);
+        remove_directory(rig.path);
+}
+
 static void scrubs(void) {
         const uint64_t size = 64 * SIZE + 512;
         struct store_scrub_report report;
@@ -502,5 +531,6 @@ static void lost_checksums(void) {
         remove_directory(rig.path);
 }
 
-TEST_MAIN(TEST(through_the_ring), TEST(many_at_once), TEST(snapshots), TEST(sizes), TEST(scrubs), TEST(limits),
-        TEST(crashes_while_shrinking), TEST(crashes_while_rolling_back), TEST(lost_checksums));
+TEST_MAIN(TEST(through_the_ring), TEST(many_at_once), TEST(snapshots), TEST(sizes), TEST(scrubs),
+        TEST(a_scrub_that_was_cut_short_has_failed), TEST(limits), TEST(crashes_while_shrinking),
+        TEST(crashes_while_rolling_back), TEST(lost_checksums));
