@@ -3,13 +3,17 @@
 /* The way into the cluster. Whatever goes wrong here is told with what to look at, since it is an administrator who has to mend it: the configuration file, the key, monitors that do not answer, a pool
  * that is not there. */
 
+#include <limits.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "store-rbd.h"
 
 #define CONTROL_LIMIT "15"     /* seconds for one operation of the control client */
 #define SHUT_OUT_TIME "604800" /* seconds: how long a client stays shut out that RBD itself shuts out */
+#define KEYRING       "ceph-keyring"
 
 static _printf_(3, 4) int refuse(char **ret_message, int error, const char *format, ...) {
         va_list ap;
@@ -27,6 +31,17 @@ static int set_options(rados_t cluster, const char *const (*options)[2]) {
         for (; (*options)[0] && r >= 0; options++)
                 r = rados_conf_set(cluster, (*options)[0], (*options)[1]);
         return r;
+}
+
+/* A keyring that the unit was given as a credential, which root alone can read elsewhere, counts before those that Ceph's configuration names. */
+static int set_keyring(rados_t cluster) {
+        const char *directory = getenv("CREDENTIALS_DIRECTORY");
+        char path[PATH_MAX];
+
+        if (!directory || snprintf(path, sizeof(path), "%s/" KEYRING, directory) >= (int) sizeof(path) ||
+                access(path, R_OK) < 0)
+                return 0;
+        return rados_conf_set(cluster, "keyring", path);
 }
 
 static int prepare(const struct store_ceph *ceph, bool control, rados_t *ret, char **ret_message) {
@@ -73,6 +88,8 @@ static int prepare(const struct store_ceph *ceph, bool control, rados_t *ret, ch
                 r = set_options(*ret, control ? limited : unlimited);
         if (r >= 0)
                 r = rados_conf_set(*ret, "client_mount_timeout", limit);
+        if (r >= 0)
+                r = set_keyring(*ret);
         return r < 0 ? refuse(ret_message, r, "Ceph does not take the settings that are needed: %s", strerror(-r)) : 0;
 }
 
@@ -91,9 +108,8 @@ static int explain_connection(const struct store_ceph *ceph, rados_t cluster, in
         case EACCES:
         case EPERM:
                 return refuse(ret_message, error,
-                        "Ceph does not let in client.%s (%s). Its key has to be in the keyring that %s names, and the "
-                        "proxy's "
-                        "user must be able to read both",
+                        "Ceph does not let in client.%s (%s). Its key has to be in the credential " KEYRING
+                        ", or in the keyring that %s names, and the proxy's user must be able to read it",
                         ceph->user, strerror(-error), ceph->conf);
         default:
                 return refuse(ret_message, error, "Cannot connect to Ceph as client.%s with %s: %s", ceph->user,
