@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* Snapshots and clones in the making. RBD makes either as a whole at one moment, and nothing is copied by us. What is made has a hidden name until it is committed; a snapshot that a
- * crash has left under such a name is removed when the image's next one is made, an hour later at the earliest: another proxy may be making it. Clones left behind (.new-*) are not looked for.
+ * crash has left under such a name is removed when the image's next one is made, an hour later at the earliest: another proxy may be making it. Clones left behind are store-rbd-sweep.c's.
  *
  * A snapshot of an image that another proxy holds needs no holding: librbd asks the owner of the lock to make it. */
 
@@ -9,9 +9,8 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "fault-point.h"
 #include "store-rbd.h"
-
-#define LEFT_BEHIND_SECONDS 3600
 
 struct rbd_copy {
         struct store_copy copy;
@@ -42,7 +41,7 @@ static void remove_left_behind(rbd_image_t image) {
 
                 if (strncmp(snaps[i].name, RBD_HIDDEN_PREFIX, strlen(RBD_HIDDEN_PREFIX)) == 0 &&
                         rbd_snap_get_timestamp(image, snaps[i].id, &created) >= 0 &&
-                        created.tv_sec + LEFT_BEHIND_SECONDS < time(NULL))
+                        created.tv_sec + RBD_LEFT_BEHIND_SECONDS < time(NULL))
                         (void) rbd_snap_remove(image, snaps[i].name);
         }
         if (n > 0)
@@ -165,6 +164,8 @@ int store_rbd_copy_whole(struct store_copy *c) {
                 r = -EINVAL;
         }
         copy->made = r >= 0;
+        if (copy->made && copy->kind != STORE_COPY_ROLL_BACK)
+                fault_point("rbd-copy-made");
         return r < 0 ? r : 0;
 }
 

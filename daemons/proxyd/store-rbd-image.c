@@ -170,11 +170,12 @@ struct store_image *store_rbd_close_image(struct store_image *i) {
 
 /* --- open --- */
 
-void store_rbd_size_is(struct rbd_image *image, const struct rbd_header *header) {
+void store_rbd_header_is(struct rbd_image *image, const struct rbd_header *header) {
         struct rbd_store *store = RBD_STORE(image->image.store);
 
         pthread_mutex_lock(&store->mutex);
         image->size = (struct store_size){ store_rbd_size_of(header), header->record.size_epoch };
+        image->limits = header->record.limits;
         pthread_mutex_unlock(&store->mutex);
 }
 
@@ -254,7 +255,7 @@ int store_rbd_open_image(struct store *s, const char *name, struct store_image *
                 return r;
         }
 
-        store_rbd_size_is(image, &header);
+        store_rbd_header_is(image, &header);
         r = check_handle(image);
         if (r >= 0 && image->image.read_only)
                 r = rbd_snap_get_id(image->handle, image->snapshot, &snapshot);
@@ -318,7 +319,7 @@ int store_rbd_change_lease(
         }
 
         if (!i->read_only)
-                store_rbd_size_is(image, &header);
+                store_rbd_header_is(image, &header);
         *ret_lease = header.record.lease;
         if (i->read_only)
                 *ret_lease = (struct lease){};

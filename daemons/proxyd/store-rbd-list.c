@@ -11,7 +11,7 @@ static int compare(const void *a, const void *b) {
         return strcmp(((const rbd_image_spec_t *) a)->name, ((const rbd_image_spec_t *) b)->name);
 }
 
-static int list_names(struct rbd_store *store, rbd_image_spec_t **ret, size_t *ret_n) {
+int store_rbd_list_names(struct rbd_store *store, rbd_image_spec_t **ret, size_t *ret_n) {
         rbd_image_spec_t *specs = NULL;
         size_t n = 256;
         int r;
@@ -75,7 +75,7 @@ int store_rbd_list(struct store *s, const char *after, store_filter_t filter, vo
         listed = calloc(max, sizeof(*listed));
         if (!listed)
                 return -ENOMEM;
-        r = list_names(store, &specs, &n_specs);
+        r = store_rbd_list_names(store, &specs, &n_specs);
         if (r < 0) {
                 free(listed);
                 return r;

@@ -125,13 +125,12 @@ int store_rbd_save(
         struct rbd_store *store, const char *name, struct rbd_header *loaded, const struct rbd_record *record) {
         static const char *const key = RECORD_KEY;
         const char *old = (const char *) loaded->raw;
-        uint8_t raw[RBD_RECORD_SIZE];
+        uint8_t raw[RBD_RECORD_SIZE_MAX];
         const char *value = (const char *) raw;
-        size_t n = sizeof(raw);
+        size_t n = rbd_record_encode(record, raw);
         rados_write_op_t op;
         int r, result = 0;
 
-        rbd_record_encode(record, raw);
         op = rados_create_write_op();
         if (!op)
                 return -ENOMEM;
@@ -146,8 +145,8 @@ int store_rbd_save(
         if (r < 0)
                 return r;
 
-        memcpy(loaded->raw, raw, sizeof(raw));
-        loaded->n = sizeof(raw);
+        memcpy(loaded->raw, raw, n);
+        loaded->n = n;
         loaded->record = *record;
         return 0;
 }

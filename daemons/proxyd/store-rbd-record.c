@@ -24,17 +24,25 @@ static uint64_t get_be64(const uint8_t *p) {
         return be64toh(value);
 }
 
-void rbd_record_encode(const struct rbd_record *record, uint8_t ret[static RBD_RECORD_SIZE]) {
-        const struct lease *lease = &record->lease;
+static bool has_limits(const struct store_limits *limits) {
+        return limits->iops > 0 || limits->bandwidth > 0;
+}
 
-        memset(ret, 0, RBD_RECORD_SIZE);
+size_t rbd_record_encode(const struct rbd_record *record, uint8_t ret[static RBD_RECORD_SIZE_MAX]) {
+        const struct lease *lease = &record->lease;
+        size_t n = has_limits(&record->limits) ? RBD_RECORD_SIZE_MAX : RBD_RECORD_SIZE;
+
+        memset(ret, 0, RBD_RECORD_SIZE_MAX);
         memcpy(ret, record_magic, sizeof(record_magic));
         put_be64(ret + 8, record->size);
         put_be64(ret + 16, record->size_epoch);
         put_be64(ret + 24, lease->generation);
         put_be64(ret + 144, record->rolling_back);
+        put_be64(ret + 152, record->limits.iops);
+        put_be64(ret + 160, record->limits.bandwidth);
+        put_be64(ret + 168, record->limits.burst_usec);
         if (!lease->live)
-                return;
+                return n;
 
         ret[32] = 1;
         put_be64(ret + 40, lease->holder.since_usec);
@@ -42,6 +50,7 @@ void rbd_record_encode(const struct rbd_record *record, uint8_t ret[static RBD_R
         memcpy(ret + 80, lease->holder.machine_id, LEASE_ID_SIZE);
         memcpy(ret + 96, lease->holder.boot_id, LEASE_ID_SIZE);
         memcpy(ret + 112, lease->holder.host, strnlen(lease->holder.host, LEASE_HOST_SIZE - 1));
+        return n;
 }
 
 int rbd_record_decode(const uint8_t *data, size_t n, struct rbd_record *ret) {
@@ -51,7 +60,8 @@ int rbd_record_decode(const uint8_t *data, size_t n, struct rbd_record *ret) {
                 *ret = record;
                 return 0;
         }
-        if (n != RBD_RECORD_SIZE || memcmp(data, record_magic, sizeof(record_magic)) != 0 || data[32] > 1)
+        if ((n != RBD_RECORD_SIZE && n != RBD_RECORD_SIZE_MAX) ||
+                memcmp(data, record_magic, sizeof(record_magic)) != 0 || data[32] > 1)
                 return -EUCLEAN;
 
         record.size = get_be64(data + 8);
@@ -60,6 +70,14 @@ int rbd_record_decode(const uint8_t *data, size_t n, struct rbd_record *ret) {
         record.rolling_back = get_be64(data + 144);
         if (record.size > INT64_MAX || record.size_epoch > INT64_MAX || record.lease.generation > INT64_MAX)
                 return -EUCLEAN;
+        if (n == RBD_RECORD_SIZE_MAX) {
+                record.limits.iops = get_be64(data + 152);
+                record.limits.bandwidth = get_be64(data + 160);
+                record.limits.burst_usec = get_be64(data + 168);
+                if (record.limits.iops > INT64_MAX || record.limits.bandwidth > INT64_MAX ||
+                        record.limits.burst_usec > INT64_MAX)
+                        return -EUCLEAN;
+        }
         if (data[32] == 1) {
                 struct lease_holder *holder = &record.lease.holder;
 

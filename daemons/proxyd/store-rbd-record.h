@@ -9,6 +9,7 @@
 #include <systemd/sd-id128.h>
 
 #include "lease.h"
+#include "store.h"
 
 /* The record of an image, numbers in network order:
  *
@@ -23,17 +24,24 @@
  *      96  its boot id
  *     112  its name, zero padded, at most 32 bytes
  *     144  the number of the snapshot that the image is being rolled back to; 0: none
- *     152  in all */
-#define RBD_RECORD_SIZE 152U
+ *     152  in all; of an image with limits more follows, so that older proxies refuse it instead of forgetting them:
+ *     152  requests a second; 0: no limit
+ *     160  bytes a second; 0: no limit
+ *     168  burst, µs
+ *     176  in all */
+#define RBD_RECORD_SIZE     152U
+#define RBD_RECORD_SIZE_MAX 176U
 
 struct rbd_record {
         uint64_t size;
         uint64_t size_epoch;
         uint64_t rolling_back;
         struct lease lease;
+        struct store_limits limits;
 };
 
-void rbd_record_encode(const struct rbd_record *record, uint8_t ret[static RBD_RECORD_SIZE]);
+/* Returns how long it is. */
+size_t rbd_record_encode(const struct rbd_record *record, uint8_t ret[static RBD_RECORD_SIZE_MAX]);
 /* n 0: there is none yet, which is the record of an image that nobody has leased. Returns 0 or -EUCLEAN. */
 int rbd_record_decode(const uint8_t *data, size_t n, struct rbd_record *ret);
 

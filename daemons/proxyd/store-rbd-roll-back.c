@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "fault-point.h"
 #include "store-rbd.h"
 
 static int set_intent(struct rbd_store *store, const char *header, uint64_t snapshot) {
@@ -48,6 +49,7 @@ static int roll_back(struct rbd_store *store, rbd_image_t image, const char *hea
         r = rbd_snap_get_name(image, number, name, &n);
         if (r >= 0)
                 r = rbd_snap_rollback(image, name);
+        fault_point("rbd-rolled-back");
         if (r >= 0)
                 r = rbd_get_size(image, &size);
         return r < 0 ? r : unset_intent(store, header, size);

@@ -74,7 +74,7 @@ int store_rbd_resize(
                 /* Another proxy has changed the lease meanwhile: the client comes again. */
                 if (r < 0)
                         return r == -EAGAIN ? -ETIMEDOUT : r;
-                store_rbd_size_is(image, &header);
+                store_rbd_header_is(image, &header);
                 store_rbd_tell(store, RBD_MESSAGE_CHANGED, 0, i->uuid, 0);
         }
 

@@ -103,6 +103,7 @@ static int rbd_store_open(const struct store_how *how, struct store **ret, char 
                 r = store_rbd_events_start(store);
         if (r < 0)
                 return r;
+        store_rbd_sweep(store);
 
         *ret = TAKE_PTR(owned);
         return 0;
@@ -153,6 +154,9 @@ _public_ const struct store_ops store_rbd_ops = {
         .open_image = store_rbd_open_image,
         .change_lease = store_rbd_change_lease,
         .resize = store_rbd_resize,
+        .look_at_care = store_rbd_look_at_care,
+        .set_limits = store_rbd_set_limits,
+        .get_limits = store_rbd_get_limits,
         .claim = store_rbd_claim,
         .get_key = get_key,
         .let_go = store_rbd_let_go,

@@ -52,6 +52,7 @@ struct rbd_store {
         pthread_cond_t thread_wanted, thread_idle;
         struct rbd_task_list tasks;
         struct rbd_task look; /* at the capacity */
+        struct rbd_task sweep;
         bool look_queued;
         _Atomic uint64_t total, available; /* bytes */
 
@@ -104,6 +105,7 @@ struct rbd_image {
         char id[RBD_ID_SIZE], header[RBD_HEADER_SIZE];
         rbd_image_t handle;
         struct store_size size; /* under the store's lock */
+        struct store_limits limits;
         TAILQ_ENTRY(rbd_image) entry;
 
         /* Reads and writes in hand; the ring's thread. */
@@ -152,7 +154,7 @@ sd_id128_t store_rbd_uuid(const struct rbd_store *store, const char *id, uint64_
 struct rbd_header {
         uint64_t size;
         unsigned order; /* an object of it has 2^order bytes */
-        uint8_t raw[RBD_RECORD_SIZE];
+        uint8_t raw[RBD_RECORD_SIZE_MAX];
         size_t n;
         struct rbd_record record;
 };
@@ -175,7 +177,8 @@ struct store_image *store_rbd_close_image(struct store_image *image);
 int store_rbd_change_lease(
         struct store_image *image, store_lease_change_t change, void *userdata, struct lease *ret_lease);
 void store_rbd_get_size(struct store_image *image, struct store_size *ret);
-void store_rbd_size_is(struct rbd_image *image, const struct rbd_header *header);
+/* Size and limits, as the record has them now. */
+void store_rbd_header_is(struct rbd_image *image, const struct rbd_header *header);
 /* What somebody waits for no more. */
 void store_rbd_close_openings(struct rbd_store *store);
 
@@ -183,9 +186,16 @@ void store_rbd_close_openings(struct rbd_store *store);
 int store_rbd_resize(
         struct store_image *image, uint64_t size, store_size_check_t check, void *userdata, struct lease *ret_lease);
 
+/* store-rbd-care.c */
+int store_rbd_look_at_care(struct store *store, const char *name, struct store_care *ret);
+int store_rbd_set_limits(struct store *store, const char *name, sd_id128_t uuid, const struct store_limits *limits);
+void store_rbd_get_limits(struct store_image *image, struct store_limits *ret);
+
 /* store-rbd-list.c, store-rbd-create.c */
 int store_rbd_list(struct store *store, const char *after, store_filter_t filter, void *userdata, size_t max,
         struct store_listed **ret, size_t *ret_n, bool *ret_more);
+/* All of the pool, hidden ones too, by name. To be freed by rbd_image_spec_list_cleanup() and free(). Returns 0 or a negative errno. */
+int store_rbd_list_names(struct rbd_store *store, rbd_image_spec_t **ret, size_t *ret_n);
 int store_rbd_create(struct store *store, const char *name, uint64_t size, bool preallocate, sd_id128_t *ret_uuid);
 int store_rbd_remove(struct store *store, const char *name, sd_id128_t uuid, bool snapshots_too);
 int store_rbd_rename(struct store *store, const char *name, sd_id128_t uuid, const char *new_name);
@@ -205,7 +215,10 @@ int store_rbd_list_snapshots(struct store *store, const char *name, const char *
 int store_rbd_remove_snapshot(struct store *store, const char *name, const char *snapshot, sd_id128_t uuid);
 
 /* store-rbd-copy.c; what is on the way has a hidden name, see there. */
-#define RBD_HIDDEN_PREFIX ".new-"
+#define RBD_HIDDEN_PREFIX       ".new-"
+#define RBD_LEFT_BEHIND_SECONDS 3600 /* nothing is under way for so long */
+/* store-rbd-sweep.c: what a crash has left of clones is removed, by the store's own thread. */
+void store_rbd_sweep(struct rbd_store *store);
 int store_rbd_copy_begin(struct store *store, const struct store_copy_how *how, struct store_copy **ret);
 int store_rbd_copy_prepare(struct store_copy *copy);
 int store_rbd_copy_whole(struct store_copy *copy);

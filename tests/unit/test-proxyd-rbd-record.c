@@ -17,13 +17,14 @@ static const struct rbd_record full = {
                         .boot_id = "boot id........",
                         .host = "a-host",
                         .since_usec = 5 } },
+        .limits = { .iops = 500, .bandwidth = UINT64_C(1) << 50, .burst_usec = 2000000 },
 };
 
 static void record_comes_back(void) {
-        uint8_t data[RBD_RECORD_SIZE];
+        uint8_t data[RBD_RECORD_SIZE_MAX];
         struct rbd_record found;
 
-        rbd_record_encode(&full, data);
+        ASSERT_EQ(rbd_record_encode(&full, data), sizeof(data));
         ASSERT_OK(rbd_record_decode(data, sizeof(data), &found));
         ASSERT_EQ(found.size, full.size);
         ASSERT_EQ(found.size_epoch, 3U);
@@ -32,12 +33,27 @@ static void record_comes_back(void) {
         ASSERT_TRUE(found.lease.live);
         ASSERT_MEMEQ(found.lease.token_hash, full.lease.token_hash, LEASE_HASH_SIZE);
         ASSERT_EQ(memcmp(&found.lease.holder, &full.lease.holder, sizeof(found.lease.holder)), 0);
+        ASSERT_EQ(memcmp(&found.limits, &full.limits, sizeof(found.limits)), 0);
         /* As documented: numbers in network order. */
         ASSERT_EQ(memcmp(data, "BSIMAGE1\1\2\3\4\5\6\7\10", 16), 0);
 }
 
+/* What older proxies can read they can use. */
+static void without_limits_it_is_as_ever(void) {
+        uint8_t data[RBD_RECORD_SIZE_MAX];
+        struct rbd_record plain = full, found = full;
+
+        plain.limits = (struct store_limits){ .burst_usec = 7 };
+        ASSERT_EQ(rbd_record_encode(&plain, data), RBD_RECORD_SIZE);
+        ASSERT_OK(rbd_record_decode(data, RBD_RECORD_SIZE, &found));
+        ASSERT_EQ(found.limits.iops, 0U);
+        ASSERT_EQ(found.limits.bandwidth, 0U);
+        ASSERT_EQ(found.limits.burst_usec, 0U);
+        ASSERT_TRUE(found.lease.live);
+}
+
 static void a_dead_lease_leaves_nothing(void) {
-        uint8_t data[RBD_RECORD_SIZE];
+        uint8_t data[RBD_RECORD_SIZE_MAX];
         struct rbd_record dead = full, found;
 
         dead.lease.live = false;
@@ -59,16 +75,17 @@ static void none_is_nobodys(void) {
 }
 
 static void damaged_records_are_refused(void) {
-        uint8_t good[RBD_RECORD_SIZE + 1] = {}, bad[RBD_RECORD_SIZE];
+        uint8_t good[RBD_RECORD_SIZE_MAX + 1] = {}, bad[RBD_RECORD_SIZE_MAX];
         struct rbd_record found = { .size = 7 };
         static const struct {
                 size_t at;
                 uint8_t value;
-        } damages[] = { { 0, 'X' }, { 7, '2' }, { 8, 0x80 }, { 16, 0x80 }, { 24, 0xff }, { 32, 2 } };
+        } damages[] = { { 0, 'X' }, { 7, '2' }, { 8, 0x80 }, { 16, 0x80 }, { 24, 0xff }, { 32, 2 }, { 152, 0x80 },
+                { 160, 0x80 }, { 168, 0x80 } };
 
         rbd_record_encode(&full, good);
         for (size_t n = 1; n <= sizeof(good); n++)
-                if (n != RBD_RECORD_SIZE)
+                if (n != RBD_RECORD_SIZE && n != RBD_RECORD_SIZE_MAX)
                         ASSERT_ERROR(rbd_record_decode(good, n, &found), EUCLEAN);
         for (size_t i = 0; i < ELEMENTSOF(damages); i++) {
                 memcpy(bad, good, sizeof(bad));
@@ -129,5 +146,5 @@ static void addresses(void) {
         ASSERT_STREQ(found, "127.0");
 }
 
-TEST_MAIN(TEST(record_comes_back), TEST(a_dead_lease_leaves_nothing), TEST(none_is_nobodys),
-        TEST(damaged_records_are_refused), TEST(messages), TEST(addresses));
+TEST_MAIN(TEST(record_comes_back), TEST(without_limits_it_is_as_ever), TEST(a_dead_lease_leaves_nothing),
+        TEST(none_is_nobodys), TEST(damaged_records_are_refused), TEST(messages), TEST(addresses));
