@@ -60,22 +60,32 @@ def users_json(users):
         for name, u in users.items()]})
 
 
+def namespace_of(store):
+    return store.strip("/").replace("/", "-")
+
+
 def store_settings(store_type, store):
     """What a test calls a store's path is a namespace on a cluster, which keeps it apart from others."""
     if store_type != "file":
         needs_files()
     if not CEPH_CONF:
         return {"type": store_type, "path": store}
-    namespace = store.strip("/").replace("/", "-")
+    namespace = namespace_of(store)
     subprocess.run(["rbd", "--conf", CEPH_CONF, "namespace", "create", "--pool", "blockstore", "--namespace", namespace],
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)  # fmt: skip
     return {"type": "rbd", "conf": CEPH_CONF, "namespace": namespace}
 
 
-def needs_files():
-    """For what is about the files of a store."""
+def needs_files(why="about a store in files"):
+    """For what has no meaning with a store in a cluster."""
     if CEPH_CONF:
-        raise unittest.SkipTest("about a store in files")
+        raise unittest.SkipTest(why)
+
+
+def rbd(*words):
+    """On the cluster, as its administrator; returns what it prints."""
+    return subprocess.run(("rbd", "--conf", CEPH_CONF) + words, check=True, timeout=DEADLINE,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True).stdout  # fmt: skip
 
 
 class Proxy:
@@ -180,10 +190,22 @@ class Proxy:
 
     def inject(self, name, text=""):
         """A file in the store's directory, for the stores that look for it (tests/chaos/store-volatile.c)."""
+        needs_files()
         path = os.path.join(self.store, name)
         with open(path + ".new", "w", encoding="ascii") as file:
             file.write(text)
         os.rename(path + ".new", path)
+
+    def hidden(self):
+        """What is in the making, or was left of it: it has names that nobody sees."""
+        if CEPH_CONF:
+            pool = "blockstore/" + namespace_of(self.store)
+            images = json.loads(rbd("ls", "--format", "json", pool))
+            return [i for i in images if i.startswith(".")] + [
+                f"{i}@{s['name']}" for i in images if not i.startswith(".")
+                for s in json.loads(rbd("snap", "ls", "--format", "json", f"{pool}/{i}")) if s["name"].startswith(".")]
+        return [os.path.join(folder, n) for folder, folders, files in os.walk(os.path.join(self.store, "images"))
+                for n in folders + files if n.startswith(".") and n != ".record.json.spare" or n == "intent.json" or "roll-back" in n]
 
     def stop_injecting(self, name):
         os.unlink(os.path.join(self.store, name))

@@ -4,6 +4,7 @@
 import json
 import os
 import signal
+import struct
 import subprocess
 import threading
 import time
@@ -13,6 +14,7 @@ from case import Case
 from client import Closed
 from proxy import BINARY, CEPH_CONF, DEADLINE, Proxy, users_json, USERS
 from test_hold import SHUT_OUT, until
+from test_qos import care, scrub, set_limits
 
 MIB = 1 << 20
 HELPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib", "ceph")
@@ -113,6 +115,52 @@ class Cluster(Case):
         finally:
             stranger.kill()
             stranger.wait()
+
+
+    def test_what_ceph_does_itself(self):
+        with self.proxy.modern() as c:
+            self.assertStatus(c.create("sums", MIB, checksums=True), "NOT_SUPPORTED")
+            self.assertNotIn("sums", c.list())
+            self.assertStatus(scrub(c, self.name), "NOT_SUPPORTED")
+            found = care(c, self.name)
+            self.assertEqual((found["flags"], found["state"]), (0, "never"))
+
+    def test_limits_stay_with_the_image(self):
+        """... under another name, and are not a clone's."""
+        with self.proxy.modern() as c:
+            self.assertStatus(c.create("limited", MIB), "OK")
+            self.assertStatus(set_limits(c, "limited", iops=70, bandwidth=MIB, burst=5000), "OK")
+            self.assertEqual(c.copy("SNAPSHOT", "limited", "s"), "OK")
+            self.assertEqual(c.copy("CLONE_IMAGE", "limited", "s", "free"), "OK")
+            self.assertStatus(c.rename("limited", "limited-2"), "OK")
+            found = care(c, "limited-2")
+            self.assertEqual((found["iops"], found["bandwidth"], found["burst"]), (70, MIB, 5000))
+            self.assertEqual((care(c, "free")["iops"], care(c, "free")["bandwidth"]), (0, 0))
+            self.assertStatus(c.attach_lease("limited-2"), "OK")
+            self.assertEqual(care(c, "limited-2")["iops"], 70)
+            self.assertStatus(set_limits(c, "limited-2"), "OK")
+            self.assertEqual(care(c, "limited-2")["burst"], 0)
+
+    def test_a_write_that_hangs_when_the_proxy_drains(self):
+        """It is finished when the cluster goes on, and answered; what comes later is sent away."""
+        with self.proxy.modern() as a, self.proxy.modern() as admin:
+            self.assertStatus(a.attach_lease(self.name), "OK")
+            for osd in ("osd-0", "osd-1", "osd-2"):
+                cluster("freeze", osd)
+            try:
+                in_hand = a.send("WRITE", bytes(8) + b"h" * 4096)
+                self.assertStatus(a.call("KEEPALIVE"), "OK")
+                self.assertStatus(admin.call("DRAIN", bytes(8)), "OK")
+                self.assertStatus(a.write(4096, b"n" * 4096), "USE_ANOTHER_PROXY")
+                self.assertNotIn(in_hand, a.unmatched)
+            finally:
+                for osd in ("osd-0", "osd-1", "osd-2"):
+                    cluster("thaw", osd)
+            self.assertStatus(a.wait(in_hand), "OK")
+            self.assertStatus(admin.call("DRAIN", struct.pack(">II", 1, 0)), "OK")
+        with self.proxy.leased(self.name) as c:
+            self.assertEqual(c.read(0, 4096).payload, b"h" * 4096)
+            self.assertNotEqual(c.read(4096, 1).payload, b"n")
 
 
 class ShutOut(unittest.TestCase):

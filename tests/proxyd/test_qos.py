@@ -7,6 +7,7 @@ import time
 
 from case import Case
 from client import padded
+from proxy import needs_files
 from test_checksums import MiB, BLOCK, flip, warm_up
 from test_hold import Pair, until
 
@@ -227,6 +228,7 @@ class Scrub(Case):
 
     @classmethod
     def setUpClass(cls):
+        needs_files("Ceph has checksums of its own, see test_ceph")
         super().setUpClass()
         warm_up(cls)
 
