@@ -49,6 +49,7 @@ static const struct {
         { "ListProxies", NULL },
         { "ListSnapshots", NULL },
         { "GetStoreJob", NULL },
+        { "FollowStoreJob", NULL },
         { "GetStoreStatus", "org.blockstore.store-status" },
         { "GetImageCare", NULL },
         { "ProbeProxies", NULL },

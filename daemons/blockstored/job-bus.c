@@ -26,6 +26,7 @@ static int get(sd_bus *bus, const char *path, const char *interface, const char 
                 { "Subject", job->subject },
                 { "Step", job->step },
                 { "Checksum", job->checksum },
+                { "StoreJob", job->store_job },
                 { "Error", job->failure == FAILURE_NONE ? "" : failure_lookup(job->failure)->bus_name },
                 { "Message", job->message },
         };
@@ -104,6 +105,7 @@ static const sd_bus_vtable job_vtable[] = {
         SD_BUS_PROPERTY("Step", "s", get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Subject", "s", get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Checksum", "s", get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("StoreJob", "s", get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Error", "s", get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Message", "s", get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_METHOD("Cancel", NULL, NULL, method_cancel, SD_BUS_VTABLE_UNPRIVILEGED),

@@ -128,8 +128,7 @@ static struct job *oldest_ended(const struct jobs *jobs) {
         return found;
 }
 
-int job_new(struct jobs *jobs, const char *kind, const char *unit, uint64_t total,
-        void (*cancel)(struct job *job, void *userdata), void *userdata, struct job **ret) {
+static int new_job(struct jobs *jobs, const struct job *wanted, struct job **ret) {
         struct job *job;
 
         if (jobs->n >= JOBS_MAX) {
@@ -142,17 +141,11 @@ int job_new(struct jobs *jobs, const char *kind, const char *unit, uint64_t tota
         job = calloc(1, sizeof(*job));
         if (!job)
                 return -ENOMEM;
-        *job = (struct job){
-                .jobs = jobs,
-                .id = ++jobs->last_id,
-                .kind = kind,
-                .unit = unit,
-                .step = "",
-                .total = total,
-                .cancel = cancel,
-                .userdata = userdata,
-                .begun_usec = now_usec(),
-        };
+        *job = *wanted;
+        job->jobs = jobs;
+        job->id = ++jobs->last_id;
+        job->step = "";
+        job->begun_usec = now_usec();
         LIST_INSERT_HEAD(&jobs->list, job, entry);
         jobs->n++;
         if (jobs->ops->added)
@@ -160,6 +153,32 @@ int job_new(struct jobs *jobs, const char *kind, const char *unit, uint64_t tota
 
         *ret = job;
         return 0;
+}
+
+int job_new(struct jobs *jobs, const char *kind, const char *unit, uint64_t total,
+        void (*cancel)(struct job *job, void *userdata), void *userdata, struct job **ret) {
+        const struct job wanted = {
+                .kind = kind, .unit = unit, .total = total, .cancel = cancel, .userdata = userdata
+        };
+
+        return new_job(jobs, &wanted, ret);
+}
+
+int job_new_of_store(struct jobs *jobs, const char *kind, const char *store_job,
+        void (*cancel)(struct job *job, void *userdata), void *userdata, struct job **ret) {
+        struct job wanted = { .kind = kind, .unit = "bytes", .cancel = cancel, .userdata = userdata };
+
+        (void) snprintf(wanted.store_job, sizeof(wanted.store_job), "%s", store_job);
+        return new_job(jobs, &wanted, ret);
+}
+
+struct job *jobs_find_of_store(const struct jobs *jobs, const char *store_job) {
+        struct job *job;
+
+        LIST_FOREACH(job, &jobs->list, entry)
+                if (strcmp(job->store_job, store_job) == 0)
+                        return job;
+        return NULL;
 }
 
 void job_set_progress(struct job *job, uint64_t progress, const char *subject) {
@@ -200,10 +219,8 @@ void job_set_checksum(struct job *job, const char *checksum) {
         announce(job, JOB_CHECKSUM);
 }
 
-void job_end(struct job *job, enum failure failure, const char *message) {
-        bool early = job->state == JOB_CANCELLING && (job->total == 0 || job->progress < job->total);
-
-        job->state = failure != FAILURE_NONE ? JOB_FAILED : early ? JOB_CANCELLED : JOB_DONE;
+static void end(struct job *job, enum job_state state, enum failure failure, const char *message) {
+        job->state = state;
         job->failure = failure;
         (void) snprintf(job->message, sizeof(job->message), "%s", message ? message : "");
         job->subject[0] = 0;
@@ -215,6 +232,16 @@ void job_end(struct job *job, enum failure failure, const char *message) {
         /* Without a timer it stays until it has to make room. */
         (void) sd_event_add_time_relative(
                 job->jobs->event, &job->forget, CLOCK_MONOTONIC, JOB_KEPT_USEC, 0, on_forget, job);
+}
+
+void job_end(struct job *job, enum failure failure, const char *message) {
+        bool early = job->state == JOB_CANCELLING && (job->total == 0 || job->progress < job->total);
+
+        end(job, failure != FAILURE_NONE ? JOB_FAILED : early ? JOB_CANCELLED : JOB_DONE, failure, message);
+}
+
+void job_end_as(struct job *job, enum job_state state) {
+        end(job, state, FAILURE_NONE, NULL);
 }
 
 int job_cancel(struct job *job) {

@@ -17,6 +17,7 @@
 #define JOB_KEPT_USEC     (60U * 1000U * 1000U) /* after its end */
 #define JOB_MESSAGE_MAX   1024U
 #define JOB_CHECKSUM_SIZE 80U /* "sha256:" and the sum in hexadecimal */
+#define JOB_STORE_ID_SIZE 33U /* of a job that a proxy does: 32 hexadecimal digits */
 
 enum job_state {
         JOB_RUNNING,
@@ -44,7 +45,7 @@ struct job {
         LIST_ENTRY(job) entry;
         struct jobs *jobs;
         uint32_t id;
-        const char *kind, *unit; /* static: "upgrade", "import", "export"; "images", "bytes" */
+        const char *kind, *unit; /* static: "upgrade", "import", "snapshot" ...; "images", "bytes" */
         enum job_state state;
         uid_t owner;                                     /* who has begun it; root unless set */
         uint64_t progress, total;                        /* in the unit; total 0: not known */
@@ -53,6 +54,7 @@ struct job {
         const char *step;  /* static: "copying", "" where there are no steps */
         uint64_t skipped;  /* of progress: done by an earlier job, so that it does not count for the rate */
         char checksum[JOB_CHECKSUM_SIZE];
+        char store_job[JOB_STORE_ID_SIZE]; /* "" where no proxy does it */
         enum failure failure;
         char message[JOB_MESSAGE_MAX];                   /* why it failed: a sentence; or what else there is to say */
         void (*cancel)(struct job *job, void *userdata); /* NULL once it has ended */
@@ -84,6 +86,12 @@ bool jobs_are_running(const struct jobs *jobs, const char *kind);
 int job_new(struct jobs *jobs, const char *kind, const char *unit, uint64_t total,
         void (*cancel)(struct job *job, void *userdata), void *userdata, struct job **ret);
 
+/* The same for a job that a proxy does under that id, in bytes. */
+int job_new_of_store(struct jobs *jobs, const char *kind, const char *store_job,
+        void (*cancel)(struct job *job, void *userdata), void *userdata, struct job **ret);
+/* NULL: nobody follows that one here. */
+struct job *jobs_find_of_store(const struct jobs *jobs, const char *store_job);
+
 /* Announced at once when the subject changes, else ten times a second at most; the end carries the last. */
 void job_set_progress(struct job *job, uint64_t progress, const char *subject);
 void job_set_total(struct job *job, uint64_t total);
@@ -93,6 +101,8 @@ void job_set_step(struct job *job, const char *step);
 void job_set_checksum(struct job *job, const char *checksum);
 /* failure FAILURE_NONE: it is done, or, when it was cancelled and stopped before its end, cancelled. message may be NULL. The owner must not touch it any more. */
 void job_end(struct job *job, enum failure failure, const char *message);
+/* The same where whoever does it says which it is, JOB_DONE or JOB_CANCELLED. */
+void job_end_as(struct job *job, enum job_state state);
 /* Returns 0, -EALREADY when it has ended, or -EOPNOTSUPP. */
 int job_cancel(struct job *job);
 /* Units a second since it began, until its end. */

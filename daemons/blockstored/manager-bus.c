@@ -230,7 +230,12 @@ static int lifecycle_checked(sd_bus_message *message, void *userdata, sd_bus_err
 
         if (strcmp(member, "RenameImage") == 0 || strcmp(member, "RollBackImage") == 0)
                 r = check_not_attached(manager, name, error);
-        return r < 0 ? r : forward(message, manager, member, error);
+        if (r < 0)
+                return r;
+        if (!store_job_kind(member))
+                return forward(message, manager, member, error);
+        r = store_job_forward(manager, message, member, store_job_kind(member), name, error);
+        return r < 0 ? r : 1;
 }
 
 static int method_list_snapshots(sd_bus_message *message, void *userdata, sd_bus_error *error) {
@@ -392,6 +397,8 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("GetStoreJob", SD_BUS_ARGS("s", job),
                 SD_BUS_RESULT("s", state, "t", done, "t", total, "t", elapsed, "s", failure, "s", message),
                 method_get_store_job, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("FollowStoreJob", SD_BUS_ARGS("s", job), SD_BUS_RESULT("o", path),
+                store_job_method_follow, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("CancelStoreJob", SD_BUS_ARGS("s", job), SD_BUS_NO_RESULT, cancel_job_checked,
                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("GetStoreStatus", SD_BUS_NO_ARGS,
@@ -468,6 +475,7 @@ void manager_bus_close(struct manager *manager) {
                 operations_forget(&managed->operations);
         queries_forget(manager);
         resizes_forget(manager);
+        store_jobs_forget(manager);
         image_holders_forget(manager);
         (void) units_set_system_bus(manager->units, NULL);
         manager->bus = sd_bus_flush_close_unref(manager->bus);

@@ -197,6 +197,7 @@ int manager_new(struct manager **ret) {
         LIST_INIT(&manager->queries);
         LIST_INIT(&manager->resizes);
         LIST_INIT(&manager->transfers);
+        LIST_INIT(&manager->store_jobs);
         LIST_INIT(&manager->holders_calls);
 
         r = sd_event_new(&manager->event);
@@ -241,6 +242,7 @@ struct manager *manager_free(struct manager *manager) {
         manager_bus_close(manager);
         resizes_free(manager);
         transfers_free(manager);
+        store_jobs_free(manager);
         manager->links = worker_links_free(manager->links);
         HASH_ITER(hh, manager->images, managed, next)
                 managed_free(managed);

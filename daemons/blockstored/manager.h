@@ -16,6 +16,7 @@
 #include "query.h"
 #include "query-sources.h"
 #include "resize.h"
+#include "store-job.h"
 #include "transfer.h"
 #include "units.h"
 #include "worker-link.h"
@@ -51,6 +52,7 @@ struct manager {
         LIST_HEAD(query_list, query) queries;
         LIST_HEAD(resize_list, resize) resizes;
         LIST_HEAD(transfer_list, transfer) transfers;
+        LIST_HEAD(store_job_list, store_job) store_jobs;
         LIST_HEAD(holders_call_list, holders_call) holders_calls;
         struct query_sources query_sources; /* what the query worker has read, if there is one */
         bool query_sources_known;

@@ -276,6 +276,8 @@ class Errors(Rig):
         self.check(error + 'InvalidArgument', 'force', *MANAGER, 'DetachImage', 'sa{sv}', 'vm1', '1', 'force', 'b', 'true')
         self.check(error + 'NotAttached', 'vm1', *MANAGER, 'DetachImage', 'sa{sv}', 'vm1', '0')
         self.check(error + 'NoSuchImage', 'vm1', *MANAGER, 'GetImage', 's', 'vm1')
+        for name in ('', 'vm1', '0a6f3c1e8f2b4f6e9a592f4c7d1b8e0'):
+            self.check(error + 'InvalidArgument', 'id of a job', *MANAGER, 'FollowStoreJob', 's', name)
 
     @unittest.skipIf(os.geteuid() != 0, 'only root is let through without polkit')
     def test_without_systemd(self):

@@ -20,8 +20,9 @@ static char *read_source(const char *path) {
 
 static bool is_free(const char *method) {
         return strcmp(method, "GetImage") == 0 || strcmp(method, "ProbeProxies") == 0 ||
-               strcmp(method, "GetStoreJob") == 0 || strcmp(method, "GetImageCare") == 0 ||
-               strcmp(method, "Holders") == 0 || strcmp(method, "HeatMap") == 0 || strncmp(method, "List", 4) == 0;
+               strcmp(method, "GetStoreJob") == 0 || strcmp(method, "FollowStoreJob") == 0 ||
+               strcmp(method, "GetImageCare") == 0 || strcmp(method, "Holders") == 0 ||
+               strcmp(method, "HeatMap") == 0 || strncmp(method, "List", 4) == 0;
 }
 
 static unsigned check_methods(const char *path, const char *policy) {

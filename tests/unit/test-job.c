@@ -135,6 +135,34 @@ static void steps(void) {
         jobs_free(jobs);
 }
 
+static void of_a_store(void) {
+        static const char id[] = "0a6f3c1e8f2b4f6e9a592f4c7d1b8e03";
+        struct jobs *jobs = begin();
+        struct job *job, *other;
+
+        ASSERT_OK(job_new(jobs, "import", "bytes", 0, NULL, NULL, &other));
+        ASSERT_TRUE(jobs_find_of_store(jobs, id) == NULL);
+        ASSERT_OK(job_new_of_store(jobs, "clone", id, on_cancel, NULL, &job));
+        ASSERT_STREQ(job->unit, "bytes");
+        ASSERT_TRUE(jobs_find_of_store(jobs, id) == job);
+        ASSERT_STREQ(other->store_job, "");
+
+        /* Somebody else has cancelled it, at a moment when all was copied. */
+        job_set_total(job, 10);
+        job_set_progress(job, 10, NULL);
+        job_end_as(job, JOB_CANCELLED);
+        ASSERT_EQ(job->state, JOB_CANCELLED);
+        ASSERT_EQ(job->failure, FAILURE_NONE);
+        ASSERT_TRUE(jobs_find_of_store(jobs, id) == job);
+
+        /* We have, and it was too late. */
+        ASSERT_OK(job_new_of_store(jobs, "clone", "", on_cancel, NULL, &job));
+        ASSERT_OK(job_cancel(job));
+        job_end_as(job, JOB_DONE);
+        ASSERT_EQ(job->state, JOB_DONE);
+        jobs_free(jobs);
+}
+
 static void bounded(void) {
         struct jobs *jobs = begin();
         struct job *job, *first = NULL;
@@ -153,4 +181,4 @@ static void bounded(void) {
         jobs_free(jobs);
 }
 
-TEST_MAIN(TEST(life), TEST(ends), TEST(steps), TEST(bounded));
+TEST_MAIN(TEST(life), TEST(ends), TEST(steps), TEST(of_a_store), TEST(bounded));
