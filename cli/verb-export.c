@@ -4,9 +4,9 @@
 
 #include "bus.h"
 #include "content-file.h"
+#include "job-watch.h"
 #include "output.h"
 #include "report.h"
-#include "transfer-job.h"
 #include "verbs.h"
 
 static bool arg_overwrite, arg_no_checksum, arg_verify;
@@ -54,7 +54,9 @@ static int export(const struct cli *cli, sd_bus *bus, const struct content_file 
                 r = sd_bus_message_read(reply, "o", &path);
         if (r < 0)
                 return report_bus(action, name, &error, r);
-        return transfer_job_watch(cli, bus, path, file->stream, action, NULL);
+        r = job_watch(
+                cli, bus, path, &(const struct job_watch_how){ .action = action, .lines_to_stderr = file->stream });
+        return r == JOB_WATCH_LOST ? job_watch_tell_lost() : r;
 }
 
 int verb_export(const struct cli *cli, char *arguments[], unsigned n_arguments) {

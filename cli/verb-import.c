@@ -5,9 +5,9 @@
 #include "bus.h"
 #include "config.h"
 #include "content-file.h"
+#include "job-watch.h"
 #include "output.h"
 #include "report.h"
-#include "transfer-job.h"
 #include "verbs.h"
 
 static bool arg_overwrite, arg_resume, arg_keep, arg_no_checksum, arg_verify, arg_checksums;
@@ -100,8 +100,10 @@ static int import(const struct cli *cli, sd_bus *bus, const struct content_file 
         if (r < 0)
                 return report_bus(action, name, &error, r);
 
-        return transfer_job_watch(cli, bus, path, false, action,
-                arg_keep || arg_resume ? "What has arrived is kept: go on with --resume" : NULL);
+        r = job_watch(cli, bus, path,
+                &(const struct job_watch_how){ .action = action,
+                        .hint = arg_keep || arg_resume ? "What has arrived is kept: go on with --resume" : NULL });
+        return r == JOB_WATCH_LOST ? job_watch_tell_lost() : r;
 }
 
 int verb_import(const struct cli *cli, char *arguments[], unsigned n_arguments) {

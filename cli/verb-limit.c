@@ -66,19 +66,14 @@ static int set(const struct cli *cli, sd_bus *bus, const char *name, const struc
 }
 
 static void show(const char *name, const struct limits *limits) {
-        char bandwidth[FORMAT_MAX], burst[FORMAT_MAX];
-
         output_text(stdout, name);
         if (limits->iops == 0 && limits->bandwidth == 0) {
                 puts(" has no limits.");
                 return;
         }
         fputs(" is limited to ", stdout);
-        if (limits->iops > 0)
-                printf("%" PRIu64 " requests", limits->iops);
-        if (limits->bandwidth > 0)
-                printf("%s%s", limits->iops > 0 ? " and " : "", format_size(bandwidth, limits->bandwidth));
-        printf(" a second, with bursts of %s.\n", format_usec(burst, limits->burst_usec));
+        (void) care_print_limits(limits->iops, limits->bandwidth, limits->burst_usec);
+        puts(".");
 }
 
 int verb_limit(const struct cli *cli, char *arguments[], unsigned n_arguments) {

@@ -121,7 +121,7 @@ static int scrub_one(const struct cli *cli, sd_bus *bus, const char *name) {
                         remark("It goes on as job %s.", job);
                 return 0;
         }
-        return store_job_wait(cli, bus, job, action);
+        return store_job_wait(cli, bus, job, action, "The rest of it has not been looked at.");
 }
 
 static int do_one(const struct cli *cli, sd_bus *bus, const char *name, bool *ret_damaged) {

@@ -87,7 +87,7 @@ static int make(const struct cli *cli, sd_bus *bus, const char *member, const st
                         remark("It goes on as job %s.", job);
                 return 0;
         }
-        return store_job_wait(cli, bus, job, action);
+        return store_job_wait(cli, bus, job, action, "Nothing was made.");
 }
 
 static void say(const struct cli *cli, const char *what, const char *then) {

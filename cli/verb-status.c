@@ -11,12 +11,15 @@
 
 #include "bus-json.h"
 #include "bus.h"
+#include "care.h"
 #include "host-config.h"
 #include "image.h"
 #include "output.h"
 #include "report.h"
 #include "verbs.h"
 #include "way.h"
+
+#define STORE_PATIENCE_USEC 2000000U
 
 static void label(const char *name) {
         printf("%12s: ", name);
@@ -344,6 +347,18 @@ static void show_owner(struct json_object *image) {
         fputc('\n', stdout);
 }
 
+static void show_limits(struct json_object *image) {
+        struct json_object *care;
+
+        if (!json_object_object_get_ex(image, "care", &care) ||
+                (json_number(care, "iops") == 0 && json_number(care, "bandwidth") == 0))
+                return;
+        label("Limits");
+        (void) care_print_limits(
+                json_number(care, "iops"), json_number(care, "bandwidth"), json_number(care, "burst_usec"));
+        fputc('\n', stdout);
+}
+
 static void show_image(struct json_object *image) {
         const char *state = json_string(image, "state");
 
@@ -365,12 +380,13 @@ static void show_image(struct json_object *image) {
                 show_sessions(image);
                 show_encryption(image);
                 show_counters(image);
+                show_limits(image);
                 show_missing(image);
         }
 }
 
 static int status_of_image(const struct cli *cli, sd_bus *bus, const char *name) {
-        _cleanup_(json_object_putp) struct json_object *image = NULL;
+        _cleanup_(json_object_putp) struct json_object *image = NULL, *care = NULL;
         _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
         char action[128];
         int r;
@@ -381,6 +397,11 @@ static int status_of_image(const struct cli *cli, sd_bus *bus, const char *name)
                 return report_bus(action, name, &error, r);
         }
 
+        /* Of the store, which may not answer: then it is left out. */
+        if (strcmp(json_string(image, "state"), "attached") == 0 &&
+                care_look(bus, json_string(image, "image_name"), STORE_PATIENCE_USEC, &care) >= 0 &&
+                json_object_object_add(image, "care", json_object_get(care)) < 0)
+                return -ENOMEM;
         if (!output_json(cli, image))
                 show_image(image);
         return 0;

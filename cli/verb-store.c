@@ -6,6 +6,7 @@
 
 #include "bus-json.h"
 #include "bus.h"
+#include "care.h"
 #include "image.h"
 #include "output.h"
 #include "report.h"
@@ -27,7 +28,12 @@ static const struct column image_columns[] = {
         { "USED", "used", COLUMN_SIZE },
         { "IN USE", "attached", COLUMN_YES },
         { "WRITTEN BY", "writer", COLUMN_TEXT },
+        { "SCRUB", "scrub", COLUMN_TEXT },
 };
+
+/* Each is a question to the store. */
+#define CARE_MAX            256U
+#define STORE_PATIENCE_USEC 5000000U
 
 static const struct column session_columns[] = {
         { "SESSION OF", "host", COLUMN_TEXT },
@@ -84,6 +90,24 @@ static int name_writers(struct json_object *images, struct json_object *sessions
         return r;
 }
 
+/* With limits and scrubs, as far as they can be learned. */
+static int add_care(sd_bus *bus, struct json_object *images) {
+        bool known = true;
+        int r = 0;
+
+        for (size_t i = 0; i < json_object_array_length(images) && r >= 0; i++) {
+                struct json_object *image = json_object_array_get_idx(images, i), *care = NULL;
+                char text[CARE_SCRUB_MAX];
+
+                known = known && i < CARE_MAX &&
+                        care_look(bus, json_string(image, "name"), STORE_PATIENCE_USEC, &care) >= 0;
+                r = set(image, "scrub", json_object_new_string(known ? care_scrub(text, care) : ""));
+                if (r >= 0)
+                        r = set(image, "care", care);
+        }
+        return r;
+}
+
 static int show(
         const struct cli *cli, struct json_object *status, struct json_object *images, struct json_object *sessions) {
         uint64_t total = json_number(status, "total"), available = json_number(status, "available"), used = 0;
@@ -92,11 +116,13 @@ static int show(
 
         for (size_t i = 0; i < json_object_array_length(images); i++)
                 used += json_number(json_object_array_get_idx(images, i), "used");
-        printf("Capacity: %s, of which %s are free (%u%% used)\n", format_size(texts[0], total),
-                format_size(texts[1], available),
-                total > 0 ? (unsigned) ((double) (total - (available < total ? available : total)) / (double) total *
-                                        100)
-                          : 0);
+        if (total > 0)
+                printf("Capacity: %s, of which %s are free (%u%% used)\n", format_size(texts[0], total),
+                        format_size(texts[1], available),
+                        (unsigned) ((double) (total - (available < total ? available : total)) / (double) total *
+                                    100));
+        else
+                puts("Capacity: not known");
         printf("  Images: %zu, which use %s\n", json_object_array_length(images), format_size(texts[2], used));
         printf(" Clients: %" PRIu64 " connections to the proxy that was asked, %zu of them with an image\n",
                 json_number(status, "clients"), json_object_array_length(sessions));
@@ -142,6 +168,8 @@ static int run_status(const struct cli *cli, char *arguments[], unsigned n_argum
                 r = -EBADMSG;
         if (r >= 0)
                 r = name_writers(images, sessions);
+        if (r >= 0)
+                r = add_care(bus, images);
         if (r < 0 || output_json(cli, status))
                 return r < 0 ? r : 0;
         return show(cli, status, images, sessions);

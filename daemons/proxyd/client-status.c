@@ -13,8 +13,13 @@ static void run(struct job *job) {
         struct client *client = CLIENT_OF_JOB(job);
         struct control *control = &client->control;
         struct store *store = client->proxy->store;
+        int r;
 
-        client_note(client, store->ops->get_capacity(store, &control->size, &control->generation));
+        r = store->ops->get_capacity(store, &control->size, &control->generation);
+        /* Nothing to tell is no failure. */
+        if (r == -ENODATA)
+                control->size = control->generation = 0;
+        client_note(client, r == -ENODATA ? 0 : r);
 }
 
 static bool has_image(const struct client *client) {

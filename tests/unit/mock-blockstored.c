@@ -423,23 +423,59 @@ static int list_snapshots(sd_bus_message *m, void *userdata, sd_bus_error *error
                 UINT64_C(1700000000000000), "1d0a4f0e-0000-4000-8000-000000000003", 1);
 }
 
-static int get_store_job(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        const char *id, *state;
+/* The job as an object of the bus. The first time it is lost, as when the supervisor is restarted. */
+#define JOB_PATH "/org/blockstore/job/7"
 
-        ASSERT_OK(sd_bus_message_read(m, "s", &id));
-        state = job_cancelled ? "cancelled" : ++n_looks < 3 ? "running" : "done";
-        return sd_bus_reply_method_return(m, "stttss", state, UINT64_C(1048576) * n_looks, UINT64_C(3145728),
-                UINT64_C(1000000) * n_looks, "", "");
-}
-
-static int cancel_store_job(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+static int follow_store_job(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        static unsigned n_calls;
         const char *id;
 
         ASSERT_OK(sd_bus_message_read(m, "s", &id));
-        say("call", "CancelStoreJob");
+        return sd_bus_reply_method_return(m, "o", n_calls++ == 0 ? "/org/blockstore/job/6" : JOB_PATH);
+}
+
+static int get_job_state(sd_bus *b, const char *path, const char *interface, const char *property,
+        sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        return sd_bus_message_append(reply, "s", job_cancelled ? "cancelled" : ++n_looks < 3 ? "running" : "done");
+}
+
+static int get_job_text(sd_bus *b, const char *path, const char *interface, const char *property,
+        sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        return sd_bus_message_append(reply, "s", "");
+}
+
+static int get_job_number(sd_bus *b, const char *path, const char *interface, const char *property,
+        sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        uint64_t done = UINT64_C(1048576) * n_looks, total = UINT64_C(3145728);
+
+        return sd_bus_message_append(reply, "t",
+                strcmp(property, "Progress") == 0 ? done
+                : strcmp(property, "Total") == 0  ? total
+                : strcmp(property, "Rate") == 0   ? UINT64_C(1048576)
+                                                  : UINT64_C(1000000) * (3 - n_looks));
+}
+
+static int cancel_job(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        say("call", "Job.Cancel");
         job_cancelled = true;
         return sd_bus_reply_method_return(m, NULL);
 }
+
+/* In this order, for the first counts the looks. */
+static const sd_bus_vtable job_vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        SD_BUS_PROPERTY("State", "s", get_job_state, 0, 0),
+        SD_BUS_PROPERTY("Progress", "t", get_job_number, 0, 0),
+        SD_BUS_PROPERTY("Total", "t", get_job_number, 0, 0),
+        SD_BUS_PROPERTY("Rate", "t", get_job_number, 0, 0),
+        SD_BUS_PROPERTY("Remaining", "t", get_job_number, 0, 0),
+        SD_BUS_PROPERTY("Step", "s", get_job_text, 0, 0),
+        SD_BUS_PROPERTY("Checksum", "s", get_job_text, 0, 0),
+        SD_BUS_PROPERTY("Error", "s", get_job_text, 0, 0),
+        SD_BUS_PROPERTY("Message", "s", get_job_text, 0, 0),
+        SD_BUS_METHOD("Cancel", NULL, NULL, cancel_job, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_VTABLE_END,
+};
 
 static int list_proxies(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         sd_bus_message *reply;
@@ -566,8 +602,7 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_METHOD("CloneImage", "sssa{sv}", "s", change_image, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("RollBackImage", "ssa{sv}", "s", change_image, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("ListSnapshots", "s", "a(stttsb)", list_snapshots, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("GetStoreJob", "s", "stttss", get_store_job, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("CancelStoreJob", "s", NULL, cancel_store_job, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("FollowStoreJob", "s", "o", follow_store_job, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("ListProxies", NULL, "a(susts)", list_proxies, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("ProbeProxies", NULL, "a(sustsus)", probe_proxies, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("DrainProxy", "sb", NULL, drain_proxy, SD_BUS_VTABLE_UNPRIVILEGED),
@@ -762,6 +797,7 @@ int main(void) {
         ASSERT_OK(sd_bus_add_filter(bus, NULL, on_message, NULL));
         ASSERT_OK(sd_bus_add_object_manager(bus, NULL, BUS_PATH));
         ASSERT_OK(sd_bus_add_object_vtable(bus, NULL, BUS_PATH, "org.blockstore.Manager", manager_vtable, NULL));
+        ASSERT_OK(sd_bus_add_object_vtable(bus, NULL, JOB_PATH, "org.blockstore.Job", job_vtable, NULL));
         ASSERT_OK(sd_bus_add_fallback_vtable(bus, NULL, IMAGE_PREFIX, IMAGE, image_vtable, find_object, NULL));
         ASSERT_OK(sd_bus_add_node_enumerator(bus, NULL, IMAGE_PREFIX, enumerate, NULL));
         ASSERT_OK(sd_bus_request_name(bus, BUS_NAME, 0));

@@ -510,8 +510,8 @@ class ChangeTest(Base):
     def test_job(self):
         self.check(run('snapshot', 'create', 'slow@s'), 0, 'slow@s is made.\n')
         lines = [json.loads(line) for line in run('clone', 'slow@s', 'copy', '--json=short').stdout.splitlines()]
-        self.assertEqual([line['state'] for line in lines], ['running', 'running', 'done'])
-        self.assertEqual(lines[1]['done'], 2 << 20)
+        self.assertEqual([line['state'] for line in lines], ['running', 'done'])
+        self.assertEqual([line['progress'] for line in lines], [1 << 20, 3 << 20])
         self.assertEqual(lines[1]['total'], 3 << 20)
         self.check(run('snapshot', 'create', '--no-wait', 'slow@s'), 0, '', 'goes on as job 0a6f3c1e')
         terminal = Terminal('snapshot', 'create', 'slow@s')
@@ -519,8 +519,8 @@ class ChangeTest(Base):
         terminal.process.send_signal(signal.SIGINT)
         code, output = terminal.end()
         self.assertEqual(code, 130)
-        self.assertIn(b'nothing was made', output)
-        self.assertIn('CancelStoreJob', self.mock.changes())
+        self.assertIn(b'Nothing was made.', output)
+        self.assertIn('Job.Cancel', self.mock.changes())
 
     def test_attach_a_snapshot(self):
         self.mock.tell('fail AttachImage org.blockstore.Error.Busy no')

@@ -10,9 +10,9 @@
 
 #include "bus-json.h"
 #include "bus.h"
+#include "job-watch.h"
 #include "output.h"
 #include "report.h"
-#include "transfer-job.h"
 
 #define BUS_JOB    "org.blockstore.Job"
 #define LOOK_USEC  250000U
@@ -20,11 +20,11 @@
 #define BAR_WIDTH  30U
 
 struct watch {
-        const struct cli *cli;
+        const struct job_watch_how *how;
         sd_bus *bus;
-        const char *path, *action, *hint;
-        FILE *lines; /* JSON lines; NULL: a bar */
-        bool shown, cancelling;
+        const char *path;
+        FILE *lines; /* JSON lines; NULL: none */
+        bool bar, shown, cancelling;
         unsigned looks;
         char last[16]; /* the state in the last line */
 };
@@ -68,10 +68,10 @@ static void show_bar(struct watch *watch, struct json_object *job) {
 static void show(struct watch *watch, struct json_object *job) {
         const char *state = json_string(job, "state");
 
-        if (!watch->lines) {
+        if (watch->bar)
                 show_bar(watch, job);
+        if (!watch->lines)
                 return;
-        }
         if (watch->looks++ % LINE_LOOKS != 0 && strcmp(state, watch->last) == 0)
                 return;
         (void) snprintf(watch->last, sizeof(watch->last), "%s", state);
@@ -82,19 +82,19 @@ static void show(struct watch *watch, struct json_object *job) {
 static int conclude(struct watch *watch, struct json_object *job) {
         const char *state = json_string(job, "state"), *message = json_string(job, "message"),
                    *error = json_string(job, "error"), *checksum = json_string(job, "checksum");
-        FILE *file = watch->lines == stderr ? stderr : stdout;
+        const struct job_watch_how *how = watch->how;
 
         clear(watch);
         if (strcmp(state, "failed") == 0)
-                return report_plain(failure_from_bus_name(error), "could not %s: %s%s%s", watch->action, message,
-                        watch->hint ? ". " : "", watch->hint ?: "");
+                return report_plain(failure_from_bus_name(error), "could not %s: %s%s%s", how->action, message,
+                        how->hint ? ". " : "", how->hint ?: "");
         if (strcmp(state, "cancelled") == 0) {
-                remark("Cancelled%s%s.%s%s", *message ? ": " : "", message,
-                        watch->hint ? " " : " Nothing of it is left.", watch->hint ?: "");
+                remark("Cancelled%s%s. %s", *message ? ": " : "", message,
+                        how->hint ?: how->cancelled ?: "Nothing of it is left.");
                 return CLI_EXIT_INTERRUPTED;
         }
         if (!watch->lines && *checksum)
-                fprintf(file, "%s\n", checksum);
+                fprintf(how->lines_to_stderr ? stderr : stdout, "%s\n", checksum);
         return 0;
 }
 
@@ -114,17 +114,15 @@ static int cancel(struct watch *watch) {
         return 0;
 }
 
-int transfer_job_watch(const struct cli *cli, sd_bus *bus, const char *path, bool lines_to_stderr, const char *action,
-        const char *hint) {
+int job_watch(const struct cli *cli, sd_bus *bus, const char *path, const struct job_watch_how *how) {
         bool bar = cli->json == JSON_OFF && isatty(STDERR_FILENO);
-        struct watch watch = { .cli = cli,
+        struct watch watch = { .how = how,
                 .bus = bus,
                 .path = path,
-                .action = action,
-                .hint = hint,
-                .lines = bar               ? NULL
-                         : lines_to_stderr ? stderr
-                                           : stdout };
+                .bar = bar,
+                .lines = bar || (how->quiet && cli->json == JSON_OFF) ? NULL
+                         : how->lines_to_stderr                       ? stderr
+                                                                      : stdout };
         sigset_t signals;
         int r;
 
@@ -142,9 +140,7 @@ int transfer_job_watch(const struct cli *cli, sd_bus *bus, const char *path, boo
                 r = look(&watch, &job, &error);
                 if (r < 0) {
                         clear(&watch);
-                        return report_plain(FAILURE_SYSTEM,
-                                "the job is not known any more: blockstored has been restarted, and what was under "
-                                "way has ended with it. See: journalctl -u blockstored");
+                        return JOB_WATCH_LOST;
                 }
                 show(&watch, job);
                 state = json_string(job, "state");
@@ -156,4 +152,10 @@ int transfer_job_watch(const struct cli *cli, sd_bus *bus, const char *path, boo
                                 return r;
                 }
         }
+}
+
+int job_watch_tell_lost(void) {
+        return report_plain(FAILURE_SYSTEM,
+                "the job is not known any more: blockstored has been restarted, and what was under way has ended with "
+                "it. See: journalctl -u blockstored");
 }
