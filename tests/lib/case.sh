@@ -12,6 +12,9 @@ set -Eeuo pipefail
 
 CONFIG=/etc/blockstore
 STORE=/var/lib/blockstore-proxy/store
+# "file", or "rbd" when the case "ceph" runs another one once more: then the store is a namespace of a pool.
+STORE_TYPE=${STORE_TYPE:-file}
+STORE_NAMESPACE=${STORE_NAMESPACE:-}
 CREDENTIAL=/etc/credstore/blockstore.default
 USER_NAME=demo
 USER_PASSWORD='correct horse battery staple'
@@ -214,13 +217,22 @@ configure_image() {
     defer rm -f "$CONFIG/images.d/$1.json"
 }
 
+# store_json PATH: what a proxy's configuration says of its store.
+store_json() {
+    if [ "$STORE_TYPE" = rbd ]; then
+        echo '{"type": "rbd", "namespace": "'"$STORE_NAMESPACE"'"}'
+    else
+        echo '{"type": "file", "path": "'"$1"'"}'
+    fi
+}
+
 # configure_proxy NAME PORT PEER-PORT [STORE]
 configure_proxy() {
     mkdir -p $CONFIG/proxyd
     cat >"$CONFIG/proxyd/$1.json" <<EOF
 {
   "listen": ["127.0.0.1:$2"],
-  "store": {"type": "file", "path": "${4:-$STORE}"},
+  "store": $(store_json "${4:-$STORE}"),
   "users": "users.json",
   "peers": ["127.0.0.1:$3"],
   "idle-limit": "30s"
@@ -245,10 +257,29 @@ stop_proxy() {
     systemctl stop "blockstore-proxyd@$1.service"
 }
 
+# empty_store: of the configured kind.
+empty_store() {
+    if [ "$STORE_TYPE" = rbd ]; then
+        STORE_NAMESPACE=$TEST_NAME-$$
+        run rbd namespace create "blockstore/$STORE_NAMESPACE"
+    else
+        rm -rf "$STORE"
+        defer rm -rf "$STORE"
+    fi
+}
+
+# image_in_store NAME: its bytes, as they lie in the store.
+image_in_store() {
+    if [ "$STORE_TYPE" = rbd ]; then
+        rbd --no-progress export "blockstore/$STORE_NAMESPACE/$1" -
+    else
+        cat "$STORE/images/$1/data"
+    fi
+}
+
 # A host with one proxy (`use_host a`) or two (`use_host a b`) over an empty store.
 use_host() {
-    rm -rf "$STORE"
-    defer rm -rf "$STORE"
+    empty_store
     defer stop_supervisor_clients
     configure_host
     local proxy

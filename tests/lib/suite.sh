@@ -181,6 +181,10 @@ suite_main() {
     if suite_needs previous; then
         "$top/tests/lib/previous" "$run/root/usr/lib/blockstore-tests/previous" || suite_die "the previous version is not there"
     fi
+    if suite_needs ceph && [ "${BLOCKSTORE_NO_CEPH:-}" != 1 ]; then
+        "$top/tools/deps" ceph >&2 || suite_cannot_run "what it needs is not installed"
+        "$top/tests/lib/add-packages" "$run/root" ceph || suite_die "could not add Ceph to the root file system"
+    fi
     if suite_needs fault-points; then
         mkdir "$run/root/usr/lib/blockstore-tests/fault-points"
         cp "$("$top/tests/lib/build" chaos)/daemons/blockstored/blockstored" "$run/root/usr/lib/blockstore-tests/fault-points/" ||
