@@ -83,7 +83,7 @@ static _printf_(3, 4) void complain(struct rbd_store *store, const struct rbd_im
 static int evict(struct rbd_store *store, struct rbd_image *image, const struct rbd_owner *owner) {
         int r;
 
-        r = store_rbd_evict(store, image, owner);
+        r = store_rbd_evict(store, image->header, owner);
         /* Of one that has died librbd itself takes the lock, when it has ceased to watch the image. */
         if (r == -EPERM && store_rbd_is_watched_by(store, image, owner->address) == 0)
                 return 0;

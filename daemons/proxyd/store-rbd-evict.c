@@ -110,11 +110,11 @@ static int has_signed(struct rbd_store *store, const char *header, const char *a
         return r;
 }
 
-int store_rbd_evict(struct rbd_store *store, const struct rbd_image *image, const struct rbd_owner *owner) {
+int store_rbd_evict(struct rbd_store *store, const char *header, const struct rbd_owner *owner) {
         char address[RBD_ADDRESS_SIZE];
         int r;
 
-        r = has_signed(store, image->header, owner->address);
+        r = has_signed(store, header, owner->address);
         if (r <= 0)
                 return r < 0 ? r : -EPERM;
 
@@ -126,9 +126,9 @@ int store_rbd_evict(struct rbd_store *store, const struct rbd_image *image, cons
         if (r >= 0)
                 r = rados_wait_for_latest_osdmap(store->data);
         if (r >= 0)
-                r = rados_break_lock(store->control_io, image->header, LOCK_NAME, owner->client, owner->cookie);
+                r = rados_break_lock(store->control_io, header, LOCK_NAME, owner->client, owner->cookie);
         if (r < 0 && r != -ENOENT)
                 return r;
-        remove_signature(store, image->header, owner->address);
+        remove_signature(store, header, owner->address);
         return 0;
 }

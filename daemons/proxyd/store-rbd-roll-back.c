@@ -63,17 +63,22 @@ static int check_free(struct rbd_store *store, const char *header) {
         return r >= 0 && *owner.address ? -EBUSY : r;
 }
 
-/* Who is about it watches it; the watch of one who has died ends after half a minute, and then librbd takes the lock from him. */
-static int check_abandoned(struct rbd_store *store, const char *id) {
+/* Who is about it watches it; the watch of one who has died ends after half a minute. Then his lock is taken from him, which librbd does not do by itself. He is looked up before the watches are: who has come in between watches. */
+static int take_over(struct rbd_store *store, const char *id, const char *header) {
+        struct rbd_owner owner;
         rbd_image_t image;
         int r;
 
-        r = store_rbd_peek(store, id, &image);
+        r = store_rbd_find_owner(store, header, &owner);
+        if (r >= 0)
+                r = store_rbd_peek(store, id, &image);
         if (r < 0)
                 return r;
         r = store_rbd_is_watched(store, image);
         (void) rbd_close(image);
-        return r > 0 ? -EBUSY : r;
+        if (r == 0 && *owner.address)
+                r = store_rbd_evict(store, header, &owner);
+        return r > 0 || r == -EPERM ? -EBUSY : r;
 }
 
 /* Under RBD's lock, signed as any proxy's. begin: the intent is new. */
@@ -83,7 +88,7 @@ static int do_locked(struct rbd_store *store, const char *id, uint64_t number, b
         int r;
 
         store_rbd_header_name(id, header);
-        r = begin ? check_free(store, header) : check_abandoned(store, id);
+        r = begin ? check_free(store, header) : take_over(store, id, header);
         if (r >= 0)
                 r = rbd_open_by_id(store->data_io, id, &image, NULL);
         if (r < 0)

@@ -273,7 +273,7 @@ struct rbd_owner {
         char client[64], cookie[64], address[RBD_ADDRESS_SIZE];
 };
 int store_rbd_find_owner(struct rbd_store *store, const char *header, struct rbd_owner *ret);
-int store_rbd_evict(struct rbd_store *store, const struct rbd_image *image, const struct rbd_owner *owner);
+int store_rbd_evict(struct rbd_store *store, const char *header, const struct rbd_owner *owner);
 /* We are about to take its lock, or have let go of it. */
 int store_rbd_sign(struct rbd_store *store, const char *header);
 void store_rbd_unsign(struct rbd_store *store, const char *header);
