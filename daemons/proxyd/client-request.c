@@ -40,19 +40,21 @@ struct request {
 
 /* --- buffers --- */
 
+static void wake_first(struct proxy *proxy) {
+        struct client *first = TAILQ_FIRST(&proxy->memory_waiters);
+
+        if (first)
+                client_resume(first, PAUSE_MEMORY);
+}
+
+/* Whoever is the next may find that there is room. */
 static void leave_line(struct client *client) {
         if (!client->waits_for_memory)
                 return;
 
         TAILQ_REMOVE(&client->proxy->memory_waiters, client, memory_entry);
         client->waits_for_memory = false;
-}
-
-static void wake_first(struct proxy *proxy) {
-        struct client *first = TAILQ_FIRST(&proxy->memory_waiters);
-
-        if (first)
-                client_resume(first, PAUSE_MEMORY);
+        wake_first(client->proxy);
 }
 
 /* Returns a buffer; or NULL, with the client in the line or, when nothing is in use that could be waited for, not. */
@@ -65,11 +67,11 @@ static void *get_buffer(struct client *client, size_t size) {
                 buffer = buffers_get(proxy->buffers, size);
         if (buffer) {
                 leave_line(client);
-                wake_first(proxy);
                 return buffer;
         }
 
-        if (buffers_in_use(proxy->buffers) > 0) {
+        /* Nothing may be in use because the first in the line was just woken, and has not had its turn. */
+        if (buffers_in_use(proxy->buffers) > 0 || (first && first != client)) {
                 if (!client->waits_for_memory)
                         TAILQ_INSERT_TAIL(&proxy->memory_waiters, client, memory_entry);
                 client->waits_for_memory = true;
@@ -620,7 +622,6 @@ int client_payload(struct client *client) {
 
 void client_request_closing(struct client *client) {
         leave_line(client);
-        wake_first(client->proxy);
 }
 
 void client_request_abandon(struct client *client) {
