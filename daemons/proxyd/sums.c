@@ -475,9 +475,10 @@ static int seal_locked(struct sums *sums, uint64_t number) {
         /* Nobody vouches for it; the next change makes it anew. */
         if (r == -EUCLEAN)
                 return 0;
+        if (r < 0)
+                return r;
         leaf.dirty &= ~groups;
-        if (r >= 0)
-                r = sums_leaf_store(sums->fd, number, &leaf);
+        r = sums_leaf_store(sums->fd, number, &leaf);
         if (r < 0)
                 return r;
 
