@@ -525,7 +525,7 @@ void sums_forget(struct sums *sums) {
 int sums_new(struct sums **ret, int data_fd, int fd, sums_complain_t complain, void *userdata) {
         uint8_t header[sizeof(SUM_MAGIC) - 1];
         struct sums *sums;
-        size_t n;
+        size_t n = 0;
         int r;
 
         r = sums_pread_full(fd, header, sizeof(header), 0, &n);

@@ -216,7 +216,7 @@ int work_compare(struct work *work) {
         char file[OPTIONS_MAX], image[OPTIONS_MAX], complaint[TOOL_COMPLAINT_MAX];
         const char *argv[] = { "qemu-img", "compare", "-p", "--image-opts", file, image, NULL };
         struct work_window window = { work, work->base, work->wish.size };
-        uint64_t size;
+        uint64_t size = 0;
         int r;
 
         r = readable_size(work, &size);
