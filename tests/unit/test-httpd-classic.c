@@ -4,6 +4,7 @@
 
 #include "classic.h"
 
+#include "scratch.h"
 #include "test.h"
 
 static int parse(const char *text, struct classic_command **ret) {
@@ -58,44 +59,29 @@ static void devices(void) {
                 ASSERT_ERROR(classic_device_index(bad[i], &index), EINVAL);
 }
 
-static void put(const char *directory, const char *name, const char *text) {
-        char path[512];
-        FILE *f;
-
-        (void) snprintf(path, sizeof path, "%s/%s", directory, name);
-        f = fopen(path, "we");
-        ASSERT_TRUE(f);
-        ASSERT_TRUE(fputs(text, f) >= 0);
-        ASSERT_EQ(fclose(f), 0);
-}
-
 static void sysfs(void) {
         static const char *const names[] = { "nbd0", "nbd1", "nbd2", "nbd10", "sda", "nbd0p1", "nbdx" };
-        char directory[] = "/tmp/test-httpd-classic-XXXXXX", path[512];
         unsigned indices[8];
 
-        ASSERT_TRUE(mkdtemp(directory));
-        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-                (void) snprintf(path, sizeof path, "%s/%s", directory, names[i]);
-                ASSERT_EQ(mkdir(path, 0700), 0);
-        }
-        put(directory, "nbd0/size", "0\n");
-        put(directory, "nbd1/size", "0\n");
-        put(directory, "nbd1/pid", "123\n");
-        put(directory, "nbd2/size", "8\n");
-        put(directory, "nbd10/size", "0\n");
+        scratch_make();
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+                ASSERT_EQ(mkdir(scratch_path(names[i]), 0700), 0);
+        scratch_file("nbd0/size", "0\n");
+        scratch_file("nbd1/size", "0\n");
+        scratch_file("nbd1/pid", "123\n");
+        scratch_file("nbd2/size", "8\n");
+        scratch_file("nbd10/size", "0\n");
 
-        ASSERT_EQ(classic_device_state(directory, 0), CLASSIC_DEVICE_FREE);
-        ASSERT_EQ(classic_device_state(directory, 1), CLASSIC_DEVICE_BUSY);
-        ASSERT_EQ(classic_device_state(directory, 2), CLASSIC_DEVICE_BUSY);
-        ASSERT_EQ(classic_device_state(directory, 3), CLASSIC_DEVICE_MISSING);
-        ASSERT_EQ(classic_devices_free(directory, indices, 8), 2);
+        ASSERT_EQ(classic_device_state(scratch, 0), CLASSIC_DEVICE_FREE);
+        ASSERT_EQ(classic_device_state(scratch, 1), CLASSIC_DEVICE_BUSY);
+        ASSERT_EQ(classic_device_state(scratch, 2), CLASSIC_DEVICE_BUSY);
+        ASSERT_EQ(classic_device_state(scratch, 3), CLASSIC_DEVICE_MISSING);
+        ASSERT_EQ(classic_devices_free(scratch, indices, 8), 2);
         ASSERT_EQ(indices[0], 0U);
         ASSERT_EQ(indices[1], 10U);
-        ASSERT_EQ(classic_devices_free(directory, indices, 1), 1);
-        (void) snprintf(path, sizeof path, "rm -rf %s", directory);
-        ASSERT_EQ(system(path), 0);
-        ASSERT_ERROR(classic_devices_free(directory, indices, 8), ENOENT);
+        ASSERT_EQ(classic_devices_free(scratch, indices, 1), 1);
+        scratch_remove();
+        ASSERT_ERROR(classic_devices_free(scratch, indices, 8), ENOENT);
 }
 
 static void lists(void) {

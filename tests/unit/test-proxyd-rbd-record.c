@@ -32,10 +32,10 @@ static void record_comes_back(void) {
         ASSERT_EQ(found.lease.generation, (uint64_t) INT64_MAX);
         ASSERT_TRUE(found.lease.live);
         ASSERT_MEMEQ(found.lease.token_hash, full.lease.token_hash, LEASE_HASH_SIZE);
-        ASSERT_EQ(memcmp(&found.lease.holder, &full.lease.holder, sizeof(found.lease.holder)), 0);
-        ASSERT_EQ(memcmp(&found.limits, &full.limits, sizeof(found.limits)), 0);
+        ASSERT_MEMEQ(&found.lease.holder, &full.lease.holder, sizeof(found.lease.holder));
+        ASSERT_MEMEQ(&found.limits, &full.limits, sizeof(found.limits));
         /* As documented: numbers in network order. */
-        ASSERT_EQ(memcmp(data, "BSIMAGE1\1\2\3\4\5\6\7\10", 16), 0);
+        ASSERT_MEMEQ(data, "BSIMAGE1\1\2\3\4\5\6\7\10", 16);
 }
 
 /* What older proxies can read they can use. */
