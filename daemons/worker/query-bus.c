@@ -325,6 +325,13 @@ static int method_remove_image(sd_bus_message *m, void *userdata, sd_bus_error *
         return 1;
 }
 
+/* The connections that the question itself goes by serve no image. */
+static const char *state_of(const struct engine_proxy *proxy) {
+        bool ours = proxy->state == PROXY_ACTIVE || proxy->state == PROXY_STANDBY;
+
+        return proxy_state_to_string(ours ? PROXY_REACHABLE : proxy->state);
+}
+
 static void on_surveyed(void *userdata, const struct engine_status *status) {
         _cleanup_(query_operationp) struct query_operation *operation = userdata;
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
@@ -342,9 +349,8 @@ static void on_surveyed(void *userdata, const struct engine_status *status) {
 
                 r = sd_bus_message_open_container(reply, 'r', record);
                 if (r >= 0)
-                        r = sd_bus_message_append(reply, "susts", p->address, (uint32_t) p->priority,
-                                proxy_state_to_string(p->state), p->round_trip_usec,
-                                p->announced ? "announced" : "configured");
+                        r = sd_bus_message_append(reply, "susts", p->address, (uint32_t) p->priority, state_of(p),
+                                p->round_trip_usec, p->announced ? "announced" : "configured");
                 if (r >= 0 && probe)
                         r = sd_bus_message_append(reply, "us", (uint32_t) p->failures, p->reason);
                 if (r >= 0)
