@@ -6,6 +6,9 @@
  *      is the socket active?  ->  start the service  ->  done: answer
  *                                                    ->  failed: ask the unit why, stop the socket if it was started for this, answer
  *
+ * A name that the store does not have is a mistake of who asks, and who asks is told. A failed unit of that name would be there for somebody else to find, and to
+ * forgive; so it is forgiven here, unless it had failed before, by somebody else's start. All other failures stay in State: they are about an image that is there.
+ *
  * A caller is answered after 20 s in any case, with the object and without an error: the attach goes on, and State tells how. */
 
 #include <errno.h>
@@ -40,6 +43,12 @@ static void end_failed(struct managed *managed, enum failure failure, const char
         if (!managed->socket_was_active && !managed->stray_call)
                 (void) units_stop(
                         managed->manager->units, managed->socket, on_socket_stopped, managed, &managed->stray_call);
+
+        /* If its caller still waits, and so is told. */
+        if (failure == FAILURE_NO_SUCH_IMAGE && !managed->unit_had_failed && !LIST_EMPTY(&managed->operations)) {
+                units_reset_failed(managed->manager->units, managed->service);
+                managed->unit_forgiven = true;
+        }
 
         operations_fail(&managed->operations, failure, message);
         managed_consider_gone(managed);
@@ -96,6 +105,8 @@ static void on_socket_known(const struct unit_state *state, int error, void *use
 
         managed->call = NULL;
         managed->socket_was_active = error < 0 || strcmp(state->active_state, "active") == 0;
+        managed->unit_had_failed =
+                managed->unit_known && unit_state_is_failed(&managed->unit) && !managed->unit_forgiven;
 
         r = units_start(managed->manager->units, managed->service, on_started, managed, &managed->call);
         if (r < 0)

@@ -61,8 +61,9 @@ struct managed {
 
         enum managed_work work;
         struct units_call *call, *stray_call;
-        struct units_job *job_call; /* what systemd is doing with the service is being asked for */
-        bool socket_was_active;
+        struct units_job *job_call;              /* what systemd is doing with the service is being asked for */
+        bool socket_was_active, unit_had_failed; /* before the attach under way */
+        bool unit_forgiven;                      /* systemd was told to, and has not said yet that it has */
         struct attach_options options;
         struct operation_list operations;
         struct resize *resize; /* which is making the device smaller, before the store is told */
