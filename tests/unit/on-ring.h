@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include "ring.h"
 #include "test.h"
@@ -44,6 +45,40 @@ static inline void step_and_wait_a_little(struct ring *ring) {
 static inline void run_what_is_due(struct ring *ring) {
         for (unsigned i = 0; i < 16; i++)
                 ASSERT_OK(ring_step(ring, false));
+}
+
+/* A peer made of plain calls, in the same thread as the ring: between them, whatever it waits for is given its turns. */
+static inline void send_on_ring(struct ring *ring, int fd, const void *data, size_t n) {
+        const uint8_t *p = data;
+
+        while (n > 0) {
+                ssize_t r = send(fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+                if (r < 0) {
+                        ASSERT_EQ(errno, EAGAIN);
+                        step_and_wait_a_little(ring);
+                        continue;
+                }
+                p += r;
+                n -= (size_t) r;
+        }
+}
+
+static inline void receive_on_ring(struct ring *ring, int fd, void *ret, size_t n) {
+        uint8_t *p = ret;
+
+        while (n > 0) {
+                ssize_t r = recv(fd, p, n, MSG_DONTWAIT);
+
+                ASSERT_TRUE(r != 0);
+                if (r < 0) {
+                        ASSERT_EQ(errno, EAGAIN);
+                        step_and_wait_a_little(ring);
+                        continue;
+                }
+                p += r;
+                n -= (size_t) r;
+        }
 }
 
 static inline unsigned count_descriptors(void) {

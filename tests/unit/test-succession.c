@@ -112,20 +112,7 @@ static void send_header(
 }
 
 static void client_read(struct fixture *x, void *ret, size_t n) {
-        uint8_t *p = ret;
-
-        while (n > 0) {
-                ssize_t r = recv(x->client, p, n, MSG_DONTWAIT);
-
-                ASSERT_TRUE(r != 0);
-                if (r < 0) {
-                        ASSERT_EQ(errno, EAGAIN);
-                        step_and_wait_a_little(x->ring);
-                        continue;
-                }
-                p += r;
-                n -= (size_t) r;
-        }
+        receive_on_ring(x->ring, x->client, ret, n);
 }
 
 static void expect_reply(struct fixture *x, uint64_t cookie) {
