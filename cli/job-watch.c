@@ -4,10 +4,10 @@
  * did end. */
 
 #include <inttypes.h>
-#include <signal.h>
 #include <string.h>
 #include <time.h>
 
+#include "block-signals.h"
 #include "bus-json.h"
 #include "bus.h"
 #include "job-watch.h"
@@ -123,14 +123,8 @@ int job_watch(const struct cli *cli, sd_bus *bus, const char *path, const struct
                 .lines = bar || (how->quiet && cli->json == JSON_OFF) ? NULL
                          : how->lines_to_stderr                       ? stderr
                                                                       : stdout };
-        sigset_t signals;
+        sigset_t signals = block_signals(SIGINT, SIGTERM, 0);
         int r;
-
-        sigemptyset(&signals);
-        sigaddset(&signals, SIGINT);
-        sigaddset(&signals, SIGTERM);
-        if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
-                return -errno;
 
         for (;;) {
                 _cleanup_(json_object_putp) struct json_object *job = NULL;

@@ -8,10 +8,10 @@
  * The match for changes is in place before the call, and each change makes us read the properties anew, so no state
  * can slip by between the reply and the first look. */
 
-#include <signal.h>
 #include <string.h>
 #include <systemd/sd-event.h>
 
+#include "block-signals.h"
 #include "bus-json.h"
 #include "bus.h"
 #include "config.h"
@@ -283,14 +283,9 @@ static int attach_start(struct attach *attach) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *message = NULL;
         uint64_t timeout = attach_timeout(attach->name);
         char match[300];
-        sigset_t signals;
         int r;
 
-        sigemptyset(&signals);
-        sigaddset(&signals, SIGINT);
-        sigaddset(&signals, SIGTERM);
-        if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
-                return -errno;
+        (void) block_signals(SIGINT, SIGTERM, 0);
 
         r = sd_event_new(&attach->event);
         if (r < 0)

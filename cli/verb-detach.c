@@ -4,11 +4,11 @@
  * end the waiting, by whatever means, leaves everything as it was. */
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "block-signals.h"
 #include "bus-json.h"
 #include "bus.h"
 #include "image.h"
@@ -95,11 +95,8 @@ static uint64_t now_sec(void) {
 /* Returns 0 when nobody uses the device, or it is not known; else an exit code. */
 static int wait_until_free(sd_bus *bus, const char *name, uint64_t deadline_sec, bool *told) {
         static const struct timespec pause = { .tv_sec = ASK_AGAIN_SEC };
-        sigset_t interrupts;
+        sigset_t interrupts = block_signals(SIGINT, 0);
 
-        sigemptyset(&interrupts);
-        sigaddset(&interrupts, SIGINT);
-        (void) sigprocmask(SIG_BLOCK, &interrupts, NULL);
         for (;;) {
                 _cleanup_(json_object_putp) struct json_object *holders = load_holders(bus, name);
 

@@ -3,7 +3,6 @@
 /* From a configuration file to a proxy that is ready. Each step that can fail for a reason outside has its own exit status and a sentence that says what to do; what
  * was done until then is undone by server_free(). */
 
-#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -14,6 +13,7 @@
 
 #include <systemd/sd-daemon.h>
 
+#include "block-signals.h"
 #include "client.h"
 #include "log.h"
 #include "message-ids.h"
@@ -67,19 +67,13 @@ static void resized(struct image *image, void *userdata) {
                         client_tell_size(client);
 }
 
-static int block_signals(int *ret_fd) {
-        sigset_t set;
+static int receive_signals(int *ret_fd) {
+        sigset_t set = block_signals(SIGTERM, SIGINT, SIGHUP, 0);
         int fd;
 
-        sigemptyset(&set);
-        sigaddset(&set, SIGTERM);
-        sigaddset(&set, SIGINT);
-        sigaddset(&set, SIGHUP);
         /* A limit on file sizes is an answer to a write, not a reason to die. */
         (void) signal(SIGXFSZ, SIG_IGN);
         (void) signal(SIGPIPE, SIG_IGN);
-        if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-                return -errno;
         fd = signalfd(-1, &set, SFD_CLOEXEC);
         if (fd < 0)
                 return -errno;
@@ -317,7 +311,7 @@ int server_new(struct server **ret, const char *config_path, enum failure *ret_f
         proxy = &server->proxy;
 
         umask(0077);
-        r = block_signals(&server->signal_fd);
+        r = receive_signals(&server->signal_fd);
         if (r < 0)
                 return r;
         r = load(config_path, &server->settings, &proxy->users, ret_failure, ret_message);

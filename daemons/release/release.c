@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,6 +23,7 @@
 
 #include <systemd/sd-bus.h>
 
+#include "block-signals.h"
 #include "device-mapper.h"
 #include "host-config.h"
 #include "release.h"
@@ -175,9 +175,7 @@ void release_image(const char *name) {
                 return;
         }
 
-        sigemptyset(&signals);
-        sigaddset(&signals, SIGCHLD);
-        (void) sigprocmask(SIG_BLOCK, &signals, NULL);
+        signals = block_signals(SIGCHLD, 0);
         pid = fork();
         if (pid < 0) {
                 SAY("3", "Image %s: cannot release its device: %s.\n", name, strerror(errno));

@@ -8,7 +8,6 @@
  * A refusal (wrong password) ends the process after it was told, so that the next question starts with the configuration of that time. */
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -16,6 +15,7 @@
 
 #include <systemd/sd-daemon.h>
 
+#include "block-signals.h"
 #include "log.h"
 #include "query-internal.h"
 #include "query.h"
@@ -200,14 +200,9 @@ static int start_engine(struct query *q) {
 
 int query_run(const char *instance) {
         struct query q = {};
-        sigset_t signals;
         int r;
 
-        sigemptyset(&signals);
-        sigaddset(&signals, SIGTERM);
-        sigaddset(&signals, SIGINT);
-        sigaddset(&signals, SIGPIPE);
-        (void) sigprocmask(SIG_BLOCK, &signals, NULL);
+        (void) block_signals(SIGTERM, SIGINT, SIGPIPE, 0);
 
         if (sd_listen_fds(true) != 1 || sd_is_socket_unix(SD_LISTEN_FDS_START, SOCK_STREAM, 1, NULL, 0) <= 0) {
                 log_event(LOG_ERR, NULL,

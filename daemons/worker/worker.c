@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 
+#include "block-signals.h"
 #include "fd-store.h"
 #include "log.h"
 #include "mark.h"
@@ -596,15 +596,10 @@ static void clean_up(struct worker *w) {
 int worker_run(const char *name) {
         struct worker w = { .name = name, .listen_fd = -EBADF, .claim_fd = -EBADF };
         bool found = false;
-        sigset_t signals;
         int r;
 
         /* Before any thread is made: signals come to the main loop only. */
-        sigemptyset(&signals);
-        sigaddset(&signals, SIGTERM);
-        sigaddset(&signals, SIGINT);
-        sigaddset(&signals, SIGPIPE);
-        (void) sigprocmask(SIG_BLOCK, &signals, NULL);
+        (void) block_signals(SIGTERM, SIGINT, SIGPIPE, 0);
 
         r = fd_store_receive(&w.listen_fd, &w.found, &found);
         if (r < 0)
