@@ -1,51 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include <getopt.h>
-#include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "block-signals.h"
 #include "image-log.h"
 #include "manager.h"
-
-static int usage(FILE *out, int status) {
-        fprintf(out,
-                "Usage: blockstored\n\n"
-                "The blockstore supervisor: owns org.blockstore on the system bus and the kernel devices of images.\n"
-                "systemd starts it (blockstored.service).\n\n"
-                "  -h, --help     Show this\n"
-                "      --version  Show the version\n");
-        return status;
-}
+#include "program-options.h"
 
 int main(int argc, char *argv[]) {
-        static const struct option options[] = {
-                { "help", no_argument, NULL, 'h' },
-                { "version", no_argument, NULL, 'v' },
-                {},
-        };
         _cleanup_(manager_freep) struct manager *manager = NULL;
-        sigset_t mask;
-        int c, r;
+        int r;
 
-        while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
-                if (c == 'h')
-                        return usage(stdout, 0);
-                if (c == 'v')
-                        return puts(BLOCKSTORE_VERSION) < 0;
-                return usage(stderr, FAILURE_USAGE);
-        }
-        if (optind != argc)
-                return usage(stderr, FAILURE_USAGE);
+        r = program_options(argc, argv, "blockstored",
+                "The blockstore supervisor: owns org.blockstore on the system bus and the kernel devices of images.\n"
+                "systemd starts it (blockstored.service).\n");
+        if (r >= 0)
+                return r;
 
         log_level_init();
         umask(0022);
-        sigemptyset(&mask);
-        sigaddset(&mask, SIGTERM);
-        sigaddset(&mask, SIGINT);
-        sigaddset(&mask, SIGPIPE);
-        (void) sigprocmask(SIG_BLOCK, &mask, NULL);
+        (void) block_signals(SIGTERM, SIGINT, SIGPIPE, 0);
 
         r = manager_new(&manager);
         if (r < 0)

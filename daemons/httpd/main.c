@@ -1,48 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include <getopt.h>
-#include <signal.h>
-#include <stdio.h>
-
+#include "block-signals.h"
 #include "error-table.h"
 #include "httpd.h"
 #include "log.h"
-
-static int usage(FILE *out, int status) {
-        fprintf(out, "Usage: blockstore-httpd\n\n"
-                     "Shows the images of this host to browsers, Prometheus and other HTTP clients.\n"
-                     "systemd starts it with its sockets (blockstore-httpd.socket).\n\n"
-                     "  -h, --help     Show this\n"
-                     "      --version  Show the version\n");
-        return status;
-}
+#include "program-options.h"
 
 int main(int argc, char *argv[]) {
-        static const struct option options[] = {
-                { "help", no_argument, NULL, 'h' },
-                { "version", no_argument, NULL, 'v' },
-                {},
-        };
         _cleanup_(httpd_freep) struct httpd *httpd = NULL;
-        sigset_t mask;
-        int c, r;
+        int r;
 
-        while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
-                if (c == 'h')
-                        return usage(stdout, 0);
-                if (c == 'v')
-                        return puts(BLOCKSTORE_VERSION) < 0;
-                return usage(stderr, FAILURE_USAGE);
-        }
-        if (optind != argc)
-                return usage(stderr, FAILURE_USAGE);
+        r = program_options(argc, argv, "blockstore-httpd",
+                "Shows the images of this host to browsers, Prometheus and other HTTP clients.\n"
+                "systemd starts it with its sockets (blockstore-httpd.socket).\n");
+        if (r >= 0)
+                return r;
 
         log_level_init();
-        sigemptyset(&mask);
-        sigaddset(&mask, SIGTERM);
-        sigaddset(&mask, SIGINT);
-        sigaddset(&mask, SIGPIPE);
-        (void) sigprocmask(SIG_BLOCK, &mask, NULL);
+        (void) block_signals(SIGTERM, SIGINT, SIGPIPE, 0);
 
         r = httpd_new(&httpd);
         if (r == -EINVAL)

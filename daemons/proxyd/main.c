@@ -40,7 +40,7 @@ int main(int argc, char **argv) {
 
         while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0)
                 if (c == 'h' || c == 'v')
-                        return fputs(c == 'h' ? usage : BLOCKSTORE_VERSION "\n", stdout) < 0;
+                        return fputs(c == 'h' ? usage : "blockstore-proxyd " BLOCKSTORE_VERSION "\n", stdout) < 0;
                 else if (c == 'k')
                         check = true;
                 else if (c != 'c' || !(path = strdup(optarg)))
