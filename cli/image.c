@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "bus-json.h"
+#include "bus-objects.h"
 #include "bus.h"
 #include "host-config.h"
 #include "image.h"
@@ -49,42 +50,10 @@ static int by_name(const void *a, const void *b) {
                 json_string(*(struct json_object *const *) b, "name"));
 }
 
-/* Reads a{sa{sv}}, the interfaces of one object. *ret is NULL when it is no image. */
-static int read_interfaces(sd_bus_message *m, struct json_object **ret) {
-        _cleanup_(json_object_putp) struct json_object *image = NULL;
-        int r;
-
-        r = sd_bus_message_enter_container(m, SD_BUS_TYPE_ARRAY, "{sa{sv}}");
-        if (r < 0)
-                return r;
-
-        while ((r = sd_bus_message_enter_container(m, SD_BUS_TYPE_DICT_ENTRY, "sa{sv}")) > 0) {
-                const char *interface;
-
-                r = sd_bus_message_read_basic(m, SD_BUS_TYPE_STRING, &interface);
-                if (r < 0)
-                        return r;
-
-                if (strcmp(interface, BUS_IMAGE) == 0 && !image)
-                        r = bus_json_read_properties(m, &image);
-                else
-                        r = sd_bus_message_skip(m, "a{sv}");
-                if (r < 0)
-                        return r;
-
-                r = sd_bus_message_exit_container(m);
-                if (r < 0)
-                        return r;
-        }
-        if (r < 0)
-                return r;
-
-        r = sd_bus_message_exit_container(m);
-        if (r < 0)
-                return r;
-
-        *ret = TAKE_PTR(image);
-        return 0;
+static int add_image(const char *path, const char *interface, struct json_object *properties, void *userdata) {
+        if (strcmp(interface, BUS_IMAGE) != 0)
+                return 0;
+        return json_append(userdata, json_object_get(properties));
 }
 
 int image_load_all(sd_bus *bus, sd_bus_error *error, struct json_object **ret) {
@@ -99,27 +68,7 @@ int image_load_all(sd_bus *bus, sd_bus_error *error, struct json_object **ret) {
         if (r < 0)
                 return r;
 
-        r = sd_bus_message_enter_container(reply, SD_BUS_TYPE_ARRAY, "{oa{sa{sv}}}");
-        if (r < 0)
-                return r;
-
-        while ((r = sd_bus_message_enter_container(reply, SD_BUS_TYPE_DICT_ENTRY, "oa{sa{sv}}")) > 0) {
-                struct json_object *image;
-
-                r = sd_bus_message_skip(reply, "o");
-                if (r < 0)
-                        return r;
-                r = read_interfaces(reply, &image);
-                if (r < 0)
-                        return r;
-                if (image && json_object_array_add(images, image) < 0) {
-                        json_object_put(image);
-                        return -ENOMEM;
-                }
-                r = sd_bus_message_exit_container(reply);
-                if (r < 0)
-                        return r;
-        }
+        r = bus_objects_read(reply, add_image, images);
         if (r < 0)
                 return r;
 

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "bus-json.h"
+#include "bus-objects.h"
 #include "bus.h"
 #include "image.h"
 #include "output.h"
@@ -56,7 +57,7 @@ static void print_text(uint64_t time, struct json_object *event) {
 }
 
 /* Consumes event. */
-static int emit(const struct monitor *monitor, struct json_object *event) {
+static int emit(struct monitor *monitor, struct json_object *event) {
         _cleanup_(json_object_putp) struct json_object *owned = event;
         uint64_t time = now_usec();
 
@@ -92,23 +93,8 @@ static int event_new(const char *what, const char *path, struct json_object **re
         return 0;
 }
 
-static int event_add_properties(struct json_object *event, sd_bus_message *m) {
-        struct json_object *properties;
-        int r;
-
-        r = bus_json_read_properties(m, &properties);
-        if (r < 0)
-                return r;
-
-        if (json_object_object_add(event, "properties", properties) < 0) {
-                json_object_put(properties);
-                return -ENOMEM;
-        }
-        return 0;
-}
-
-static int handle_properties(const struct monitor *monitor, sd_bus_message *m) {
-        _cleanup_(json_object_putp) struct json_object *event = NULL, *invalidated = NULL;
+static int handle_properties(struct monitor *monitor, sd_bus_message *m) {
+        _cleanup_(json_object_putp) struct json_object *event = NULL, *properties = NULL, *invalidated = NULL;
         const char *interface;
         int r;
 
@@ -121,7 +107,9 @@ static int handle_properties(const struct monitor *monitor, sd_bus_message *m) {
         r = event_new("changed", sd_bus_message_get_path(m), &event);
         if (r < 0)
                 return r;
-        r = event_add_properties(event, m);
+        r = bus_json_read_properties(m, &properties);
+        if (r >= 0)
+                r = json_add(event, "properties", TAKE_PTR(properties));
         if (r < 0)
                 return r;
         r = bus_json_read(m, &invalidated);
@@ -134,46 +122,27 @@ static int handle_properties(const struct monitor *monitor, sd_bus_message *m) {
         return emit(monitor, TAKE_PTR(event));
 }
 
-static int handle_added(const struct monitor *monitor, sd_bus_message *m) {
-        const char *path, *interface;
+static int emit_added(const char *path, const char *interface, struct json_object *properties, void *userdata) {
+        _cleanup_(json_object_putp) struct json_object *event = NULL;
+        int r;
+
+        if (strcmp(interface, BUS_IMAGE) != 0)
+                return 0;
+        r = event_new("added", path, &event);
+        if (r >= 0)
+                r = json_add(event, "properties", json_object_get(properties));
+        return r < 0 ? r : emit(userdata, TAKE_PTR(event));
+}
+
+static int handle_added(struct monitor *monitor, sd_bus_message *m) {
+        const char *path;
         int r;
 
         r = sd_bus_message_read(m, "o", &path);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_enter_container(m, SD_BUS_TYPE_ARRAY, "{sa{sv}}");
-        if (r < 0)
-                return r;
-
-        while ((r = sd_bus_message_enter_container(m, SD_BUS_TYPE_DICT_ENTRY, "sa{sv}")) > 0) {
-                r = sd_bus_message_read(m, "s", &interface);
-                if (r < 0)
-                        return r;
-
-                if (strcmp(interface, BUS_IMAGE) == 0) {
-                        _cleanup_(json_object_putp) struct json_object *event = NULL;
-
-                        r = event_new("added", path, &event);
-                        if (r < 0)
-                                return r;
-                        r = event_add_properties(event, m);
-                        if (r < 0)
-                                return r;
-                        r = emit(monitor, TAKE_PTR(event));
-                } else
-                        r = sd_bus_message_skip(m, "a{sv}");
-                if (r < 0)
-                        return r;
-
-                r = sd_bus_message_exit_container(m);
-                if (r < 0)
-                        return r;
-        }
-
-        return r;
+        return r < 0 ? r : bus_objects_read_one(m, path, emit_added, monitor);
 }
 
-static int handle_removed(const struct monitor *monitor, sd_bus_message *m) {
+static int handle_removed(struct monitor *monitor, sd_bus_message *m) {
         struct json_object *event;
         const char *path, *interface;
         bool image = false;
@@ -199,7 +168,7 @@ static int handle_removed(const struct monitor *monitor, sd_bus_message *m) {
         return emit(monitor, event);
 }
 
-static int emit_owner(const struct monitor *monitor, const char *what, const char *owner) {
+static int emit_owner(struct monitor *monitor, const char *what, const char *owner) {
         struct json_object *event;
         int r;
 
@@ -214,7 +183,7 @@ static int emit_owner(const struct monitor *monitor, const char *what, const cha
         return emit(monitor, event);
 }
 
-static int handle_owner(const struct monitor *monitor, sd_bus_message *m) {
+static int handle_owner(struct monitor *monitor, sd_bus_message *m) {
         const char *name, *before, *after;
         int r;
 
@@ -228,7 +197,7 @@ static int handle_owner(const struct monitor *monitor, sd_bus_message *m) {
 static int on_signal(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
         static const struct {
                 const char *interface, *member;
-                int (*handle)(const struct monitor *monitor, sd_bus_message *m);
+                int (*handle)(struct monitor *monitor, sd_bus_message *m);
         } handlers[] = {
                 { BUS_PROPERTIES, "PropertiesChanged", handle_properties },
                 { BUS_OBJECTMANAGER, "InterfacesAdded", handle_added },

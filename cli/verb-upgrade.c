@@ -2,11 +2,12 @@
 
 /* Begins the job and watches it: the match stands before the call, and each change makes us read the properties anew, so that no end can be missed. Ctrl-C ends the watching and not the job; --cancel ends that. */
 
-#include <signal.h>
 #include <string.h>
 #include <systemd/sd-event.h>
 
+#include "block-signals.h"
 #include "bus-json.h"
+#include "bus-objects.h"
 #include "bus.h"
 #include "output.h"
 #include "report.h"
@@ -117,14 +118,9 @@ static int on_disconnect(sd_bus_message *m, void *userdata, sd_bus_error *ret_er
 }
 
 static int watch(struct upgrade *upgrade) {
-        sigset_t mask;
         int r;
 
-        sigemptyset(&mask);
-        sigaddset(&mask, SIGINT);
-        sigaddset(&mask, SIGTERM);
-        (void) sigprocmask(SIG_BLOCK, &mask, NULL);
-
+        (void) block_signals(SIGINT, SIGTERM, 0);
         r = sd_event_new(&upgrade->event);
         if (r >= 0)
                 r = sd_event_add_signal(upgrade->event, NULL, SIGINT, on_interrupt, upgrade);
@@ -143,31 +139,26 @@ static int watch(struct upgrade *upgrade) {
         return r;
 }
 
+/* userdata: the path of an upgrade that is under way, if one has been found. */
+static int find_upgrade(const char *path, const char *interface, struct json_object *properties, void *userdata) {
+        char **found = userdata;
+
+        if (*found || strcmp(interface, BUS_JOB) != 0 || strcmp(json_string(properties, "kind"), "upgrade") != 0 ||
+                strcmp(json_string(properties, "state"), "running") != 0)
+                return 0;
+        *found = strdup(path);
+        return *found ? 0 : -ENOMEM;
+}
+
 static int cancel(const struct cli *cli, sd_bus *bus) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
         _cleanup_free_ char *found = NULL;
-        const char *path;
         int r;
 
         r = sd_bus_call_method(bus, BUS_NAME, BUS_PATH, BUS_OBJECTMANAGER, "GetManagedObjects", &error, &reply, NULL);
         if (r >= 0)
-                r = sd_bus_message_enter_container(reply, 'a', "{oa{sa{sv}}}");
-        while (r >= 0 && (r = sd_bus_message_enter_container(reply, 'e', "oa{sa{sv}}")) > 0) {
-                r = sd_bus_message_read(reply, "o", &path);
-                if (r >= 0 && !found && strncmp(path, BUS_JOB_PREFIX "/", strlen(BUS_JOB_PREFIX "/")) == 0) {
-                        _cleanup_free_ char *kind = NULL, *state = NULL;
-
-                        if (sd_bus_get_property_string(bus, BUS_NAME, path, BUS_JOB, "Kind", NULL, &kind) >= 0 &&
-                                sd_bus_get_property_string(bus, BUS_NAME, path, BUS_JOB, "State", NULL, &state) >= 0 &&
-                                strcmp(kind, "upgrade") == 0 && strcmp(state, "running") == 0)
-                                found = strdup(path);
-                }
-                if (r >= 0)
-                        r = sd_bus_message_skip(reply, "a{sa{sv}}");
-                if (r >= 0)
-                        r = sd_bus_message_exit_container(reply);
-        }
+                r = bus_objects_read(reply, find_upgrade, &found);
         if (r < 0)
                 return report_bus("cancel the upgrade", NULL, &error, r);
         if (!found)

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "bus-json.h"
+#include "bus-objects.h"
 #include "log.h"
 #include "watch.h"
 
@@ -58,44 +59,20 @@ static const char *job_of(const char *path) {
         return strncmp(path, JOB_PREFIX "/", n) == 0 ? path + n : NULL;
 }
 
-/* {interface: properties} of one object, to where it belongs. */
-static int read_object(sd_bus_message *m, const char *path, struct json_object *images, struct json_object *jobs) {
+struct everything {
+        struct json_object *images, *jobs;
+};
+
+static int add_object(const char *path, const char *interface, struct json_object *properties, void *userdata) {
+        struct everything *everything = userdata;
         int r;
 
-        r = sd_bus_message_enter_container(m, SD_BUS_TYPE_ARRAY, "{sa{sv}}");
-        if (r < 0)
-                return r;
-
-        while ((r = sd_bus_message_enter_container(m, SD_BUS_TYPE_DICT_ENTRY, "sa{sv}")) > 0) {
-                struct json_object *properties;
-                const char *interface;
-
-                r = sd_bus_message_read_basic(m, SD_BUS_TYPE_STRING, &interface);
-                if (r < 0)
-                        return r;
-
-                if (strcmp(interface, BUS_IMAGE) == 0) {
-                        r = bus_json_read_properties(m, &properties);
-                        if (r >= 0)
-                                r = json_append(images, properties);
-                } else if (strcmp(interface, BUS_JOB) == 0 && job_of(path)) {
-                        r = bus_json_read_properties(m, &properties);
-                        if (r >= 0)
-                                r = json_append(jobs, properties);
-                        if (r >= 0)
-                                r = json_add(properties, "id", json_object_new_string(job_of(path)));
-                } else
-                        r = sd_bus_message_skip(m, "a{sv}");
-                if (r < 0)
-                        return r;
-
-                r = sd_bus_message_exit_container(m);
-                if (r < 0)
-                        return r;
-        }
-        if (r < 0)
-                return r;
-        return sd_bus_message_exit_container(m);
+        if (strcmp(interface, BUS_IMAGE) == 0)
+                return json_append(everything->images, json_object_get(properties));
+        if (strcmp(interface, BUS_JOB) != 0 || !job_of(path))
+                return 0;
+        r = json_add(properties, "id", json_object_new_string(job_of(path)));
+        return r < 0 ? r : json_append(everything->jobs, json_object_get(properties));
 }
 
 static int read_everything(struct watch *watch, sd_bus_message *m) {
@@ -106,22 +83,7 @@ static int read_everything(struct watch *watch, sd_bus_message *m) {
         if (!images || !jobs)
                 return -ENOMEM;
 
-        r = sd_bus_message_enter_container(m, SD_BUS_TYPE_ARRAY, "{oa{sa{sv}}}");
-        if (r < 0)
-                return r;
-        while ((r = sd_bus_message_enter_container(m, SD_BUS_TYPE_DICT_ENTRY, "oa{sa{sv}}")) > 0) {
-                const char *path;
-
-                r = sd_bus_message_read_basic(m, SD_BUS_TYPE_OBJECT_PATH, &path);
-                if (r < 0)
-                        return r;
-                r = read_object(m, path, images, jobs);
-                if (r < 0)
-                        return r;
-                r = sd_bus_message_exit_container(m);
-                if (r < 0)
-                        return r;
-        }
+        r = bus_objects_read(m, add_object, &(struct everything){ .images = images, .jobs = jobs });
         if (r < 0)
                 return r;
 
