@@ -17,6 +17,7 @@
 
 #include "cleanup.h"
 #include "holders.h"
+#include "octal-escapes.h"
 
 #define HOLDERS_NAMED   4U
 #define NODES_MAX       128U /* a disk and its partitions */
@@ -228,20 +229,6 @@ static void search_stack(struct search *search) {
         }
 }
 
-/* Undoes the octal escapes of mountinfo and swaps, in place. */
-static void unescape(char *text) {
-        char *out = text;
-
-        for (const char *in = text; *in; out++)
-                if (in[0] == '\\' && in[1] >= '0' && in[1] <= '3' && in[2] >= '0' && in[2] <= '7' && in[3] >= '0' &&
-                        in[3] <= '7') {
-                        *out = (char) ((in[1] - '0') * 64 + (in[2] - '0') * 8 + (in[3] - '0'));
-                        in += 4;
-                } else
-                        *out = *in++;
-        *out = 0;
-}
-
 /* "ID PARENT MAJOR:MINOR ROOT MOUNTPOINT OPTIONS [FIELDS...] - TYPE SOURCE OPTIONS" */
 static void search_mount_line(struct search *search, char *line) {
         char *fields[6] = {}, *state = NULL, *field, *source = NULL;
@@ -259,7 +246,7 @@ static void search_mount_line(struct search *search, char *line) {
         if (field && strtok_r(NULL, " \n", &state))
                 source = strtok_r(NULL, " \n", &state);
         if (source)
-                unescape(source);
+                (void) octal_unescape(source);
 
         device = find_number(search, fields[2]);
         if (!device && source)
@@ -267,7 +254,7 @@ static void search_mount_line(struct search *search, char *line) {
         if (!device)
                 return;
 
-        unescape(fields[4]);
+        (void) octal_unescape(fields[4]);
         found(search, HOLDER_MOUNT, device, NULL, NULL, fields[4], 0);
 }
 
@@ -303,7 +290,7 @@ static void search_swaps(struct search *search) {
                 const char *device;
 
                 line[strcspn(line, " \t\n")] = 0;
-                unescape(line);
+                (void) octal_unescape(line);
                 device = find_path(search, line);
                 if (device)
                         found(search, HOLDER_SWAP, device, NULL, NULL, NULL, 0);

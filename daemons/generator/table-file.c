@@ -2,31 +2,13 @@
 
 /* getmntent() would read fstab, but it neither counts lines nor says what it has passed over, and naming file and line is the point of reading them here. */
 
-#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
 #include "cleanup.h"
 #include "complain.h"
+#include "octal-escapes.h"
 #include "table-file.h"
-
-/* Undoes the octal escapes of fstab(5), in place. False if a control character would come of it: it would be a line of its own in a unit file. */
-static bool unescape(char *text) {
-        char *out = text;
-
-        for (const char *in = text; *in; out++) {
-                if (in[0] == '\\' && in[1] >= '0' && in[1] <= '3' && in[2] >= '0' && in[2] <= '7' && in[3] >= '0' &&
-                        in[3] <= '7') {
-                        *out = (char) ((in[1] - '0') * 64 + (in[2] - '0') * 8 + (in[3] - '0'));
-                        in += 4;
-                } else
-                        *out = *in++;
-                if (iscntrl((unsigned char) *out))
-                        return false;
-        }
-        *out = 0;
-        return true;
-}
 
 static void take_line(char *text, struct table_line *line,
         void (*entry)(void *userdata, const struct table_line *line), void *userdata) {
@@ -43,7 +25,7 @@ static void take_line(char *text, struct table_line *line,
 
         for (char *field = strtok_r(text, " \t", &state); field; field = strtok_r(NULL, " \t", &state)) {
                 /* Only fstab has them, but a backslash means nothing else in the others. */
-                if (!unescape(field)) {
+                if (!octal_unescape(field)) {
                         complain(LOG_ERR, line->file, line->line, NULL,
                                 "A control character cannot be in field %zu; the line is passed over.",
                                 line->n_fields + 1);

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "octal-escapes.h"
 #include "stack.h"
 
 DEFINE_CLEANUP(DIR *, closedir);
@@ -114,20 +115,6 @@ static bool is_source(struct stack *stack, const char *source) {
         return name && find_node(stack, name + 1);
 }
 
-/* Undoes the octal escapes of mountinfo, swaps and utab, in place. */
-static void unescape(char *text) {
-        char *out = text;
-
-        for (const char *in = text; *in; out++)
-                if (in[0] == '\\' && in[1] >= '0' && in[1] <= '3' && in[2] >= '0' && in[2] <= '7' && in[3] >= '0' &&
-                        in[3] <= '7') {
-                        *out = (char) ((in[1] - '0') * 64 + (in[2] - '0') * 8 + (in[3] - '0'));
-                        in += 4;
-                } else
-                        *out = *in++;
-        *out = 0;
-}
-
 /* "ID PARENT MAJOR:MINOR ROOT WHERE OPTIONS [FIELDS...] - TYPE SOURCE OPTIONS" */
 static int take_mount(struct stack *stack, char *line) {
         char *fields[6], *state = NULL, *field = strtok_r(line, " \n", &state), *source = NULL;
@@ -146,13 +133,13 @@ static int take_mount(struct stack *stack, char *line) {
         for (size_t i = 0; i < stack->n_nodes && !ours; i++)
                 ours = strcmp(stack->nodes[i].number, fields[2]) == 0;
         if (!ours && source) {
-                unescape(source);
+                (void) octal_unescape(source);
                 ours = is_source(stack, source);
         }
         if (!ours || stack->n_mounts >= STACK_MOUNTS_MAX)
                 return 0;
 
-        unescape(fields[4]);
+        (void) octal_unescape(fields[4]);
         stack->mounts[stack->n_mounts].where = strdup(fields[4]);
         if (!stack->mounts[stack->n_mounts].where)
                 return -ENOMEM;
@@ -162,7 +149,7 @@ static int take_mount(struct stack *stack, char *line) {
 
 static int take_swap(struct stack *stack, char *line) {
         line[strcspn(line, " \t\n")] = 0;
-        unescape(line);
+        (void) octal_unescape(line);
         if (!is_source(stack, line) || stack->n_swaps >= STACK_NODES_MAX)
                 return 0;
         stack->swaps[stack->n_swaps] = strdup(line);
@@ -189,7 +176,7 @@ static int take_note(struct stack *stack, char *line) {
         if (!target || !network)
                 return 0;
 
-        unescape(target);
+        (void) octal_unescape(target);
         for (size_t i = 0; i < stack->n_mounts; i++)
                 if (strcmp(stack->mounts[i].where, target) == 0)
                         stack->mounts[i].is_network = true;
