@@ -13,11 +13,9 @@
 #define FOLLOW_MAX 20U /* times in a row that it is lost */
 #define PAUSE_NSEC 250000000L
 
-int store_job_wait(const struct cli *cli, sd_bus *bus, const char *job, const char *action, const char *cancelled) {
+static int follow(const struct cli *cli, sd_bus *bus, const char *job, const char *action, const char *cancelled) {
         const struct job_watch_how how = { .action = action, .cancelled = cancelled, .quiet = true };
 
-        if (!*job)
-                return 0;
         for (unsigned n = 1;; n++) {
                 _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
                 _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
@@ -38,4 +36,19 @@ int store_job_wait(const struct cli *cli, sd_bus *bus, const char *job, const ch
                 }
                 (void) nanosleep(&(const struct timespec){ .tv_nsec = PAUSE_NSEC }, NULL);
         }
+}
+
+int store_job_conclude(const struct cli *cli, sd_bus *bus, sd_bus_message *reply, const char *action, bool wait,
+        const char *cancelled) {
+        const char *job;
+        int r;
+
+        r = sd_bus_message_read(reply, "s", &job);
+        if (r < 0 || !*job)
+                return r < 0 ? r : 0;
+        if (wait)
+                return follow(cli, bus, job, action, cancelled);
+        if (cli->json == JSON_OFF)
+                remark("It goes on as job %s.", job);
+        return 0;
 }

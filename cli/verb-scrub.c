@@ -101,7 +101,6 @@ static int scrub_one(const struct cli *cli, sd_bus *bus, const char *name) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *message = NULL, *reply = NULL;
         _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
         char action[300];
-        const char *job;
         int r;
 
         snprintf(action, sizeof action, "scrub \"%s\"", name);
@@ -113,15 +112,7 @@ static int scrub_one(const struct cli *cli, sd_bus *bus, const char *name) {
         r = bus_call_change(cli, bus, message, &error, &reply);
         if (r < 0)
                 return report_bus(action, name, &error, r);
-        r = sd_bus_message_read(reply, "s", &job);
-        if (r < 0)
-                return r;
-        if (*job && arg_no_wait) {
-                if (cli->json == JSON_OFF)
-                        remark("It goes on as job %s.", job);
-                return 0;
-        }
-        return store_job_wait(cli, bus, job, action, "The rest of it has not been looked at.");
+        return store_job_conclude(cli, bus, reply, action, !arg_no_wait, "The rest of it has not been looked at.");
 }
 
 static int do_one(const struct cli *cli, sd_bus *bus, const char *name, bool *ret_damaged) {

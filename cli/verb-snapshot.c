@@ -63,7 +63,6 @@ static int make(const struct cli *cli, sd_bus *bus, const char *member, const st
         const char *new_name, const char *action) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *message = NULL, *reply = NULL;
         _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
-        const char *job;
         int r;
 
         r = bus_new_change(cli, bus, member, &message);
@@ -79,15 +78,7 @@ static int make(const struct cli *cli, sd_bus *bus, const char *member, const st
         if (r < 0)
                 return report_bus(action, target->name, &error, r);
 
-        r = sd_bus_message_read(reply, "s", &job);
-        if (r < 0)
-                return r;
-        if (*job && arg_no_wait) {
-                if (cli->json == JSON_OFF)
-                        remark("It goes on as job %s.", job);
-                return 0;
-        }
-        return store_job_wait(cli, bus, job, action, "Nothing was made.");
+        return store_job_conclude(cli, bus, reply, action, !arg_no_wait, "Nothing was made.");
 }
 
 static void say(const struct cli *cli, const char *what, const char *then) {
