@@ -22,6 +22,10 @@ import time
 import unittest
 
 CTL, MOCK, SOURCE = sys.argv[1:4]
+sys.path.insert(0, os.path.join(SOURCE, 'tests/lib'))
+
+from private_bus import PrivateBus  # pylint: disable=wrong-import-position
+
 DEADLINE = 30
 ESCAPE = b'\033'
 SKIP = 77
@@ -31,35 +35,15 @@ state = {}
 
 def setUpModule():
     state['directory'] = directory = tempfile.mkdtemp(prefix='blockstorectl-')
-    address = f'unix:path={directory}/bus'
-    config = os.path.join(directory, 'bus.conf')
-    with open(config, 'w', encoding='utf-8') as f:
-        f.write(f'''<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
-            "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-            <busconfig><listen>{address}</listen><policy context="default">
-            <allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/></policy></busconfig>''')
-    state['bus'] = subprocess.Popen(['dbus-daemon', f'--config-file={config}', '--nofork', '--print-address=1'],
-                                    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    # The address is printed when it can be connected to.
-    if not state['bus'].stdout.readline():
-        raise RuntimeError('dbus-daemon does not start')
+    state['bus'] = PrivateBus(directory)
     os.mkdir(os.path.join(directory, 'etc'))
-    state['environment'] = {
-        'PATH': os.environ['PATH'],
-        'LC_ALL': 'C.UTF-8',
-        'TERM': 'xterm',
-        'DBUS_SYSTEM_BUS_ADDRESS': address,
-        'BLOCKSTORE_CONFIG_DIRECTORY': os.path.join(directory, 'etc'),
-    }
-    for name in ('ASAN_OPTIONS', 'UBSAN_OPTIONS', 'LSAN_OPTIONS'):
-        if name in os.environ:
-            state['environment'][name] = os.environ[name]
+    state['environment'] = state['bus'].environment(
+        TERM='xterm',
+        BLOCKSTORE_CONFIG_DIRECTORY=os.path.join(directory, 'etc'))
 
 
 def tearDownModule():
-    state['bus'].terminate()
-    state['bus'].wait()
-    state['bus'].stdout.close()
+    state['bus'].stop()
     shutil.rmtree(state['directory'])
 
 

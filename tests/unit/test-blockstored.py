@@ -22,6 +22,10 @@ import unittest
 import xml.etree.ElementTree as tree
 
 BLOCKSTORED, SOURCE = sys.argv[1:3]
+sys.path.insert(0, os.path.join(SOURCE, 'tests/lib'))
+
+from private_bus import PrivateBus  # pylint: disable=wrong-import-position
+
 DEADLINE = 30
 SKIP = 77
 MANAGER = ('/org/blockstore', 'org.blockstore.Manager')
@@ -54,31 +58,20 @@ class Rig(unittest.TestCase):
     def tearDown(self):
         if self.supervisor:
             self.stop_supervisor()
-        for process in (self.monitor, self.bus):
-            if process:
-                process.kill()
-                process.wait()
+        if self.monitor:
+            self.monitor.kill()
+            self.monitor.wait()
+        if self.bus:
+            self.bus.stop()
         self.log.close()
         shutil.rmtree(self.directory)
 
     def start_bus(self):
-        config = os.path.join(self.directory, 'bus.conf')
-        with open(config, 'w', encoding='utf-8') as f:
-            f.write(f'''<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
-                "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-                <busconfig><listen>{self.address}</listen><policy context="default"><allow user="*"/>
-                <allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow receive_sender="*"/><allow own="*"/></policy></busconfig>''')
-        self.bus = subprocess.Popen(['dbus-daemon', f'--config-file={config}', '--nofork', '--print-address=1'], stdout=subprocess.PIPE,
-                                    stderr=subprocess.DEVNULL)
-        with self.bus.stdout as out:
-            self.assertTrue(out.readline())
+        self.bus = PrivateBus(self.directory)
 
     def stop_bus(self):
-        self.bus.terminate()
-        self.bus.wait()
+        self.bus.stop()
         self.bus = None
-        if os.path.exists(f'{self.directory}/bus'):
-            os.unlink(f'{self.directory}/bus')
 
     def start_supervisor(self):
         self.supervisor = subprocess.Popen([BLOCKSTORED], env=self.environment, stdin=subprocess.DEVNULL, stderr=self.log)

@@ -22,6 +22,10 @@ import time
 import unittest
 
 HTTPD, MOCK, SOURCE = sys.argv[1:4]
+sys.path.insert(0, os.path.join(SOURCE, 'tests/lib'))
+
+from private_bus import PrivateBus  # pylint: disable=wrong-import-position
+
 DEADLINE = 30
 SKIP = 77
 TOKEN = 'correct-horse-battery-staple'
@@ -31,18 +35,7 @@ state = {}
 
 def setUpModule():
     state['directory'] = directory = tempfile.mkdtemp(prefix='blockstore-httpd-')
-    address = f'unix:path={directory}/bus'
-    config = os.path.join(directory, 'bus.conf')
-    with open(config, 'w', encoding='utf-8') as f:
-        f.write(f'''<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
-            "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-            <busconfig><listen>{address}</listen><policy context="default">
-            <allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/></policy></busconfig>''')
-    state['bus'] = subprocess.Popen(['dbus-daemon', f'--config-file={config}', '--nofork', '--print-address=1'],
-                                    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    # The address is printed when it can be connected to.
-    if not state['bus'].stdout.readline():
-        raise RuntimeError('dbus-daemon does not start')
+    state['bus'] = PrivateBus(directory)
     os.makedirs(os.path.join(directory, 'credentials'))
     with open(os.path.join(directory, 'credentials', 'token'), 'w', encoding='utf-8') as f:
         f.write(TOKEN + '\n')
@@ -54,22 +47,13 @@ def setUpModule():
         if pid:
             with open(os.path.join(device, 'pid'), 'w', encoding='utf-8') as f:
                 f.write(pid + '\n')
-    state['environment'] = {
-        'PATH': os.environ['PATH'],
-        'LC_ALL': 'C.UTF-8',
-        'DBUS_SYSTEM_BUS_ADDRESS': address,
-        'BLOCKSTORE_WEB_DIRECTORY': os.path.join(SOURCE, 'daemons/httpd/web'),
-        'BLOCKSTORE_SYSFS_BLOCK': os.path.join(directory, 'block'),
-    }
-    for name in ('ASAN_OPTIONS', 'UBSAN_OPTIONS', 'LSAN_OPTIONS'):
-        if name in os.environ:
-            state['environment'][name] = os.environ[name]
+    state['environment'] = state['bus'].environment(
+        BLOCKSTORE_WEB_DIRECTORY=os.path.join(SOURCE, 'daemons/httpd/web'),
+        BLOCKSTORE_SYSFS_BLOCK=os.path.join(directory, 'block'))
 
 
 def tearDownModule():
-    state['bus'].terminate()
-    state['bus'].wait()
-    state['bus'].stdout.close()
+    state['bus'].stop()
     shutil.rmtree(state['directory'])
 
 
@@ -390,7 +374,6 @@ class Reading(Case):
 class Metrics(Case):
     def parse(self, text, openmetrics):
         """A strict reader of our own: families, their types, samples. It knows what we use of the two formats, and refuses all else."""
-        sys.path.insert(0, os.path.join(SOURCE, 'tests/lib'))
         from exposition import parse  # pylint: disable=import-outside-toplevel
         return parse(text, openmetrics)
 
