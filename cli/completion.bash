@@ -50,6 +50,8 @@ _blockstorectl() {
     local store_verbs='status'
     local snapshot_verbs='create list remove rollback'
     local globals='--json --no-legend --no-ask-password --help -h --version'
+    # Those whose next word is their value. Of some of them no value can be offered.
+    local with_value=' --json --as --device --file --proxy --read --write --check -c --format --size --sha256 --iops --bandwidth --burst --root '
     local word=${COMP_WORDS[COMP_CWORD]} option='' verb='' arguments=0 i w words
 
     # bash splits at "=": "--json=short" arrives as three words.
@@ -75,6 +77,11 @@ _blockstorectl() {
         mapfile -t COMPREPLY < <(compgen -W 'raw qcow2' -- "$word")
         return
         ;;
+    --root)
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -d -- "$word")
+        return
+        ;;
     --file)
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
@@ -84,30 +91,24 @@ _blockstorectl() {
         mapfile -t COMPREPLY < <(compgen -A hostname -- "$word")
         return
         ;;
-    --as | --read | --write | --check | --size | --sha256)
-        return
-        ;;
     esac
+    [[ $with_value != *" $option "* ]] || return
 
     for ((i = 1; i < COMP_CWORD; i++)); do
         w=${COMP_WORDS[i]}
-        case $w in
-        --json | --as | --device | --file | --proxy | --read | --write | --check | --format | --size | --sha256)
+        if [[ $with_value == *" $w "* ]]; then
             # its value is no argument
             [ "${COMP_WORDS[i + 1]}" = '=' ] && i=$((i + 1))
             i=$((i + 1))
-            ;;
-        -*) ;;
-        *)
-            if [ -z "$verb" ]; then
-                verb=$w
-            elif [ "$verb" = user ] || [ "$verb" = proxy ] || [ "$verb" = store ] || [ "$verb" = snapshot ]; then
-                verb="$verb $w"
-            else
-                arguments=$((arguments + 1))
-            fi
-            ;;
-        esac
+        elif [[ $w == -* ]]; then
+            :
+        elif [ -z "$verb" ]; then
+            verb=$w
+        elif [ "$verb" = user ] || [ "$verb" = proxy ] || [ "$verb" = store ] || [ "$verb" = snapshot ]; then
+            verb="$verb $w"
+        else
+            arguments=$((arguments + 1))
+        fi
     done
 
     if [[ $word == -* ]]; then

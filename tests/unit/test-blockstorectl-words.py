@@ -106,6 +106,15 @@ class WordsTest(unittest.TestCase):
         self.assertEqual(complete('attach', '--device', ''), {'nbd', 'none'})
         self.assertEqual(complete('create', 'x', ''), set())
 
+    def test_completion_behind_values(self):
+        text = subprocess.run([CTL, '--help'], capture_output=True, encoding='utf-8', check=True).stdout
+        with_value = re.findall(r'^ +(?:(-\w) )?(--[a-z0-9-]+)=', text, re.M)
+        self.assertIn(('-c', '--check'), with_value)
+        for option in filter(None, (name for pair in with_value for name in pair)):
+            with self.subTest(option):
+                self.assertEqual(complete(option, '4711', 'detac'), {'detach'})
+                self.assertEqual(complete('list', option, 'nothing begins so'), set())
+
     def test_exit_codes_of_man_page(self):
         numbers = re.findall(r'FAILURE_\w+ = (\d+)', read(f'{SOURCE}/libshared/error-table.h'))
         section = read(MAN).split('.SH EXIT STATUS')[1].split('.SH')[0]
