@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+/* What a run of blockstore-chaos does, from its command line. Where no seed is given a random one is made; the run prints it, so that its schedule can be had again. */
+
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
