@@ -11,7 +11,8 @@
  * completed. The kernel runs its part of completions only inside that call (DEFER_TASKRUN), hence no interruptions between.
  *
  * Where waits have lately been short (busy-poll.h), a step looks for completions for a moment before it sleeps. Between two looks it gives way to whoever else wants the processor, so that
- * the peer that it waits for can run there: spinning without doing so is worse than sleeping as soon as there are more loops than processors. */
+ * the peer that it waits for can run there: spinning without doing so is worse than sleeping as soon as there are more loops than processors. Work that is cheaper done later and for more at once (ring_linger()) waits for the end
+ * of such a look's beginning. */
 
 #include <assert.h>
 #include <errno.h>
@@ -29,7 +30,8 @@ STAILQ_HEAD(ring_deferred_list, ring_deferred);
 struct ring {
         struct io_uring uring;
         struct io_uring_probe *probe;
-        struct ring_deferred_list deferred;
+        struct ring_deferred_list deferred, lingering;
+        uint64_t linger_until_usec;
         struct ring_op ignore;
         struct busy_poll busy_poll;
         uint64_t now_usec;
@@ -69,6 +71,7 @@ int ring_new(struct ring **ret, unsigned entries) {
         /* Without a probe (no memory for it) nothing counts as supported, which only costs speed. */
         ring->probe = io_uring_get_probe_ring(&ring->uring);
         STAILQ_INIT(&ring->deferred);
+        STAILQ_INIT(&ring->lingering);
         ring->ignore.done = ignore_done;
         ring->now_usec = clock_usec();
 
@@ -125,6 +128,8 @@ void ring_cancel(struct ring *ring, struct ring_op *op) {
 }
 
 void ring_defer(struct ring *ring, struct ring_deferred *deferred) {
+        if (deferred->lingering)
+                ring_undefer(ring, deferred);
         if (deferred->queued)
                 return;
 
@@ -132,12 +137,22 @@ void ring_defer(struct ring *ring, struct ring_deferred *deferred) {
         STAILQ_INSERT_TAIL(&ring->deferred, deferred, entry);
 }
 
-void ring_undefer(struct ring *ring, struct ring_deferred *deferred) {
-        if (!deferred->queued)
+void ring_linger(struct ring *ring, struct ring_deferred *deferred) {
+        if (deferred->queued || deferred->lingering)
                 return;
 
-        deferred->queued = false;
-        STAILQ_REMOVE(&ring->deferred, deferred, ring_deferred, entry);
+        if (STAILQ_EMPTY(&ring->lingering))
+                ring->linger_until_usec = ring->now_usec + RING_LINGER_USEC;
+        deferred->lingering = true;
+        STAILQ_INSERT_TAIL(&ring->lingering, deferred, entry);
+}
+
+void ring_undefer(struct ring *ring, struct ring_deferred *deferred) {
+        if (deferred->lingering)
+                STAILQ_REMOVE(&ring->lingering, deferred, ring_deferred, entry);
+        else if (deferred->queued)
+                STAILQ_REMOVE(&ring->deferred, deferred, ring_deferred, entry);
+        deferred->queued = deferred->lingering = false;
 }
 
 static void run_deferred(struct ring *ring) {
@@ -148,6 +163,19 @@ static void run_deferred(struct ring *ring) {
                 deferred->queued = false;
                 deferred->run(deferred);
         }
+}
+
+/* All that lingers, now, and what it defers. */
+static void run_lingering(struct ring *ring) {
+        struct ring_deferred *deferred;
+
+        while ((deferred = STAILQ_FIRST(&ring->lingering)))
+                ring_defer(ring, deferred);
+        run_deferred(ring);
+}
+
+static bool has_lingered(const struct ring *ring, uint64_t now_usec) {
+        return !STAILQ_EMPTY(&ring->lingering) && now_usec >= ring->linger_until_usec;
 }
 
 static unsigned dispatch(struct ring *ring) {
@@ -173,14 +201,24 @@ static bool has_something(struct ring *ring) {
                                                               (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
 }
 
-/* Looks until began + the bound; whether something came. */
+/* Looks until began + the bound, and lets end meanwhile what has lingered; whether something came. Nothing lingers when it did not. */
 static bool look_for_something(struct ring *ring, uint64_t began) {
+        uint64_t now = began;
+
         do {
-                if (has_something(ring))
+                if (has_something(ring) || ring->stopping)
                         return true;
-                sched_yield();
-        } while (clock_usec() < began + ring->busy_poll.bound_usec);
-        return has_something(ring);
+                if (has_lingered(ring, now)) {
+                        run_lingering(ring);
+                        (void) io_uring_submit(
+                                &ring->uring); /* what that could not, the next call submits, and tells */
+                } else
+                        sched_yield();
+                now = clock_usec();
+        } while (now < began + ring->busy_poll.bound_usec);
+
+        run_lingering(ring);
+        return has_something(ring) || ring->stopping;
 }
 
 /* As io_uring_submit_and_wait() for one completion. */
@@ -189,26 +227,32 @@ static int submit_and_wait(struct ring *ring) {
         bool came = false;
         int r;
 
-        if (ring->busy_poll.bound_usec == 0)
-                return io_uring_submit_and_wait(&ring->uring, 1);
-
-        began = clock_usec();
         if (!busy_poll_pays(&ring->busy_poll)) {
+                run_lingering(ring);
+                if (ring->stopping)
+                        return io_uring_submit_and_get_events(&ring->uring);
+                if (ring->busy_poll.bound_usec == 0)
+                        return io_uring_submit_and_wait(&ring->uring, 1);
+
+                began = clock_usec();
                 r = io_uring_submit_and_wait(&ring->uring, 1);
                 busy_poll_learn(&ring->busy_poll, clock_usec() - began, true);
                 return r;
         }
 
+        began = clock_usec();
         r = io_uring_submit(&ring->uring);
         if (r >= 0)
                 came = look_for_something(ring, began);
         busy_poll_learn(&ring->busy_poll, clock_usec() - began, false);
-        return came ? io_uring_get_events(&ring->uring) : io_uring_submit_and_wait(&ring->uring, 1);
+        return came ? io_uring_submit_and_get_events(&ring->uring) : io_uring_submit_and_wait(&ring->uring, 1);
 }
 
 int ring_step(struct ring *ring, bool wait) {
         int r;
 
+        if (has_lingered(ring, ring->now_usec))
+                run_lingering(ring);
         run_deferred(ring);
         /* Deferred work may have been the last that was waited for. */
         if (ring->stopping)

@@ -13,6 +13,9 @@
 
 #include "cleanup.h"
 
+/* About what it costs to send and receive once more: to wait longer would cost more than it saves. */
+#define RING_LINGER_USEC 30U
+
 struct ring;
 struct ring_op;
 
@@ -27,7 +30,7 @@ struct ring_op {
  * one send. */
 struct ring_deferred {
         void (*run)(struct ring_deferred *deferred);
-        bool queued;
+        bool queued, lingering;
         STAILQ_ENTRY(ring_deferred) entry;
 };
 
@@ -74,6 +77,10 @@ void ring_cancel(struct ring *ring, struct ring_op *op);
 void ring_defer(struct ring *ring, struct ring_deferred *deferred);
 /* Takes it off the queue again. */
 void ring_undefer(struct ring *ring, struct ring_deferred *deferred);
+
+/* The same, but later, so that one run does what several would have done: after RING_LINGER_USEC, or as soon as the ring would sleep. ring_defer() moves it to the next step,
+ * ring_undefer() takes it off. A ring that does not look before it sleeps (ring_set_busy_poll()) delays nothing. */
+void ring_linger(struct ring *ring, struct ring_deferred *deferred);
 
 /* Dispatches all completions at hand, waiting for the first when wait is set. Returns 0 or a negative errno. */
 int ring_step(struct ring *ring, bool wait);

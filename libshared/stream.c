@@ -92,6 +92,7 @@ static void end_of(struct stream *s) {
 
         /* What closed it may have queued it again. */
         ring_undefer(s->ring, &s->work);
+        ring_undefer(s->ring, &s->receive_later);
         s->reported = true;
         s->fd = safe_close(s->fd);
         free(s->input);
@@ -239,8 +240,16 @@ static void work(struct ring_deferred *deferred) {
         if (s->releasing)
                 return;
         stream_send_queued(s);
-        if (!s->closing && !s->receiving && !s->paused)
+        if (s->closing || s->receiving || s->paused)
+                return;
+        if (s->lingering && !s->sink_pending)
+                ring_linger(s->ring, &s->receive_later);
+        else
                 arm_receive(s);
+}
+
+static void receive_later(struct ring_deferred *deferred) {
+        stream_hurry(STREAM_OF(deferred, receive_later));
 }
 
 /* Nothing is received into it at present, so what the kernel has put there is known. */
@@ -330,6 +339,7 @@ int stream_init_from(struct stream *s, struct ring *ring, int fd, const void *in
                 .recv_op.done = received,
                 .send_op.done = stream_sent,
                 .work.run = work,
+                .receive_later.run = receive_later,
         };
         STAILQ_INIT(&s->out);
 
@@ -391,6 +401,20 @@ void stream_resume(struct stream *s) {
 
         s->paused = false;
         ring_defer(s->ring, &s->work);
+}
+
+void stream_linger(struct stream *s) {
+        s->lingering = true;
+}
+
+void stream_hurry(struct stream *s) {
+        if (!s->lingering)
+                return;
+
+        s->lingering = false;
+        ring_undefer(s->ring, &s->receive_later);
+        if (!s->closing)
+                ring_defer(s->ring, &s->work);
 }
 
 void stream_close(struct stream *s, int error) {

@@ -70,7 +70,7 @@ struct stream {
 
         /* private */
         struct ring_op recv_op, send_op;
-        struct ring_deferred work;
+        struct ring_deferred work, receive_later;
         uint8_t *input;
         size_t input_start, input_end, input_size;
         uint8_t *sink; /* where payload goes, and how much of it is missing */
@@ -86,6 +86,7 @@ struct stream {
         size_t out_done; /* bytes of the first message that have gone */
         unsigned n_out;
         bool polling_in, polling_out; /* the receive, the send in the kernel is only a poll: for a pipe */
+        bool lingering;               /* the next receive is to bring more */
         bool receiving, sending, paused, closing, reported, dispatching, releasing;
         bool trimming, trimmed; /* the receive is called back for it; nothing has come since */
         uint64_t trim_bytes_in; /* bytes_in at the last stream_trim() */
@@ -113,6 +114,10 @@ void stream_send(struct stream *stream, struct stream_out *out);
 /* Back-pressure: no input() while paused. What the kernel had been asked to receive is kept for later. */
 void stream_pause(struct stream *stream);
 void stream_resume(struct stream *stream);
+
+/* The next receive waits until stream_hurry(), or for a moment (ring_linger()), so that it brings more messages and costs once what each of them would have cost. Not in the middle of a payload. */
+void stream_linger(struct stream *stream);
+void stream_hurry(struct stream *stream);
 
 /* To be called now and then: gives the input buffer's memory back to the system when nothing has come since the last call. Changes nothing else. */
 void stream_trim(struct stream *stream);

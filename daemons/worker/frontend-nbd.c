@@ -23,6 +23,10 @@
 #define CLIENT_SLOTS_MAX (REQUESTS_MAX / 4U)
 #define CLIENT_BYTES_MAX IVBS_DATA_MAX
 
+/* With this many requests under way the proxies have enough to do: what the client sends now is taken together, with the next answer or after a moment, instead of one by one as it comes.
+ * Each receive means a send to a proxy, and those are what a small request costs most. */
+#define LINGER_FROM 4U
+
 /* What has no slot to live in: handshake and errors. */
 struct message {
         struct stream_out out;
@@ -165,6 +169,7 @@ static void request_done(struct request *request, int error) {
 
         TAILQ_REMOVE(&f->in_flight, request, owner_entry);
         f->n_in_flight--;
+        stream_hurry(&f->stream);
         now = ring_now_usec(f->stream.ring);
         io_stats_left(f->stats, now);
         f->stats->completed++;
@@ -280,6 +285,8 @@ static ssize_t take(struct frontend *f, const uint8_t *data, size_t n) {
                 stream_receive_into(&f->stream, request->data, request->length);
         } else
                 submit(f, request);
+        if (f->n_in_flight >= LINGER_FROM)
+                stream_linger(&f->stream);
         return NBD_REQUEST_SIZE;
 }
 

@@ -104,6 +104,13 @@ void stream_resume(struct stream *s) {
         find(s)->paused = false;
 }
 
+/* Time does not pass here. */
+void stream_linger(struct stream *s) {
+}
+
+void stream_hurry(struct stream *s) {
+}
+
 void stream_close(struct stream *s, int error) {
         struct pipe *p = find(s);
 

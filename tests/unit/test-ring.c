@@ -327,23 +327,31 @@ static void on_tick(struct ring_op *op, int32_t res, uint32_t flags) {
         ((struct ticker *) op)->n++;
 }
 
-/* Enough of them for the ring to expect the next one at once; it looks for something that is not there, sleeps, and still gets what comes late. */
+static void queue_nop(struct ring *ring, struct ring_op *op) {
+        struct io_uring_sqe *sqe = ring_get_sqe(ring);
+
+        io_uring_prep_nop(sqe);
+        ring_sqe_set_op(sqe, op);
+}
+
+/* Enough short waits for the ring to expect the next one to be short, too. */
+static void teach_to_look(struct ring *ring, struct ticker *ticker) {
+        ring_set_busy_poll(ring, 1000);
+        for (unsigned i = 1; i <= 64; i++) {
+                queue_nop(ring, &ticker->op);
+                ASSERT_OK(ring_step(ring, true));
+                ASSERT_EQ(ticker->n, i);
+        }
+}
+
+/* It looks for something that is not there, sleeps, and still gets what comes late. */
 static void looks_before_it_sleeps(void) {
         _cleanup_(ring_freep) struct ring *ring = ring_with_watchman();
         struct ticker ticker = { .op.done = on_tick };
         struct alarm alarm;
         int fds[2];
 
-        ring_set_busy_poll(ring, 1000);
-        for (unsigned i = 1; i <= 64; i++) {
-                struct io_uring_sqe *sqe = ring_get_sqe(ring);
-
-                io_uring_prep_nop(sqe);
-                ring_sqe_set_op(sqe, &ticker.op);
-                ASSERT_OK(ring_step(ring, true));
-                ASSERT_EQ(ticker.n, i);
-        }
-
+        teach_to_look(ring, &ticker);
         alarm_init(&alarm, ring);
         ring_timer_set(&alarm.timer, 20000);
         while (alarm.n_expired == 0)
@@ -369,7 +377,70 @@ static void looks_before_it_sleeps(void) {
         ASSERT_TRUE(ring_timer_is_idle(&alarm.timer));
 }
 
+static void on_noted(struct ring_op *op, int32_t res, uint32_t flags) {
+        strcat(order, "o");
+}
+
+static void lingers_only_while_it_looks(void) {
+        _cleanup_(ring_freep) struct ring *ring = ring_with_watchman();
+        struct ring_deferred a = { .run = note_a }, b = { .run = note_b };
+        struct ticker ticker = { .op.done = on_tick };
+        struct ring_op noted = { .done = on_noted };
+        struct alarm alarm;
+
+        order[0] = 0;
+        ring_linger(ring, &a);
+        queue_nop(ring, &noted);
+        ASSERT_OK(ring_step(ring, true));
+        ASSERT_STREQ(order, "ao");
+
+        /* What is there already is taken first. */
+        teach_to_look(ring, &ticker);
+        ring_linger(ring, &a);
+        ring_linger(ring, &a);
+        queue_nop(ring, &noted);
+        ASSERT_OK(ring_step(ring, true));
+        ASSERT_STREQ(order, "aoo");
+
+        /* And when nothing comes, it is done before the ring sleeps: a timer is all that can wake it here. */
+        alarm_init(&alarm, ring);
+        ring_timer_set(&alarm.timer, 20000);
+        ring_linger(ring, &b);
+        while (alarm.n_expired == 0)
+                ASSERT_OK(ring_step(ring, true));
+        ASSERT_STREQ(order, "aooab");
+        ASSERT_FALSE(a.lingering || a.queued || b.lingering || b.queued);
+
+        teach_to_look(ring, &(struct ticker){ .op.done = on_tick });
+        ring_linger(ring, &a);
+        ring_linger(ring, &b);
+        ring_undefer(ring, &a);
+        ring_defer(ring, &b);
+        ASSERT_OK(ring_step(ring, false));
+        ASSERT_STREQ(order, "aooabb");
+        run_what_is_due(ring);
+        ASSERT_TRUE(ring_timer_is_idle(&alarm.timer));
+}
+
+static void stopped_by_what_lingers(void) {
+        _cleanup_(ring_freep) struct ring *ring = ring_with_watchman();
+        struct job stopper = { .deferred.run = run_job, .ring = ring, .stops = true };
+        struct ticker ticker = { .op.done = on_tick };
+        struct alarm alarm;
+
+        alarm_init(&alarm, ring);
+        ring_timer_set(&alarm.timer, HOUR_USEC);
+        ring_linger(ring, &stopper.deferred);
+        ASSERT_OK(ring_run(ring));
+        ASSERT_EQ(stopper.n, 1U);
+
+        teach_to_look(ring, &ticker);
+        ring_linger(ring, &stopper.deferred);
+        ASSERT_OK(ring_run(ring));
+        ASSERT_EQ(stopper.n, 2U);
+}
+
 TEST_MAIN(TEST(timer_set), TEST(timer_pushed_back), TEST(timer_pulled_forward), TEST(timer_unset),
         TEST(timer_set_again_when_expired), TEST(timers_freed_when_idle), TEST(deferred_work),
         TEST(stopped_by_deferred_work), TEST(cancelled), TEST(more_than_the_queue_holds), TEST(features),
-        TEST(looks_before_it_sleeps));
+        TEST(looks_before_it_sleeps), TEST(lingers_only_while_it_looks), TEST(stopped_by_what_lingers));

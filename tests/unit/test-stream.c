@@ -33,7 +33,7 @@ struct end {
         /* What a test makes the owner do. */
         unsigned pause_at;                  /* pause when this many heads have come */
         int input_returns, payload_returns; /* a negative errno */
-        bool close_in_input, close_in_payload, close_in_done, greedy;
+        bool close_in_input, close_in_payload, close_in_done, greedy, lingers;
 };
 
 struct message {
@@ -73,6 +73,8 @@ static ssize_t on_input(struct stream *stream, const uint8_t *data, size_t n) {
         }
         if (e->close_in_input)
                 stream_close(stream, -ECANCELED);
+        if (e->lingers)
+                stream_linger(stream);
         return HEAD_SIZE;
 }
 
@@ -299,6 +301,40 @@ static void sent_in_the_same_step(void) {
         ASSERT_EQ(recv(fds[1], got, sizeof(got), MSG_DONTWAIT), (ssize_t) (3 * HEAD_SIZE));
 
         finish(ring, e);
+        close(fds[1]);
+}
+
+/* Whoever waits for more waits for a moment only, or until there is no more reason to; and can be closed meanwhile. */
+static void lingering(void) {
+        _cleanup_(ring_freep) struct ring *ring = ring_with_watchman();
+        struct end *e;
+        int fds[2];
+
+        pair(fds);
+        e = end_new(ring, fds[0]);
+        e->lingers = true;
+        for (uint32_t i = 1; i <= 100; i++) {
+                struct head head = { .length = i % 3, .number = i };
+                uint8_t payload[2] = { pattern(i, 0), pattern(i, 1) };
+
+                write_all(fds[1], &head, sizeof(head));
+                if (head.length > 0)
+                        write_all(fds[1], payload, head.length);
+                if (i % 2 == 0) {
+                        stream_hurry(&e->stream);
+                        stream_hurry(&e->stream);
+                        run_what_is_due(ring);
+                        ASSERT_EQ(e->n_heads, i);
+                } else
+                        RUN_UNTIL(ring, e->n_heads == i);
+                ASSERT_EQ(stream_missing(&e->stream), 0U);
+        }
+        ASSERT_TRUE(e->stream.lingering);
+        stream_close(&e->stream, -ECANCELED);
+        stream_hurry(&e->stream);
+        RUN_UNTIL(ring, e->n_closed > 0);
+        end_free(e);
+        run_what_is_due(ring);
         close(fds[1]);
 }
 
@@ -637,6 +673,6 @@ static void thousand_streams(void) {
 }
 
 TEST_MAIN(TEST(many_small_messages), TEST(single_bytes), TEST(large_payloads), TEST(sent_in_the_same_step),
-        TEST(large_and_small_by_turns), TEST(paused_and_resumed), TEST(trimmed),
+        TEST(lingering), TEST(large_and_small_by_turns), TEST(paused_and_resumed), TEST(trimmed),
         TEST(payload_asked_for_while_receiving), TEST(peer_closes), TEST(closed_with_messages_queued),
         TEST(closed_by_its_owner), TEST(too_much_for_the_buffer), TEST(thousand_streams));
