@@ -44,6 +44,10 @@ bool pool_is_dirty(const struct pool *pool) {
         return pool->durable < pool->acknowledged || pool->inherited || !TAILQ_EMPTY(&pool->crowded);
 }
 
+bool pool_is_all_durable(const struct pool *pool) {
+        return pool->durable_acks || (pool->durability != DURABILITY_NONE && !pool_is_dirty(pool));
+}
+
 /* Whether something is needed that is no longer held. */
 static bool is_missing(const struct pool *pool) {
         return pool->unretained > pool->durable || pool->inherited;
@@ -124,6 +128,7 @@ int pool_durable_check(struct pool *pool) {
         const struct session *leader = pool->leader;
 
         pool->durability = durability_of(pool, leader);
+        pool->durable_acks = leader->durable_acks;
         learn(pool, &leader->identity);
         /* What was written again went to the one before, perhaps another machine. */
         pool->rewriting = false;

@@ -78,6 +78,7 @@ struct pool {
 
         /* Durability. */
         enum pool_durability durability;
+        bool durable_acks; /* what the last proxy acknowledged is durable without a flush */
         struct retained *retained;
         struct mark *mark;
         uint8_t boot_id[IVBS_UUID_SIZE];
@@ -160,6 +161,8 @@ int pool_durable_synced(struct pool *pool, struct request *request, int error);
 void pool_durable_lost(struct pool *pool, const struct request *request);
 void pool_durable_sending(struct pool *pool, struct request *request);
 bool pool_is_dirty(const struct pool *pool);
+/* Whether every change that was acknowledged is known to be durable. */
+bool pool_is_all_durable(const struct pool *pool);
 /* All that is retained was written again. */
 void pool_durable_rewritten(struct pool *pool);
 

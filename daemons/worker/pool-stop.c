@@ -139,8 +139,9 @@ void pool_limit_wait(struct pool *pool, uint64_t usec) {
 
 void pool_stop(struct pool *pool, bool detach, uint64_t timeout_usec) {
         bool idle = !pool->open && !pool_is_dirty(pool) && pool->n_requests == 0;
+        bool parked = pool->state == POOL_PARKED;
         /* Between two proxies there is hope, and a lease to give back. */
-        bool hopeless = pool->state == POOL_FAILED || (idle && (pool->first || pool->state == POOL_PARKED)) ||
+        bool hopeless = pool->state == POOL_FAILED || (idle && (pool->first || parked)) ||
                         (pool->io_limit_usec > 0 && pool->io_failing);
 
         if (pool->state == POOL_STOPPING)
@@ -151,6 +152,9 @@ void pool_stop(struct pool *pool, bool detach, uint64_t timeout_usec) {
         pool->stop_detach = detach;
         pool_set_state(pool, POOL_STOPPING);
         ring_timer_set(&pool->stop_timer, timeout_usec);
+        /* There is nobody to flush to, but nothing that a flush would make durable either. */
+        if (idle && parked && !pool->io_failing && pool_is_all_durable(pool))
+                pool->stop_flushed = true;
         if (hopeless)
                 pool_stop_give_up(pool, -ENOTCONN);
         pool->ops->changed(pool->userdata);

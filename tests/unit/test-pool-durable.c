@@ -136,6 +136,54 @@ static void the_same_machine_keeps_it(void) {
         server_join(s);
 }
 
+/* Nothing written; written and flushed; written; and written where nobody can tell. */
+static void leaves_script(struct server *s) {
+        unsigned way = *(const unsigned *) s->data;
+
+        if (way < 3)
+                up(s, false);
+        else
+                server_modern_up(s, false);
+        if (way > 0)
+                write_ok(s, 4096);
+        if (way == 1)
+                answer_flush(s, 0);
+        server_expect(s, IVBS_OP_READ);
+        s->listen_fd = safe_close(s->listen_fd);
+        server_reply(s, 0, s->payload, 512);
+        server_cut(s);
+}
+
+/* Without a proxy there is no last flush: an error where something needed it, and only there. */
+static void stopped_while_parked(void) {
+        for (unsigned way = 0; way < 4; way++) {
+                struct server *s = server_start(leaves_script, &way);
+                unsigned n = 0;
+                struct fixture x;
+
+                begin(&x, s, NULL);
+                go_and_attach(&x);
+                if (way > 0) {
+                        submit(&x, REQUEST_WRITE, 4096, 512);
+                        done(&x, ++n);
+                }
+                if (way == 1) {
+                        submit(&x, REQUEST_FLUSH, 0, 0);
+                        done(&x, ++n);
+                }
+                submit(&x, REQUEST_READ, 4096, 512);
+                done(&x, ++n);
+                RUN_UNTIL(x.client.ring, pool_get_state(x.pool) == POOL_PARKED);
+                pool_stop(x.pool, true, way < 2 ? 10 * PATIENCE_USEC : 200000);
+                wait_stopped(&x);
+                if (way < 2)
+                        ASSERT_EQ(x.stop_error, 0);
+                else
+                        ASSERT_TRUE(x.stop_error < 0);
+                server_join(s);
+        }
+}
+
 /* A flush that fails, that gets no answer, or that holds under another identity than what it was to cover: written again, then flushed again. */
 static void flush_again_script(struct server *s) {
         unsigned way = *(const unsigned *) s->data;
@@ -723,6 +771,7 @@ static void a_local_proxy_is_not_logged(void) {
 
 TEST_MAIN(TEST(the_epoch_falls), TEST(a_clean_mark_follows), TEST(no_room_for_ever), TEST(a_rewrite_is_put_off),
         TEST(a_rewrite_is_put_off_here), TEST(an_older_sister_leads), TEST(a_member_meets_another_machine),
-        TEST(power_loss), TEST(the_same_machine_keeps_it), TEST(flushed_again), TEST(a_broken_disk_is_told),
-        TEST(power_loss_while_rewriting), TEST(a_lost_rewrite_is_fenced), TEST(power_loss_between_rewrites),
-        TEST(a_full_log_is_flushed), TEST(killed_worker), TEST(a_local_proxy_is_not_logged));
+        TEST(power_loss), TEST(the_same_machine_keeps_it), TEST(stopped_while_parked), TEST(flushed_again),
+        TEST(a_broken_disk_is_told), TEST(power_loss_while_rewriting), TEST(a_lost_rewrite_is_fenced),
+        TEST(power_loss_between_rewrites), TEST(a_full_log_is_flushed), TEST(killed_worker),
+        TEST(a_local_proxy_is_not_logged));
