@@ -172,7 +172,7 @@ suite_main() {
     [ "$(id -u)" = 0 ] || suite_cannot_run "it needs root"
     suite_deps >&2 || suite_cannot_run "what it needs is not installed"
     suite_probe || suite_cannot_run "$probe_reason"
-    [ -n "$build" ] || build=$("$top/tests/lib/build" plain) || suite_die "the tree does not build"
+    [ -n "$build" ] || build=$("$top/tests/lib/build" "${BLOCKSTORE_TEST_INSTALL:-plain}") || suite_die "the tree does not build"
     run=$(mktemp -d /var/tmp/blockstore-test.XXXXXX)
     trap suite_leave EXIT
     trap 'exit 130' INT
@@ -187,7 +187,7 @@ suite_main() {
     fi
     if suite_needs fault-points; then
         mkdir "$run/root/usr/lib/blockstore-tests/fault-points"
-        cp "$("$top/tests/lib/build" chaos)/daemons/blockstored/blockstored" "$run/root/usr/lib/blockstore-tests/fault-points/" ||
+        cp "$("$top/tests/lib/build" chaos daemons/blockstored/blockstored)/daemons/blockstored/blockstored" "$run/root/usr/lib/blockstore-tests/fault-points/" ||
             suite_die "there is no build with fault points"
     fi
     mkdir "$run/share"
