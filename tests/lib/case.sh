@@ -186,7 +186,8 @@ users_file() {
         rm -f $CONFIG/proxyd/users.json
         blockstorectl user add --file $CONFIG/proxyd/users.json $USER_NAME \
             --read '*' --write '*' --admin <<<"$USER_PASSWORD"
-        [ "$TEST_SUITE" != vm ] ||
+        # Each worker that starts pays for a login; the default number of iterations is met where packages are installed.
+        [ "$TEST_SUITE" = packages ] ||
             python3 /usr/lib/blockstore-tests/lib/cheap-scram.py $CONFIG/proxyd/users.json "$USER_PASSWORD"
         cp -a $CONFIG/proxyd/users.json $kept
     fi

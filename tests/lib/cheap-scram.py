@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """cheap-scram.py FILE PASSWORD: what is stored for SCRAM in a file of users, all of whom have that password, made anew with 4096 iterations.
 
-That is the least that RFC 7677 allows and a client takes; an emulated processor takes seconds for the default, at each start of a
-worker."""
+That is the least that RFC 7677 allows and a client takes. The default costs a tenth of a second at each start of a worker, and an emulated
+processor takes seconds for it."""
 
 import base64
 import hashlib
