@@ -27,7 +27,7 @@ int query_operation_new(struct query *q, sd_bus_message *m, struct query_operati
         struct query_operation *operation;
 
         if (!q->engine || q->refused) {
-                (void) peer_bus_error_set(error, q->refused, "%s", q->engine ? q->status.reason : q->sentence);
+                (void) peer_bus_error_set(error, q->refused, "%s", q->sentence);
                 return -EIO; /* what was set is what the caller sees */
         }
 
@@ -54,7 +54,7 @@ bool query_succeeded(struct query_operation *operation, int error, uint32_t stat
 
         if (error < 0) {
                 if (q->refused)
-                        query_reply_error(operation, q->refused, message);
+                        query_reply_error(operation, q->refused, message[0] ? message : q->sentence);
                 else {
                         snprintf(text, sizeof(text), "No proxy could be asked: %s",
                                 message[0] ? message : "none answers.");

@@ -125,11 +125,18 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
         return 0;
 }
 
+/* Not the end: whoever asks is told. The process goes when nobody asks any more. */
+static int refuse(struct query *q, enum failure failure, const char *message) {
+        q->refused = failure;
+        snprintf(q->sentence, sizeof(q->sentence), "%s", message);
+        log_event(LOG_ERR, NULL, "Store operations cannot be done: %s", message);
+        return 0;
+}
+
 static void on_failed(void *userdata, enum failure failure, const char *message) {
         struct query *q = userdata;
 
-        log_event(LOG_ERR, NULL, "Store operations cannot be done: %s", message);
-        q->refused = failure;
+        (void) refuse(q, failure, message);
         arm_idle(q);
 }
 
@@ -163,14 +170,6 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *inf
         return 0;
 }
 
-static int refuse_start(struct query *q, enum failure failure, const char *message) {
-        /* Not the end: whoever asks is told. The process goes when nobody asks any more. */
-        q->refused = failure;
-        snprintf(q->sentence, sizeof(q->sentence), "%s", message);
-        log_event(LOG_ERR, NULL, "Store operations cannot be done: %s", message);
-        return 0;
-}
-
 static int start_engine(struct query *q) {
         _cleanup_free_ char *message = NULL;
         struct engine_settings settings = { .listen_fd = -EBADF };
@@ -179,12 +178,12 @@ static int start_engine(struct query *q) {
 
         r = host_config_load(NULL, &q->config, &message);
         if (r >= 0 && q->config->n_proxies == 0)
-                return refuse_start(q, FAILURE_CONFIGURATION,
+                return refuse(q, FAILURE_CONFIGURATION,
                         "No proxies are configured: set \"proxies\" in " HOST_CONFIG_DIRECTORY "/blockstore.json.");
         if (r >= 0)
                 r = credentials_load(q->config, NULL, &q->credentials, &message);
         if (r < 0)
-                return refuse_start(q, FAILURE_CONFIGURATION, message ?: strerror(-r));
+                return refuse(q, FAILURE_CONFIGURATION, message ?: strerror(-r));
 
         settings.config = q->config;
         settings.credentials = q->credentials;
@@ -193,7 +192,7 @@ static int start_engine(struct query *q) {
 
         r = engine_new(&q->engine, q->event, &settings, &engine_events, q);
         if (r < 0)
-                return refuse_start(q, FAILURE_SYSTEM,
+                return refuse(q, FAILURE_SYSTEM,
                         "io_uring cannot be used on this system. Try: sysctl kernel.io_uring_disabled=0");
         return 0;
 }
