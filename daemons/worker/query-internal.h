@@ -34,8 +34,9 @@ struct query_operation {
         struct query *query;
         sd_bus_message *call;
         sd_bus_message *reply;
-        char name[IVBS_IMAGE_NAME_SIZE];   /* what it is about, for messages */
-        char detail[IVBS_IMAGE_NAME_SIZE]; /* ... besides: a snapshot's name, a new name */
+        char name[IVBS_IMAGE_NAME_SIZE]; /* what it is about, for messages */
+        char snapshot[IVBS_IMAGE_NAME_SIZE];
+        char detail[IVBS_IMAGE_NAME_SIZE]; /* ... besides: a new name, an option */
         unsigned listed;
 };
 

@@ -14,7 +14,6 @@
 /* What the proxy refuses with a meaning of its own here; answers the call when it does. */
 static bool was_done(struct query_operation *operation, int error, uint32_t status, const char *message) {
         bool about_snapshots = strcmp(sd_bus_message_get_member(operation->call), "RenameImage") != 0;
-        const char *snapshot = operation->detail;
         char text[1024];
 
         if (error < 0 || status == IVBS_STATUS_OK)
@@ -25,11 +24,15 @@ static bool was_done(struct query_operation *operation, int error, uint32_t stat
                 if (!about_snapshots)
                         break;
                 snprintf(text, sizeof(text), "The store has no image \"%s\", or the image has no snapshot \"%s\".",
-                        operation->name, snapshot);
+                        operation->name, operation->snapshot);
                 query_reply_error(operation, FAILURE_NO_SUCH_IMAGE, text);
                 return false;
         case IVBS_STATUS_ALREADY_EXISTS:
-                snprintf(text, sizeof(text), "There is a \"%s\" already.", snapshot);
+                if (operation->detail[0])
+                        snprintf(text, sizeof(text), "The store has an image \"%s\" already.", operation->detail);
+                else
+                        snprintf(text, sizeof(text), "Image \"%s\" has a snapshot \"%s\" already.", operation->name,
+                                operation->snapshot);
                 query_reply_error(operation, FAILURE_ALREADY_EXISTS, text);
                 return false;
         case IVBS_STATUS_IN_USE:
@@ -94,7 +97,7 @@ static void on_begun(
                 operation->call, "s", sd_id128_is_null(job) ? "" : sd_id128_to_string(job, text));
 }
 
-static int start(struct query *query, sd_bus_message *m, const char *name, const char *detail,
+static int start(struct query *query, sd_bus_message *m, const char *name, const char *snapshot, const char *new_name,
         struct query_operation **ret, sd_bus_error *error) {
         int r;
 
@@ -102,7 +105,8 @@ static int start(struct query *query, sd_bus_message *m, const char *name, const
         if (r < 0)
                 return r;
         (void) snprintf((*ret)->name, sizeof((*ret)->name), "%s", name);
-        (void) snprintf((*ret)->detail, sizeof((*ret)->detail), "%s", detail);
+        (void) snprintf((*ret)->snapshot, sizeof((*ret)->snapshot), "%s", snapshot);
+        (void) snprintf((*ret)->detail, sizeof((*ret)->detail), "%s", new_name);
         return 0;
 }
 
@@ -136,7 +140,7 @@ static int change_image(
         sd_bus_message *m, struct query *query, uint32_t op, bool snapshot, bool new_name, sd_bus_error *error) {
         _cleanup_(query_operationp) struct query_operation *operation = NULL;
         bool job = op != IVBS_OP_RENAME_IMAGE && op != IVBS_OP_REMOVE_SNAPSHOT;
-        char *fields[3], *last = NULL;
+        char *fields[3];
         struct ivbs_image_change change = {};
         uint8_t payload[IVBS_IMAGE_CHANGE_SIZE];
         size_t n = 0;
@@ -155,13 +159,13 @@ static int change_image(
                         r = query_check_name(text, error);
                 if (r < 0)
                         return r;
-                last = strcpy(fields[i], text);
+                strcpy(fields[i], text);
         }
         r = read_options(m, &change, error);
         if (r < 0)
                 return r;
 
-        r = start(query, m, change.name, last, &operation, error);
+        r = start(query, m, change.name, change.snapshot, change.new_name, &operation, error);
         if (r >= 0)
                 r = ivbs_image_change_encode(&change, payload);
         if (r >= 0)
@@ -246,7 +250,7 @@ int query_list_snapshots(sd_bus_message *m, void *userdata, sd_bus_error *error)
         if (r >= 0)
                 r = query_check_name(name, error);
         if (r >= 0)
-                r = start(userdata, m, name, "", &operation, error);
+                r = start(userdata, m, name, "", "", &operation, error);
         if (r >= 0)
                 r = ask_list(operation, "");
         if (r < 0)
@@ -329,7 +333,7 @@ static int ask_job(sd_bus_message *m, struct query *query, uint32_t op, sd_bus_e
                 return r;
         if (sd_id128_from_string(text, &id) < 0)
                 return peer_bus_error_set(error, FAILURE_USAGE, "That is not a job's id.");
-        r = start(query, m, text, "", &operation, error);
+        r = start(query, m, text, "", "", &operation, error);
         if (r >= 0)
                 r = engine_call(query->engine, op, id.bytes, sizeof(id.bytes), QUERY_CALL_USEC, on_job, operation);
         if (r < 0)
