@@ -111,6 +111,17 @@ static void refuse_held(struct session *s, const char *name, const struct ivbs_h
                 name, holder->host[0] ? holder->host : "another host", text);
 }
 
+static const char *why_not_now(uint32_t status) {
+        switch (status) {
+        case IVBS_STATUS_USE_ANOTHER_PROXY:
+                return "it drains, or another proxy is taking the image over";
+        case IVBS_STATUS_TEMPORARY_ERROR:
+                return "it has too much to do";
+        default:
+                return "somebody else has it";
+        }
+}
+
 /* Why an attach failed, as a user is to read it. */
 static void attach_failed(struct session *s, const struct ivbs_header *header, const uint8_t *payload) {
         const char *name = s->attachment->name;
@@ -141,7 +152,7 @@ static void attach_failed(struct session *s, const struct ivbs_header *header, c
         case IVBS_STATUS_TEMPORARY_ERROR:
         case IVBS_STATUS_USE_ANOTHER_PROXY:
                 session_close(s, SESSION_LOST, FAILURE_NO_PROXY, "the proxy cannot attach image \"%s\" now: %s", name,
-                        ivbs_status_to_string(header->status));
+                        why_not_now(header->status));
                 break;
         default:
                 session_close(s, SESSION_REFUSED, FAILURE_IO, "the proxy cannot attach image \"%s\": %s", name,
