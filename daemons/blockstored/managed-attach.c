@@ -158,11 +158,11 @@ static int attach(struct managed *managed, struct attach_options *options, uid_t
 
         if (managed->work == MANAGED_STOPPING)
                 return peer_bus_error_set(
-                        error, FAILURE_BUSY, "Image %s is being detached; try again when it is", name);
+                        error, FAILURE_BUSY, "Image \"%s\" is being detached; try again when it is", name);
 
         if ((managed->work == MANAGED_STARTING || is_up) && !is_compatible(managed, options))
                 return peer_bus_error_set(error, FAILURE_BUSY,
-                        "Image %s is attached, or being attached, with other options; detach it first", name);
+                        "Image \"%s\" is attached, or being attached, with other options; detach it first", name);
 
         if (message)
                 r = operation_new(managed->manager, &managed->operations, message, ANSWER_USEC, on_caller_timeout,

@@ -22,7 +22,7 @@ static void on_caller_timeout(struct operation *operation, void *userdata) {
         struct managed *managed = userdata;
         char text[256];
 
-        (void) snprintf(text, sizeof(text), "Image %s is still being detached: State tells when it is done",
+        (void) snprintf(text, sizeof(text), "Image \"%s\" is still being detached: State tells when it is done",
                 managed->image->name);
         operation_fail(operation, FAILURE_TIMEOUT, text);
 }
@@ -177,8 +177,8 @@ static int detach(struct managed *managed, const struct detach_options *options,
         int r;
 
         if (is_away(managed))
-                return peer_bus_error_set(
-                        error, FAILURE_NOT_ATTACHED, "Image %s is not attached on this host", managed->image->name);
+                return peer_bus_error_set(error, FAILURE_NOT_ATTACHED, "Image \"%s\" is not attached on this host",
+                        managed->image->name);
 
         if (options->cancel) {
                 if (managed->work == MANAGED_STOPPING || !managed_lazy_cancel(managed))

@@ -86,7 +86,8 @@ static int detach_checked(sd_bus_message *message, void *userdata, sd_bus_error 
         if (r <= 0)
                 return r < 0 ? r : 1;
         if (!managed)
-                return peer_bus_error_set(error, FAILURE_NOT_ATTACHED, "Image %s is not attached on this host", name);
+                return peer_bus_error_set(
+                        error, FAILURE_NOT_ATTACHED, "Image \"%s\" is not attached on this host", name);
 
         r = managed_detach(managed, &options, message, error);
         return r < 0 ? r : 1;
@@ -107,7 +108,7 @@ static int method_get_image(sd_bus_message *message, void *userdata, sd_bus_erro
         managed = manager_find(manager, name);
         if (!managed)
                 return peer_bus_error_set(
-                        error, FAILURE_NO_SUCH_IMAGE, "No image %s is attached or configured on this host", name);
+                        error, FAILURE_NO_SUCH_IMAGE, "No image \"%s\" is attached or configured on this host", name);
 
         return sd_bus_reply_method_return(message, "o", managed->path);
 }
@@ -172,8 +173,8 @@ static int check_not_attached(struct manager *manager, const char *image_name, s
         HASH_ITER(hh, manager->images, managed, next)
                 if (managed->link && strcmp(managed->image->image_name, image_name) == 0)
                         return peer_bus_error_set(error, FAILURE_BUSY,
-                                "Image %s is attached on this host (as %s); detach it first", image_name,
-                                managed->image->name);
+                                "Image \"%s\" is attached on this host: detach it first, with blockstorectl detach %s",
+                                image_name, managed->image->name);
         return 0;
 }
 

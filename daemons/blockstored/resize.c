@@ -145,7 +145,7 @@ static void on_stored(sd_bus_message *answer, enum failure failure, const char *
         }
 
         log_event(LOG_NOTICE, LOG_FIELDS({ "IMAGE", resize->local }),
-                "The store's image %s has the size of %" PRIu64 " bytes now", resize->name, resize->wish.size);
+                "The store's image \"%s\" has the size of %" PRIu64 " bytes now", resize->name, resize->wish.size);
         resize->shrunk = false;
         resize->phase = RESIZE_AWAITING;
         if (is_complete(resize))
@@ -177,7 +177,8 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
 
         if (resize->phase == RESIZE_AWAITING)
                 fail(resize, FAILURE_TIMEOUT,
-                        "The store's image %s has the new size, and the device on this host does not have it yet: its "
+                        "The store's image \"%s\" has the new size, and the device on this host does not have it yet: "
+                        "its "
                         "Size "
                         "tells when it does, the journal of image@%s.service why it does not",
                         resize->name, resize->local);
@@ -185,7 +186,7 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
                 /* What was begun is finished, or undone. */
                 if (resize->message)
                         (void) sd_bus_reply_method_errorf(resize->message, failure_lookup(FAILURE_TIMEOUT)->bus_name,
-                                "Image %s is still being resized", resize->name);
+                                "Image \"%s\" is still being resized", resize->name);
                 resize->message = sd_bus_message_unref(resize->message);
         }
         return 0;
@@ -264,7 +265,7 @@ int resize_start(struct manager *manager, const char *name, const struct resize_
 
         LIST_FOREACH(other, &manager->resizes, entry) {
                 if (strcmp(other->name, name) == 0)
-                        return peer_bus_error_set(error, FAILURE_BUSY, "Image %s is being resized already", name);
+                        return peer_bus_error_set(error, FAILURE_BUSY, "Image \"%s\" is being resized already", name);
                 n++;
         }
         if (n >= RESIZES_MAX)

@@ -31,11 +31,12 @@ static void judge_export(struct transfer *transfer, const struct listed *listed)
 
         if (here)
                 transfer_settle(transfer, FAILURE_BUSY,
-                        "Image %s is attached on this host, as %s, and may be written meanwhile: detach it, or make a "
+                        "Image \"%s\" is attached on this host, as \"%s\", and may be written meanwhile: detach it, "
+                        "or make a "
                         "snapshot and export that",
                         transfer->wish.name, here);
         else if (!listed->image && !is_snapshot(transfer))
-                transfer_settle(transfer, FAILURE_NO_SUCH_IMAGE, "The store has no image %s", transfer->wish.name);
+                transfer_settle(transfer, FAILURE_NO_SUCH_IMAGE, "The store has no image \"%s\"", transfer->wish.name);
         else {
                 /* Attached by those who read only, or by somebody who writes: who asks for the lease of a writer learns which, and who it is. */
                 transfer->exclusive = listed->image_attached;
@@ -78,16 +79,17 @@ static void judge_import(struct transfer *transfer, const struct listed *listed)
 
         transfer->replaces = listed->image;
         if (listed->image && here)
-                transfer_settle(transfer, FAILURE_BUSY, "Image %s is attached on this host, as %s: detach it first",
-                        wish->name, here);
+                transfer_settle(transfer, FAILURE_BUSY,
+                        "Image \"%s\" is attached on this host, as \"%s\": detach it first", wish->name, here);
         else if (listed->image && listed->image_attached)
                 transfer_settle(transfer, FAILURE_HELD,
-                        "Image %s is attached by another host: detach it there first (blockstorectl store status "
+                        "Image \"%s\" is attached by another host: detach it there first (blockstorectl store status "
                         "names it)",
                         wish->name);
         else if (listed->image && !wish->overwrite)
                 transfer_settle(transfer, FAILURE_ALREADY_EXISTS,
-                        "The store has an image %s already: choose another name, or say that it is to be overwritten",
+                        "The store has an image \"%s\" already: choose another name, or say that it is to be "
+                        "overwritten",
                         wish->name);
         else if (wish->resume)
                 judge_resume(transfer, listed);

@@ -158,7 +158,7 @@ static int check_free(struct manager *manager, const char *local, sd_bus_error *
 
         LIST_FOREACH(other, &manager->transfers, entry) {
                 if (strcmp(other->local, local) == 0)
-                        return peer_bus_error_set(error, FAILURE_BUSY, "Image %s is being %s already",
+                        return peer_bus_error_set(error, FAILURE_BUSY, "Image \"%s\" is being %s already",
                                 other->wish.name, other->wish.export ? "exported" : "imported");
                 n++;
         }
