@@ -11,6 +11,7 @@
 #include "report.h"
 
 #define MESSAGE_MAX 2048U
+#define UNKNOWN     "org.freedesktop.DBus.Error.Unknown" /* Method, Interface */
 
 /* "NAME" in an advice becomes the subject; without a subject it stays what it is: a word that stands for one. */
 static const struct {
@@ -19,12 +20,13 @@ static const struct {
 } advices[] = {
         { FAILURE_PROTOCOL, "Is it a proxy that was asked? See: journalctl -u 'image@*' -u 'blockstore-query@*'" },
         { FAILURE_NO_SUCH_IMAGE, "See what there is: blockstorectl list" },
-        { FAILURE_NOT_ATTACHED, "Attach it: blockstorectl attach NAME" },
+        { FAILURE_NOT_ATTACHED, "See what is attached: blockstorectl list --local" },
         { FAILURE_NO_PROXY, "See which proxies are known: blockstorectl proxies (\"proxies\" in "
                             "/etc/blockstore/blockstore.json)" },
         { FAILURE_INTERNAL, "See: journalctl -u blockstored -u 'image@*'" },
-        { FAILURE_SYSTEM, "See: systemctl status blockstored" },
-        { FAILURE_BUSY, "Unmount or close what uses it and try again: fuser -vm /dev/blockstore/NAME" },
+        { FAILURE_SYSTEM,
+                "See what is missing, and what mends it: blockstorectl doctor; and: systemctl status blockstored" },
+        { FAILURE_BUSY, "Try again when nobody uses it any more. See what is in use: blockstorectl list" },
         { FAILURE_ALREADY_EXISTS, "See what there is: blockstorectl list" },
         { FAILURE_IO, "See the log of the proxy, and: journalctl -u 'image@*' -u 'blockstore-query@*'" },
         { FAILURE_HELD, "Detach it there first; if that host is gone for good: blockstorectl attach --steal NAME" },
@@ -120,14 +122,23 @@ int report_bus(const char *action, const char *subject, const sd_bus_error *erro
         if (!cause || !*cause)
                 cause = failure_lookup(failure)->description;
 
+        if (failure == FAILURE_SYSTEM && strncmp(error->name, UNKNOWN, strlen(UNKNOWN)) == 0)
+                return report(FAILURE_SYSTEM, NULL,
+                        "cannot %s: the blockstored that runs is of a version that does not know how (%s). Restart "
+                        "it, "
+                        "which no image notices: systemctl restart blockstored",
+                        action, cause);
+
         /* Nobody is behind the bus name, and nobody could be started: not a matter of the image. */
         if (failure == FAILURE_SYSTEM && strncmp(error->name, "org.freedesktop.", strlen("org.freedesktop.")) == 0)
                 return report(FAILURE_SYSTEM, NULL,
-                        "cannot %s: blockstored cannot be reached on the system bus: %s. Is the package installed and "
+                        "cannot %s: blockstored cannot be reached on the system bus: %.*s. Is the package installed "
+                        "and "
                         "D-Bus running?",
-                        action, cause);
+                        action, (int) (strlen(cause) - (cause[strlen(cause) - 1] == '.')), cause);
 
-        return report(failure, subject, "cannot %s: %s", action, cause);
+        /* There the subject would be a verb. */
+        return report(failure, failure == FAILURE_USAGE ? NULL : subject, "cannot %s: %s", action, cause);
 }
 
 void remark(const char *format, ...) {

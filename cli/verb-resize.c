@@ -97,7 +97,7 @@ static int show_resized(const struct cli *cli, const char *name, uint64_t old, u
 
         if (!image || json_object_object_add(image, "name", json_object_new_string(name)) < 0 ||
                 json_object_object_add(image, "size", json_object_new_uint64(size)) < 0 ||
-                json_object_object_add(image, "old-size", json_object_new_uint64(old)) < 0)
+                json_object_object_add(image, "old_size", json_object_new_uint64(old)) < 0)
                 return -ENOMEM;
 
         if (!output_json(cli, image)) {

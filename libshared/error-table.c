@@ -38,6 +38,7 @@ const struct failure_entry *failure_lookup(enum failure failure) {
 }
 
 enum failure failure_from_bus_name(const char *bus_name) {
+        /* A dot in the end: all names that begin so. */
         static const struct {
                 const char *name;
                 enum failure failure;
@@ -49,6 +50,14 @@ enum failure failure_from_bus_name(const char *bus_name) {
                 { "org.freedesktop.DBus.Error.Timeout", FAILURE_TIMEOUT },
                 { "org.freedesktop.DBus.Error.ServiceUnknown", FAILURE_SYSTEM },
                 { "org.freedesktop.DBus.Error.NameHasNoOwner", FAILURE_SYSTEM },
+                /* It could not be started: what systemd or the bus says of that. */
+                { "org.freedesktop.systemd1.", FAILURE_SYSTEM },
+                { "org.freedesktop.DBus.Error.Spawn.", FAILURE_SYSTEM },
+                { "org.freedesktop.DBus.Error.TimedOut", FAILURE_SYSTEM },
+                { "org.freedesktop.DBus.Error.Disconnected", FAILURE_SYSTEM },
+                /* It is older than the one who calls. */
+                { "org.freedesktop.DBus.Error.UnknownMethod", FAILURE_SYSTEM },
+                { "org.freedesktop.DBus.Error.UnknownInterface", FAILURE_SYSTEM },
         };
 
         if (!bus_name)
@@ -58,9 +67,12 @@ enum failure failure_from_bus_name(const char *bus_name) {
                 if (strcmp(failure_table[i].bus_name, bus_name) == 0)
                         return failure_table[i].failure;
 
-        for (unsigned i = 0; i < ELEMENTSOF(foreign); i++)
-                if (strcmp(foreign[i].name, bus_name) == 0)
+        for (unsigned i = 0; i < ELEMENTSOF(foreign); i++) {
+                size_t n = strlen(foreign[i].name);
+
+                if (strncmp(foreign[i].name, bus_name, n) == 0 && (foreign[i].name[n - 1] == '.' || !bus_name[n]))
                         return foreign[i].failure;
+        }
 
         return FAILURE_INTERNAL;
 }

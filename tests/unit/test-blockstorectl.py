@@ -528,7 +528,7 @@ class ChangeTest(Base):
         # By its name on this host; by the store's.
         self.check(run('resize', 'backup', '+1T'), 0, 'backup has 2T now, and had 1T.\n')
         result = run('resize', 'other', '+512', '--json=short')
-        self.assertEqual(json.loads(result.stdout), {'name': 'other', 'size': 1024, 'old-size': 512})
+        self.assertEqual(json.loads(result.stdout), {'name': 'other', 'size': 1024, 'old_size': 512})
         self.check(run('resize', 'vm1', '1M'), 64, '', '--force-shrink')
         self.check(run('resize', '--force-shrink', 'vm1', '1M'), 0)
         self.assertEqual(self.mock.changes(), ['ResizeImage vm1 68719476736 interactive',
@@ -637,6 +637,7 @@ class ErrorTest(Base):
                     self.assertGreaterEqual(result.stderr.count('\n'), 2)
                     if 'vm1' in arguments:
                         self.assertIn('"vm1"', result.stderr)
+                        self.assertNotIn('help vm1', result.stderr)
 
     def test_errors_of_the_bus(self):
         for name, number in (('org.freedesktop.DBus.Error.AccessDenied', 77),
@@ -645,6 +646,12 @@ class ErrorTest(Base):
                              ('org.freedesktop.DBus.Error.SomethingNew', 70)):
             self.mock.tell(f'fail DetachImage {name} Why.')
             self.check(run('detach', 'vm1'), number, err='cannot detach "vm1": Why.')
+        # It could not be started, and it is older than its client.
+        for name, text in (('org.freedesktop.systemd1.UnitMasked', 'blockstored cannot be reached on the system bus: Why.'),
+                           ('org.freedesktop.DBus.Error.Spawn.ChildExited', 'blockstored cannot be reached on the system bus: Why.'),
+                           ('org.freedesktop.DBus.Error.UnknownMethod', 'systemctl restart blockstored')):
+            self.mock.tell(f'fail DetachImage {name} Why.')
+            self.check(run('detach', 'vm1'), 71, err=text)
 
     def test_daemon_not_there(self):
         self.mock.tell('disown')

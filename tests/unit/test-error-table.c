@@ -35,6 +35,10 @@ static void errors_of_the_bus(void) {
         ASSERT_EQ(failure_from_bus_name("org.freedesktop.DBus.Error.AccessDenied"), FAILURE_ACCESS_DENIED);
         ASSERT_EQ(failure_from_bus_name("org.freedesktop.DBus.Error.ServiceUnknown"), FAILURE_SYSTEM);
         ASSERT_EQ(failure_from_bus_name("org.freedesktop.DBus.Error.NoReply"), FAILURE_TIMEOUT);
+        ASSERT_EQ(failure_from_bus_name("org.freedesktop.DBus.Error.NoReplyAtAll"), FAILURE_INTERNAL);
+        ASSERT_EQ(failure_from_bus_name("org.freedesktop.systemd1.UnitMasked"), FAILURE_SYSTEM);
+        ASSERT_EQ(failure_from_bus_name("org.freedesktop.DBus.Error.Spawn.ChildExited"), FAILURE_SYSTEM);
+        ASSERT_EQ(failure_from_bus_name("org.freedesktop.DBus.Error.UnknownMethod"), FAILURE_SYSTEM);
         ASSERT_EQ(failure_from_bus_name("org.blockstore.Error.NeverHeardOf"), FAILURE_INTERNAL);
         ASSERT_EQ(failure_from_bus_name(""), FAILURE_INTERNAL);
         ASSERT_EQ(failure_from_bus_name(NULL), FAILURE_INTERNAL);
