@@ -65,10 +65,35 @@ static int finish(struct attach *attach, int code) {
         return sd_event_exit(attach->event, code);
 }
 
+/* Whether it is this very host that has the image, under another name. Nothing is to be taken over then. */
+static bool is_held_here(struct attach *attach) {
+        _cleanup_(json_object_putp) struct json_object *images = NULL;
+        const char *image_name = attach->image ?: ""; /* said with --as, which nobody remembers now */
+
+        if (image_load_all(attach->bus, NULL, &images) < 0)
+                return false;
+        for (size_t i = 0; i < json_object_array_length(images); i++) {
+                struct json_object *image = json_object_array_get_idx(images, i);
+
+                if (!*image_name && strcmp(json_string(image, "name"), attach->name) == 0)
+                        image_name = json_string(image, "image_name");
+        }
+        for (size_t i = 0; i < json_object_array_length(images); i++) {
+                struct json_object *image = json_object_array_get_idx(images, i);
+
+                if (*image_name && strcmp(json_string(image, "image_name"), image_name) == 0 &&
+                        image_state_is_usable(json_string(image, "state")))
+                        return true;
+        }
+        return false;
+}
+
 static int fail(struct attach *attach, const sd_bus_error *error, int r) {
         char action[128];
 
         snprintf(action, sizeof action, "attach \"%s\"", attach->name);
+        if (sd_bus_error_is_set(error) && failure_from_bus_name(error->name) == FAILURE_HELD && is_held_here(attach))
+                return finish(attach, report_plain(FAILURE_HELD, "cannot %s: %s", action, error->message));
         return finish(attach, report_bus(action, attach->name, error, r));
 }
 
@@ -115,6 +140,8 @@ static int decide(struct attach *attach, struct json_object *image) {
         if (strcmp(state, "failed") == 0) {
                 enum failure failure = failure_from_bus_name(json_string(image, "failure"));
 
+                if (failure == FAILURE_HELD && is_held_here(attach))
+                        return finish(attach, report_plain(failure, "cannot attach \"%s\": %s", attach->name, reason));
                 return finish(attach, report(failure, attach->name, "cannot attach \"%s\": %s", attach->name,
                                               *reason ? reason : failure_lookup(failure)->description));
         }

@@ -475,8 +475,9 @@ static int claim(struct worker *w, const char *image) {
         r = one_name_claim(w->config, image, w->name, other, sizeof(other));
         if (r == -EBUSY) {
                 fail(w, FAILURE_HELD,
-                        "Image \"%s\" is attached on this host already, as \"%s\". Detach it there first.", image,
-                        other);
+                        "Image \"%s\" is attached on this host already, as \"%s\". To have it under this name: "
+                        "blockstorectl detach %s",
+                        image, other, other);
                 return r;
         }
         if (r >= 0)
