@@ -326,6 +326,14 @@ static int load(const char *path, bool all, struct settings **ret, char **ret_us
         };
 
         r = config_file_open(path, &file, ret_message);
+        if (r == -ENOENT) {
+                /* Most likely the instance's name is not the one that was configured. */
+                free(*ret_message);
+                if (asprintf(ret_message,
+                            "There is no %s. All has a default; the least that works is made with: echo '{}' >%s",
+                            path, path) < 0)
+                        *ret_message = NULL;
+        }
         if (r < 0)
                 return r;
         r = all ? config_apply_all(file, settings_keys, settings, ret_message)
