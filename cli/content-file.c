@@ -225,7 +225,7 @@ int content_file_create(const char *path, enum content_format format, bool overw
                         file.fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
         } else if (stat(path, &st) < 0 || S_ISREG(st.st_mode)) {
                 if (!overwrite && access(path, F_OK) >= 0)
-                        r = report(FAILURE_ALREADY_EXISTS, NULL,
+                        r = report_plain(FAILURE_ALREADY_EXISTS,
                                 "%s exists already: choose another name, or --overwrite", path);
                 else
                         r = create_beside(path, &file);

@@ -65,7 +65,8 @@ static struct host_config *load(struct doctor *d, const char *name, const char *
                 return config;
 
         if (r == -EACCES && geteuid() != 0)
-                found(d, FINDING_SKIPPED, subject, NULL, "%s Only root can look at it.", message ? message : "");
+                found(d, FINDING_SKIPPED, subject, NULL, "%s%sOnly root can look at it.", message ? message : "",
+                        message ? ". " : "");
         else
                 found(d, FINDING_ERROR, subject, edit_command(message, command), "%s",
                         message ? message : strerror(-r));

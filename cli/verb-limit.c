@@ -104,6 +104,9 @@ int verb_limit(const struct cli *cli, char *arguments[], unsigned n_arguments) {
                 if (r != 0)
                         return r;
         }
+        r = json_add(care, "name", json_object_new_string(arguments[0]));
+        if (r < 0)
+                return r;
         if (!output_json(cli, care))
                 show(arguments[0], &limits);
         return 0;
