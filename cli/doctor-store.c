@@ -9,11 +9,12 @@
 #include "doctor.h"
 #include "host-config.h"
 #include "image.h"
+#include "local-proxy.h"
 #include "output.h"
 
 static void look_at_proxy(struct doctor *d, struct json_object *proxy, unsigned *ret_reachable) {
         const char *address = json_string(proxy, "address"), *state = json_string(proxy, "state");
-        char command[DOCTOR_COMMAND_MAX], usec[FORMAT_MAX];
+        char command[DOCTOR_COMMAND_MAX], unit[LOCAL_PROXY_UNIT_MAX] = "", usec[FORMAT_MAX];
 
         if (strcmp(state, "refused") == 0) {
                 found(d, FINDING_ERROR, address, "install -D -m 0600 /dev/stdin /etc/credstore/blockstore.default",
@@ -21,14 +22,11 @@ static void look_at_proxy(struct doctor *d, struct json_object *proxy, unsigned 
                         "password.",
                         json_string(proxy, "reason"));
         } else if (strcmp(state, "unreachable") == 0) {
-                /* A local one can be started here. */
-                snprintf(command, sizeof command, "systemctl start 'blockstore-proxyd@NAME.service'");
-                found(d, FINDING_WARNING, address,
-                        strncmp(address, "127.", 4) == 0 || strncmp(address, "[::1]", 5) == 0 ||
-                                        strncmp(address, "localhost:", 10) == 0
-                                ? command
-                                : NULL,
-                        "The proxy cannot be reached: %s.", json_string(proxy, "reason"));
+                bool here = local_proxy_find(address, unit);
+
+                snprintf(command, sizeof command, "systemctl start '%s'", unit);
+                found(d, FINDING_WARNING, address, here ? command : NULL, "The proxy cannot be reached: %s.",
+                        json_string(proxy, "reason"));
         } else {
                 found(d, FINDING_OK, address, NULL, "The proxy is %s, the login works; round trip %s.", state,
                         format_usec(usec, json_number(proxy, "round_trip_usec")));
