@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+/* What is wrong with the arguments is told here, before anybody is asked; what the store makes of them is for the proxy to say. */
+
 #include <inttypes.h>
 #include <string.h>
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+/* The file is opened here, by the one who asks, and its descriptor goes to the supervisor: the daemons read nothing that the caller could not. All else happens there, as a job that is watched. */
+
 #include <string.h>
 
 #include "bus.h"

@@ -23,18 +23,6 @@ const struct option_entry scrub_options[] = {
         { NULL },
 };
 
-static const char *text_of(struct json_object *object, const char *key) {
-        struct json_object *value;
-
-        return json_object_object_get_ex(object, key, &value) ? json_object_get_string(value) : "";
-}
-
-static bool is_true(struct json_object *object, const char *key) {
-        struct json_object *value;
-
-        return json_object_object_get_ex(object, key, &value) && json_object_get_boolean(value);
-}
-
 static void print_when(const char *what, uint64_t usec) {
         time_t seconds = (time_t) (usec / 1000000);
         char text[64] = "";
@@ -57,11 +45,11 @@ static void print_offsets(struct json_object *care) {
 }
 
 static void print_report(const char *name, struct json_object *care) {
-        const char *state = text_of(care, "scrub_state");
+        const char *state = json_string(care, "scrub_state");
         char done[FORMAT_MAX], size[FORMAT_MAX];
 
         output_text(stdout, name);
-        if (!is_true(care, "checksums")) {
+        if (!json_is_true(care, "checksums")) {
                 puts(": has no checksums");
                 return;
         }
@@ -138,10 +126,10 @@ static int do_all(const struct cli *cli, sd_bus *bus, bool *ret_damaged) {
         r = bus_json_read_records(reply, store_image_fields, &images);
         for (size_t i = 0; r == 0 && i < json_object_array_length(images); i++) {
                 _cleanup_(json_object_putp) struct json_object *care = NULL;
-                const char *name = text_of(json_object_array_get_idx(images, i), "name");
+                const char *name = json_string(json_object_array_get_idx(images, i), "name");
 
                 r = care_load(bus, name, &care);
-                if (r == 0 && is_true(care, "checksums"))
+                if (r == 0 && json_is_true(care, "checksums"))
                         r = do_one(cli, bus, name, ret_damaged);
         }
         return r;
