@@ -78,3 +78,34 @@ static inline size_t count_images(struct store *store) {
         free(listed);
         return n;
 }
+
+/* All of a copy of the image "x", as a proxy makes it, on one thread and by pieces of so many bytes. */
+static inline int run_copy(
+        struct store *store, uint64_t piece, enum store_copy_kind kind, const char *snapshot, const char *new_name) {
+        const struct store_copy_how how = { .kind = kind, .name = "x", .snapshot = snapshot, .new_name = new_name };
+        struct store_copy *copy;
+        sd_id128_t uuid;
+        int r;
+
+        r = store->ops->copy_begin(store, &how, &copy);
+        if (r < 0)
+                return r;
+        r = store->ops->copy_prepare(copy);
+        if (r >= 0)
+                r = store->ops->copy_whole(copy);
+        for (uint64_t at = 0; r == STORE_COPY_BY_PIECES && at < copy->size;) {
+                uint64_t next = 0;
+                int k = store->ops->copy_piece(copy, at, piece, &next);
+
+                if (k < 0)
+                        r = k;
+                ASSERT_TRUE(k < 0 || next >= copy->size || next >= at + piece);
+                at = next;
+        }
+        if (r >= 0)
+                r = store->ops->copy_sync(copy);
+        if (r >= 0)
+                r = store->ops->copy_commit(copy, &uuid);
+        store->ops->copy_free(copy);
+        return r;
+}

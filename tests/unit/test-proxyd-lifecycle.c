@@ -56,36 +56,6 @@ static bool is_there(const char *store, const char *what) {
         return access(path, F_OK) >= 0;
 }
 
-/* All of it, as a proxy does it, on one thread. */
-static int run_copy(struct store *store, enum store_copy_kind kind, const char *snapshot, const char *new_name) {
-        const struct store_copy_how how = { .kind = kind, .name = "x", .snapshot = snapshot, .new_name = new_name };
-        struct store_copy *copy;
-        sd_id128_t uuid;
-        int r;
-
-        r = store->ops->copy_begin(store, &how, &copy);
-        if (r < 0)
-                return r;
-        r = store->ops->copy_prepare(copy);
-        if (r >= 0)
-                r = store->ops->copy_whole(copy);
-        for (uint64_t at = 0; r == STORE_COPY_BY_PIECES && at < copy->size;) {
-                uint64_t next = 0;
-                int k = store->ops->copy_piece(copy, at, PIECE, &next);
-
-                if (k < 0)
-                        r = k;
-                ASSERT_TRUE(k < 0 || next >= copy->size || next >= at + PIECE);
-                at = next;
-        }
-        if (r >= 0)
-                r = store->ops->copy_sync(copy);
-        if (r >= 0)
-                r = store->ops->copy_commit(copy, &uuid);
-        store->ops->copy_free(copy);
-        return r;
-}
-
 static struct store *make_image(const char *path) {
         struct store *store = open_store(path);
         sd_id128_t uuid;
@@ -105,10 +75,10 @@ static void snapshot_clone_roll_back(void) {
         bool more;
         size_t n;
 
-        ASSERT_OK(run_copy(store, STORE_COPY_SNAPSHOT, "s1", NULL));
-        ASSERT_ERROR(run_copy(store, STORE_COPY_SNAPSHOT, "s1", NULL), EEXIST);
+        ASSERT_OK(run_copy(store, PIECE, STORE_COPY_SNAPSHOT, "s1", NULL));
+        ASSERT_ERROR(run_copy(store, PIECE, STORE_COPY_SNAPSHOT, "s1", NULL), EEXIST);
         fill(path, "x/data", 0, 'c');
-        ASSERT_OK(run_copy(store, STORE_COPY_SNAPSHOT, "s2", NULL));
+        ASSERT_OK(run_copy(store, PIECE, STORE_COPY_SNAPSHOT, "s2", NULL));
         ASSERT_EQ(look(path, "x/snapshots/s1/data", 0), 'a');
         ASSERT_EQ(look(path, "x/snapshots/s1/data", 5 * PIECE), 'b');
         ASSERT_EQ(look(path, "x/snapshots/s1/data", PIECE), 0);
@@ -139,9 +109,9 @@ static void snapshot_clone_roll_back(void) {
                 ASSERT_TRUE(st.st_blocks * 512 <= 4 * (long) PIECE);
         }
 
-        ASSERT_OK(run_copy(store, STORE_COPY_CLONE, "s1", "y"));
-        ASSERT_ERROR(run_copy(store, STORE_COPY_CLONE, "s1", "y"), EEXIST);
-        ASSERT_ERROR(run_copy(store, STORE_COPY_CLONE, "none", "z"), ENOENT);
+        ASSERT_OK(run_copy(store, PIECE, STORE_COPY_CLONE, "s1", "y"));
+        ASSERT_ERROR(run_copy(store, PIECE, STORE_COPY_CLONE, "s1", "y"), EEXIST);
+        ASSERT_ERROR(run_copy(store, PIECE, STORE_COPY_CLONE, "none", "z"), ENOENT);
         ASSERT_EQ(look(path, "y/data", 0), 'a');
         ASSERT_OK(store->ops->open_image(store, "y", &image));
         ASSERT_FALSE(image->read_only);
@@ -149,9 +119,9 @@ static void snapshot_clone_roll_back(void) {
         ASSERT_EQ(lease.generation, 0U);
         store->ops->close_image(image);
 
-        ASSERT_OK(run_copy(store, STORE_COPY_ROLL_BACK, "s1", NULL));
+        ASSERT_OK(run_copy(store, PIECE, STORE_COPY_ROLL_BACK, "s1", NULL));
         ASSERT_EQ(look(path, "x/data", 0), 'a');
-        ASSERT_ERROR(run_copy(store, STORE_COPY_ROLL_BACK, "none", NULL), ENOENT);
+        ASSERT_ERROR(run_copy(store, PIECE, STORE_COPY_ROLL_BACK, "none", NULL), ENOENT);
 
         store->ops->close(store);
         remove_directory(path);
@@ -164,7 +134,7 @@ static void open_a_snapshot(void) {
         struct store_image *image;
         struct lease lease;
 
-        ASSERT_OK(run_copy(store, STORE_COPY_SNAPSHOT, "s", NULL));
+        ASSERT_OK(run_copy(store, PIECE, STORE_COPY_SNAPSHOT, "s", NULL));
         ASSERT_ERROR(store->ops->open_image(store, "x@none", &image), ENOENT);
         ASSERT_ERROR(store->ops->open_image(store, "none@s", &image), ENOENT);
         ASSERT_ERROR(store->ops->open_image(store, "x@", &image), ENOENT);
@@ -181,7 +151,7 @@ static void open_a_snapshot(void) {
         ASSERT_ERROR(other->ops->remove(other, "x", SD_ID128_NULL, true), EBUSY);
         ASSERT_ERROR(other->ops->rename(other, "x", SD_ID128_NULL, "y"), EBUSY);
         /* Who reads a snapshot does not mind what the image becomes. */
-        ASSERT_OK(run_copy(other, STORE_COPY_ROLL_BACK, "s", NULL));
+        ASSERT_OK(run_copy(other, PIECE, STORE_COPY_ROLL_BACK, "s", NULL));
         store->ops->close_image(image);
         ASSERT_ERROR(other->ops->remove_snapshot(
                              other, "x", "s", SD_ID128_MAKE(1, 2, 3, 4, 5, 6, 7, 8, 9, a, b, c, d, e, f, 1)),
@@ -202,12 +172,12 @@ static void open_images_stay(void) {
         struct store_image *image;
         sd_id128_t uuid;
 
-        ASSERT_OK(run_copy(store, STORE_COPY_SNAPSHOT, "s", NULL));
+        ASSERT_OK(run_copy(store, PIECE, STORE_COPY_SNAPSHOT, "s", NULL));
         ASSERT_OK(other->ops->create(other, "taken", SIZE, true, &uuid));
         ASSERT_OK(store->ops->open_image(store, "x", &image));
         ASSERT_ERROR(other->ops->rename(other, "x", SD_ID128_NULL, "y"), EBUSY);
         ASSERT_ERROR(other->ops->remove(other, "x", SD_ID128_NULL, true), EBUSY);
-        ASSERT_ERROR(run_copy(other, STORE_COPY_ROLL_BACK, "s", NULL), EBUSY);
+        ASSERT_ERROR(run_copy(other, PIECE, STORE_COPY_ROLL_BACK, "s", NULL), EBUSY);
         store->ops->close_image(image);
 
         ASSERT_ERROR(other->ops->rename(other, "x", SD_ID128_NULL, "taken"), EEXIST);
@@ -233,7 +203,7 @@ static void under_way(void) {
         char *path = make_directory();
         struct store *store = make_image(path);
 
-        ASSERT_OK(run_copy(store, STORE_COPY_SNAPSHOT, "s", NULL));
+        ASSERT_OK(run_copy(store, PIECE, STORE_COPY_SNAPSHOT, "s", NULL));
         for (size_t i = 0; i < ELEMENTSOF(hows); i++) {
                 struct store_copy *copy, *given_up;
                 struct store *other;
@@ -274,15 +244,15 @@ static void die_at_step(const char *step) {
 }
 
 static int make_snapshot(struct store *store) {
-        return run_copy(store, STORE_COPY_SNAPSHOT, "t", NULL);
+        return run_copy(store, PIECE, STORE_COPY_SNAPSHOT, "t", NULL);
 }
 
 static int clone_snapshot(struct store *store) {
-        return run_copy(store, STORE_COPY_CLONE, "s", "y");
+        return run_copy(store, PIECE, STORE_COPY_CLONE, "s", "y");
 }
 
 static int roll_back(struct store *store) {
-        return run_copy(store, STORE_COPY_ROLL_BACK, "s", NULL);
+        return run_copy(store, PIECE, STORE_COPY_ROLL_BACK, "s", NULL);
 }
 
 static int rename_image(struct store *store) {
@@ -376,7 +346,7 @@ static void prepare(const char *path) {
         char *message = NULL, directory[512], data[512];
         int fd;
 
-        ASSERT_OK(run_copy(store, STORE_COPY_SNAPSHOT, "s", NULL));
+        ASSERT_OK(run_copy(store, PIECE, STORE_COPY_SNAPSHOT, "s", NULL));
         path_of(path, "x", directory);
         path_of(path, "x/data", data);
         ASSERT_OK(truncate(data, 2 * SIZE));

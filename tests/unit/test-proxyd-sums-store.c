@@ -186,32 +186,6 @@ static void many_at_once(void) {
         remove_directory(rig.path);
 }
 
-static int run_copy(struct store *store, enum store_copy_kind kind, const char *snapshot, const char *new_name) {
-        const struct store_copy_how how = { .kind = kind, .name = "x", .snapshot = snapshot, .new_name = new_name };
-        struct store_copy *copy;
-        sd_id128_t uuid;
-        int r;
-
-        r = store->ops->copy_begin(store, &how, &copy);
-        if (r < 0)
-                return r;
-        r = store->ops->copy_prepare(copy);
-        if (r >= 0)
-                r = store->ops->copy_whole(copy);
-        for (uint64_t at = 0; r == STORE_COPY_BY_PIECES && at < copy->size;) {
-                int k = store->ops->copy_piece(copy, at, 65536, &at);
-
-                if (k < 0)
-                        r = k;
-        }
-        if (r >= 0)
-                r = store->ops->copy_sync(copy);
-        if (r >= 0)
-                r = store->ops->copy_commit(copy, &uuid);
-        store->ops->copy_free(copy);
-        return r;
-}
-
 static void snapshots(void) {
         struct rig rig;
 
@@ -221,7 +195,7 @@ static void snapshots(void) {
         ASSERT_OK(do_io(&rig, (struct store_io){ .kind = STORE_FLUSH }));
         ASSERT_OK(write_fill(&rig, 50 * BLOCK, BLOCK, 'b', false)); /* dirty, and so it is copied */
         flip_in(&rig, "x/data", 3 * BLOCK);
-        ASSERT_OK(run_copy(rig.store, STORE_COPY_SNAPSHOT, "s", NULL));
+        ASSERT_OK(run_copy(rig.store, 65536, STORE_COPY_SNAPSHOT, "s", NULL));
         ASSERT_OK(write_fill(&rig, 0, 100 * BLOCK, 'c', false));
         close_it(&rig);
 
@@ -236,7 +210,7 @@ static void snapshots(void) {
         close_it(&rig);
 
         open_it(&rig, NULL);
-        ASSERT_OK(run_copy(rig.store, STORE_COPY_CLONE, "s", "y"));
+        ASSERT_OK(run_copy(rig.store, 65536, STORE_COPY_CLONE, "s", "y"));
         ASSERT_OK(rig.store->ops->rename(rig.store, "y", SD_ID128_NULL, "z"));
         close_it(&rig);
         open_it(&rig, "z");
@@ -249,7 +223,7 @@ static void snapshots(void) {
         close_it(&rig);
 
         open_it(&rig, NULL);
-        ASSERT_OK(run_copy(rig.store, STORE_COPY_ROLL_BACK, "s", NULL));
+        ASSERT_OK(run_copy(rig.store, 65536, STORE_COPY_ROLL_BACK, "s", NULL));
         close_it(&rig);
         open_it(&rig, "x");
         ASSERT_EQ(read_fill(&rig, 0), 'a');
@@ -446,7 +420,7 @@ static void shrink_oddly(struct rig *rig) {
 }
 
 static void roll_back(struct rig *rig) {
-        ASSERT_OK(run_copy(rig->store, STORE_COPY_ROLL_BACK, "s", NULL));
+        ASSERT_OK(run_copy(rig->store, 65536, STORE_COPY_ROLL_BACK, "s", NULL));
 }
 
 static uint64_t size_now(struct rig *rig) {
@@ -499,7 +473,7 @@ static void crashes_while_rolling_back(void) {
                 make_image(&rig, SIZE);
                 open_it(&rig, "x");
                 ASSERT_OK(write_fill(&rig, 0, 40 * BLOCK, 'a', true));
-                ASSERT_OK(run_copy(rig.store, STORE_COPY_SNAPSHOT, "s", NULL));
+                ASSERT_OK(run_copy(rig.store, 65536, STORE_COPY_SNAPSHOT, "s", NULL));
                 ASSERT_OK(write_fill(&rig, 0, 80 * BLOCK, 'b', true));
                 close_it(&rig);
                 over = dies_at(step, &rig, NULL, roll_back);
