@@ -142,6 +142,18 @@ static void show_success(sd_bus *bus, const char *name) {
                 printf("%s is detached.\n", name);
 }
 
+/* A stop whose last flush has failed is an error, and a detach. */
+static void tell_if_gone(sd_bus *bus, const char *name) {
+        _cleanup_(json_object_putp) struct json_object *image = NULL;
+        const char *state;
+
+        if (image_load(bus, name, NULL, &image) < 0)
+                return;
+        state = json_string(image, "state");
+        if (!*json_string(image, "device") && (strcmp(state, "failed") == 0 || strcmp(state, "inactive") == 0))
+                remark("%s is detached all the same.", name);
+}
+
 int verb_detach(const struct cli *cli, char *arguments[], unsigned n_arguments) {
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
         const char *name = arguments[0];
@@ -189,6 +201,8 @@ int verb_detach(const struct cli *cli, char *arguments[], unsigned n_arguments) 
                                 continue;
                 }
                 r = report_bus(action, name, &error, r);
+                if (r == FAILURE_IO)
+                        tell_if_gone(bus, name);
                 if (holders)
                         show_holders(cli, holders);
                 return r;

@@ -446,6 +446,14 @@ class ChangeTest(Base):
         self.check(run('detach', 'vm1', '--json=short'), 0, '')
         self.check(run('detach', 'vm9'), 67, '', 'cannot detach "vm9"')
 
+    def test_detached_without_a_flush(self):
+        self.mock.tell('add vm1', 'set vm1 State attached', 'set vm1 Device /dev/nbd0', 'fail DetachImage org.blockstore.Error.IO The last flush did not succeed.')
+        result = run('detach', 'vm1')
+        self.check(result, 74, '', 'The last flush did not succeed.')
+        self.assertNotIn('detached all the same', result.stderr)
+        self.mock.tell('set vm1 State failed', 'set vm1 Device ')
+        self.check(run('detach', 'vm1'), 74, '', 'vm1 is detached all the same.')
+
     def test_create(self):
         self.check(run('create', 'new', '1.5G'), 0, 'new is created: 1.5G, UUID 0a6f3c1e-8f2b-4f6e-9a59-2f4c7d1b8e03.\n')
         self.check(run('create', 'with space', '512', '--json=short'), 0)
