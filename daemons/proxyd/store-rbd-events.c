@@ -152,7 +152,7 @@ void store_rbd_is_shut_out(struct rbd_store *store, const char *image, int error
 
 int store_rbd_events_start(struct rbd_store *store) {
         store->look.run = run_look;
-        store->refuse.run = store_rbd_refuse;
+        store->tell.run = store_rbd_tell_over;
         if (!store->how.ring)
                 return 0;
 

@@ -3,8 +3,9 @@
 /* Reads and writes. All of them are librbd's to do, none blocks here. What is finished librbd tells by an eventfd, one for all images, which is read by the ring; then the images that have something in
  * hand are asked what it was.
  *
- * There is no cache, so what is acknowledged is on as many disks as the pool wants: a write needs nothing to be durable, and a flush only waits for what is in hand. TRIM is a discard, which RBD
- * leaves out where it covers no whole unit of its own: what was trimmed may read as before.
+ * There is no cache, so what is acknowledged is on as many disks as the pool wants: a write needs nothing to be durable, and a flush has nothing to do. librbd is not even asked: it wants the exclusive
+ * lock for a flush, and takes it for one who only reads, or, where it was given back a moment ago, fails as if somebody had broken it. TRIM is a discard, which RBD leaves out where it covers no whole
+ * unit of its own: what was trimmed may read as before.
  *
  * A write that fails because this client was shut out of the cluster, or has lost its lock, is not answered at all. Another proxy has the image then, and the client has to go there; an error would reach
  * its file system instead. */
@@ -37,9 +38,6 @@ static int start(struct store_io *io) {
         case STORE_WRITE:
                 r = rbd_aio_write(image->handle, offset, length, io->buffer, completion);
                 break;
-        case STORE_FLUSH:
-                r = rbd_aio_flush(image->handle, completion);
-                break;
         case STORE_TRIM:
                 r = rbd_aio_discard(image->handle, offset, length, completion);
                 break;
@@ -47,6 +45,7 @@ static int start(struct store_io *io) {
                 r = rbd_aio_write_zeroes(image->handle, offset, length, completion,
                         io->no_hole ? (int) RBD_WRITE_ZEROES_FLAG_THICK_PROVISION : 0, 0);
                 break;
+        case STORE_FLUSH: /* is not for librbd */
         default:
                 r = -EINVAL;
         }
@@ -59,11 +58,11 @@ static void begin(struct rbd_store *store, struct store_io *io) {
         struct rbd_image *image = RBD_IMAGE(io->image);
         int r;
 
-        r = start(io);
-        if (r < 0) {
+        r = io->kind == STORE_FLUSH ? 0 : start(io);
+        if (r < 0 || io->kind == STORE_FLUSH) {
                 io->result = r;
-                STAILQ_INSERT_TAIL(&store->refused, io, entry);
-                ring_defer(store->how.ring, &store->refuse);
+                STAILQ_INSERT_TAIL(&store->over, io, entry);
+                ring_defer(store->how.ring, &store->tell);
                 return;
         }
         if (image->n_ios++ == 0)
@@ -91,14 +90,14 @@ static void finish(struct rbd_store *store, struct store_io *io) {
                 io->done(io, error < 0 ? error : 0);
 }
 
-void store_rbd_refuse(struct ring_deferred *deferred) {
-        struct rbd_store *store = CONTAINER_OF(deferred, struct rbd_store, refuse);
-        struct store_io_list refused = STAILQ_HEAD_INITIALIZER(refused);
+void store_rbd_tell_over(struct ring_deferred *deferred) {
+        struct rbd_store *store = CONTAINER_OF(deferred, struct rbd_store, tell);
+        struct store_io_list over = STAILQ_HEAD_INITIALIZER(over);
         struct store_io *io;
 
-        STAILQ_CONCAT(&refused, &store->refused);
-        while ((io = STAILQ_FIRST(&refused))) {
-                STAILQ_REMOVE_HEAD(&refused, entry);
+        STAILQ_CONCAT(&over, &store->over);
+        while ((io = STAILQ_FIRST(&over))) {
+                STAILQ_REMOVE_HEAD(&over, entry);
                 finish(store, io);
         }
 }

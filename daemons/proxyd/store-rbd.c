@@ -74,7 +74,7 @@ static int rbd_store_open(const struct store_how *how, struct store **ret, char 
         TAILQ_INIT(&store->images);
         TAILQ_INIT(&store->openings);
         TAILQ_INIT(&store->active);
-        STAILQ_INIT(&store->refused);
+        STAILQ_INIT(&store->over);
         STAILQ_INIT(&store->news);
         TAILQ_INIT(&store->requests);
         owned = &store->store;

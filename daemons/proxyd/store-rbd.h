@@ -69,8 +69,8 @@ struct rbd_store {
         struct ring_op event_op;
         struct ring_timer timer;
         struct rbd_image_list active; /* with reads and writes in hand; the ring's thread */
-        struct store_io_list refused; /* that were not even begun */
-        struct ring_deferred refuse;
+        struct store_io_list over;    /* that librbd has nothing to do with: flushes, and what it did not even begin */
+        struct ring_deferred tell;
         struct rbd_news_list news; /* that have come and are for the ring's thread */
         unsigned n_news;
         bool missed; /* some news were lost */
@@ -235,7 +235,8 @@ int store_rbd_finish_roll_back(struct rbd_store *store, const char *id);
 void store_rbd_submit(struct store_io *io);
 /* Takes what is finished. */
 void store_rbd_reap(struct rbd_store *store);
-void store_rbd_refuse(struct ring_deferred *deferred);
+/* Those that were over at once. */
+void store_rbd_tell_over(struct ring_deferred *deferred);
 
 /* store-rbd-events.c: what other threads have for the ring's. */
 int store_rbd_events_start(struct rbd_store *store);
