@@ -94,6 +94,8 @@ static void end_of(struct stream *s) {
         ring_undefer(s->ring, &s->work);
         ring_undefer(s->ring, &s->receive_later);
         s->reported = true;
+        if (s->fd >= 0)
+                (void) tls_control_say_goodbye(s->fd);
         s->fd = safe_close(s->fd);
         free(s->input);
         s->input = NULL;

@@ -2,11 +2,11 @@
 
 /* Types of records and messages are those of RFC 8446 (and RFC 5246, for TLS 1.2), sections 4, 5.1 and 6.
  *
- * New keys (KeyUpdate) could be given to kernels from 6.14 on; older ones decrypt nothing after it. Nobody of ours sends it (workers change the connection
- * instead, see session-clock.c): so it ends the connection everywhere, and
- * whoever had it comes back by another. */
+ * New keys (KeyUpdate) could be given to kernels from 6.14 on; older ones decrypt nothing after it, and both would want the secret, out of which new keys are made, kept for as long as the connection lives. Nobody of
+ * ours sends it (workers change the connection instead, see session-clock.c): so it ends the connection everywhere, and whoever had it comes back by another. */
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -27,6 +27,7 @@
 #define RECORD_HANDSHAKE           22U
 #define RECORD_MAX                 16384U
 
+#define LEVEL_WARNING              1U
 #define ALERT_CLOSE_NOTIFY         0U
 
 #define MESSAGE_HELLO_REQUEST      0U
@@ -61,6 +62,35 @@ int tls_control_judge(unsigned char type, const unsigned char *data, unsigned n)
         }
 }
 
+/* Whether the kernel does TLS on it. */
+static bool is_tls(int fd) {
+        char ulp[16] = "";
+        socklen_t size = sizeof(ulp) - 1;
+
+        return getsockopt(fd, IPPROTO_TCP, TCP_ULP, ulp, &size) >= 0 && strcmp(ulp, "tls") == 0;
+}
+
+int tls_control_say_goodbye(int fd) {
+        unsigned char alert[] = { LEVEL_WARNING, ALERT_CLOSE_NOTIFY };
+        union {
+                char space[CMSG_SPACE(sizeof(unsigned char))];
+                struct cmsghdr align;
+        } control = {};
+        struct iovec iov = { .iov_base = alert, .iov_len = sizeof(alert) };
+        struct msghdr msg = {
+                .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+        };
+        struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+        if (!is_tls(fd))
+                return -EOPNOTSUPP;
+        c->cmsg_level = SOL_TLS;
+        c->cmsg_type = TLS_SET_RECORD_TYPE;
+        c->cmsg_len = CMSG_LEN(sizeof(unsigned char));
+        *CMSG_DATA(c) = RECORD_ALERT;
+        return sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
 int tls_control_receive(int fd) {
         unsigned char data[RECORD_MAX];
         union {
@@ -71,12 +101,10 @@ int tls_control_receive(int fd) {
         struct msghdr msg = {
                 .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
         };
-        char ulp[16] = "";
-        socklen_t size = sizeof(ulp) - 1;
         struct cmsghdr *c;
         ssize_t n;
 
-        if (getsockopt(fd, IPPROTO_TCP, TCP_ULP, ulp, &size) < 0 || strcmp(ulp, "tls") != 0)
+        if (!is_tls(fd))
                 return -EIO;
         do
                 n = recvmsg(fd, &msg, MSG_DONTWAIT);

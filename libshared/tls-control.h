@@ -8,5 +8,9 @@
  * there is no TLS, or no such record. */
 int tls_control_receive(int fd);
 
+/* Tells the other side that nothing more comes (close_notify), on a socket that is about to be closed; without waiting. Returns 0; -EOPNOTSUPP: there is no TLS in the kernel on it; -EAGAIN: there is no room for it; or
+ * another negative errno, of a connection that is broken. None of them matters to who closes. */
+int tls_control_say_goodbye(int fd);
+
 /* What a record of that type with these n bytes comes to, as above. For tests. */
 int tls_control_judge(unsigned char type, const unsigned char *data, unsigned n);

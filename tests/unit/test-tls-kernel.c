@@ -83,12 +83,18 @@ static void records(void) {
 
 /* An error of a socket without TLS stays what it is. */
 static void no_tls(void) {
+        char text[16];
         int fds[2];
 
         ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
         ASSERT_EQ(send(fds[1], "data", 4, 0), 4);
         ASSERT_ERROR(tls_control_receive(fds[0]), EIO);
         ASSERT_ERROR(tls_control_receive(-1), EIO);
+        /* ... and nothing is said on it. */
+        ASSERT_ERROR(tls_control_say_goodbye(fds[1]), EOPNOTSUPP);
+        ASSERT_ERROR(tls_control_say_goodbye(-1), EOPNOTSUPP);
+        ASSERT_EQ(recv(fds[0], text, sizeof(text), MSG_DONTWAIT), 4);
+        ASSERT_EQ(recv(fds[0], text, sizeof(text), MSG_DONTWAIT), -1);
         safe_close(fds[0]);
         safe_close(fds[1]);
 }
