@@ -23,6 +23,8 @@ enum ivbs_scrub_state {
 };
 
 #define IVBS_CARE_CHECKSUMS (UINT32_C(1) << 0)
+#define IVBS_CARE_CHECKED_BY_STORE \
+        (UINT32_C(1) << 1) /* the store checks all its data itself: no image can have checksums of its own */
 
 /* The reply to GET_CARE: 0 flags u32, 4 scrub state u32, 8 iops u64, 16 bandwidth u64, 24 burst u64, 32 began u64, 40 updated u64, 48 done u64, 56 size u64, 64 damaged u64, 72 unknown u64, 80 count of offsets u32,
  * 84 reserved u32, 88 eight offsets u64, 152 reserved u64. */

@@ -151,7 +151,9 @@ struct ivbs_listed_image {
 #define IVBS_CREATE_PREALLOCATE    (UINT32_C(1) << 0) /* all its storage is had at once */
 #define IVBS_CREATE_CHECKSUMS      (UINT32_C(1) << 1) /* it has checksums of its blocks; only where CARE was granted */
 
-/* CREATE_IMAGE: 0 size u64, 8 flags u32, 12 reserved u32, 16 name[256]. Reply: uuid[16]. */
+#define IVBS_CREATE_AS_JOB         (UINT32_C(1) << 2) /* the reply is that of SNAPSHOT; only where SNAPSHOTS was granted */
+
+/* CREATE_IMAGE: 0 size u64, 8 flags u32, 12 reserved u32, 16 name[256]. Reply: uuid[16]; to IVBS_CREATE_AS_JOB struct ivbs_change_reply, from those who know that flag. */
 struct ivbs_create_image {
         uint64_t size;
         uint32_t flags;

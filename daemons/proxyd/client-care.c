@@ -85,7 +85,8 @@ static void looked(struct client *client) {
                 return;
         }
         reply = (struct ivbs_care){
-                .flags = care->checksums ? IVBS_CARE_CHECKSUMS : 0,
+                .flags = (care->checksums ? IVBS_CARE_CHECKSUMS : 0) |
+                         (client->proxy->store->ops->add_checksums ? 0 : IVBS_CARE_CHECKED_BY_STORE),
                 .scrub_state = scrub->state == STORE_SCRUB_RUNNING     ? IVBS_SCRUB_RUNNING
                                : scrub->state == STORE_SCRUB_DONE      ? IVBS_SCRUB_DONE
                                : scrub->state == STORE_SCRUB_FAILED    ? IVBS_SCRUB_FAILED

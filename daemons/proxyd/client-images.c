@@ -150,13 +150,15 @@ static void run_create(struct job *job) {
         struct client *client = CLIENT_OF_JOB(job);
         struct control *control = &client->control;
         struct store *store = client->proxy->store;
-
+        bool checksums = control->flags & IVBS_CREATE_CHECKSUMS;
         int r;
 
-        r = store->ops->create(
-                store, control->name, control->size, control->flags & IVBS_CREATE_PREALLOCATE, &control->uuid);
-        if (r >= 0 && (control->flags & IVBS_CREATE_CHECKSUMS)) {
-                r = store->ops->add_checksums ? store->ops->add_checksums(store, control->name) : -EOPNOTSUPP;
+        r = checksums && !store->ops->add_checksums
+                    ? -EOPNOTSUPP
+                    : store->ops->create(store, control->name, control->size, control->flags & IVBS_CREATE_PREALLOCATE,
+                              &control->uuid);
+        if (r >= 0 && checksums) {
+                r = store->ops->add_checksums(store, control->name);
                 /* It is not what was asked for. */
                 if (r < 0)
                         (void) store->ops->remove(store, control->name, control->uuid, false);
@@ -164,17 +166,30 @@ static void run_create(struct job *job) {
         client_note(client, r);
 }
 
+/* Only who is granted SNAPSHOTS can ask after a job. */
+static bool wants_job(const struct client *client) {
+        return (client->control.flags & IVBS_CREATE_AS_JOB) && (client->caps & IVBS_CAP_SNAPSHOTS);
+}
+
 static void created(struct client *client) {
         struct control *control = &client->control;
         bool ok = control->status == IVBS_STATUS_OK;
+        struct ivbs_change_reply reply = {};
+        uint8_t data[IVBS_CHANGE_REPLY_SIZE];
 
         if (ok)
                 client_audit_change(client, control->name, "has created %s of %ju bytes", control->name,
                         (uintmax_t) control->size);
-        client_control_end(client, control->status, control->uuid.bytes, ok ? IVBS_UUID_SIZE : 0);
+        if (ok && wants_job(client)) {
+                memcpy(reply.uuid, control->uuid.bytes, IVBS_UUID_SIZE);
+                ivbs_change_reply_encode(&reply, data);
+                client_control_end(client, control->status, data, sizeof(data));
+        } else
+                client_control_end(client, control->status, control->uuid.bytes, ok ? IVBS_UUID_SIZE : 0);
 }
 
 void client_create_image(struct client *client, const struct ivbs_header *header, const uint8_t *payload) {
+        const struct store_ops *ops = client->proxy->store->ops;
         struct control *control = &client->control;
         struct ivbs_create_image create;
 
@@ -194,6 +209,15 @@ void client_create_image(struct client *client, const struct ivbs_header *header
         strcpy(control->name, create.name);
         control->size = create.size;
         control->flags = create.flags;
+        if ((create.flags & IVBS_CREATE_PREALLOCATE) && ops->preallocates_slowly) {
+                if (wants_job(client) && (!(create.flags & IVBS_CREATE_CHECKSUMS) || ops->add_checksums))
+                        client_preallocate(client);
+                else {
+                        client_note(client, -EOPNOTSUPP);
+                        client_control_end(client, control->status, NULL, 0);
+                }
+                return;
+        }
         client_control_run(client, client->proxy->store_jobs, run_create, created);
 }
 

@@ -203,18 +203,24 @@ static void told(struct image_job_waiter *waiter, struct image_job *job) {
 static void make_copy(struct client *client) {
         struct control *control = &client->control;
         const struct store_copy_how how = {
-                .kind = control->op == IVBS_OP_CLONE_IMAGE ? STORE_COPY_CLONE
-                        : control->op == IVBS_OP_SNAPSHOT  ? STORE_COPY_SNAPSHOT
-                                                           : STORE_COPY_ROLL_BACK,
+                .kind = control->op == IVBS_OP_CLONE_IMAGE    ? STORE_COPY_CLONE
+                        : control->op == IVBS_OP_SNAPSHOT     ? STORE_COPY_SNAPSHOT
+                        : control->op == IVBS_OP_CREATE_IMAGE ? STORE_COPY_NEW
+                                                              : STORE_COPY_ROLL_BACK,
                 .name = control->name,
                 .uuid = control->uuid,
                 .snapshot = control->snapshot,
                 .new_name = control->new_name,
+                .size = control->op == IVBS_OP_CREATE_IMAGE ? control->size : 0,
         };
 
         control->job_waiter.told = told;
         if (image_job_start(client->proxy->image_jobs, &how, client->user, &control->job_waiter) < 0)
                 client_control_end(client, IVBS_STATUS_TEMPORARY_ERROR, NULL, 0);
+}
+
+void client_preallocate(struct client *client) {
+        make_copy(client);
 }
 
 void client_copy_image(struct client *client, const struct ivbs_header *header, const uint8_t *payload) {

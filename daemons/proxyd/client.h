@@ -243,6 +243,8 @@ void client_fence(struct client *client, const struct ivbs_header *header, const
 void client_detach(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_list_images(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_create_image(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
+/* ... when that takes its time, by the control that was begun for it: a job. */
+void client_preallocate(struct client *client);
 void client_remove_image(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_rename_image(struct client *client, const struct ivbs_header *header, const uint8_t *payload);
 void client_list_snapshots(struct client *client, const struct ivbs_header *header, const uint8_t *payload);

@@ -6,8 +6,9 @@
  *                                                                        └─▶ COPYING ─▲
  *     any ──error, cancelled──▶ ENDING ▶ FAILED, CANCELLED
  *
- * The image is pinned from HOLDING until it has been shared, or until its gate has begun to move: those are moments. From then on another proxy may take the image, which ends a snapshot that is still being
- * copied: the clients' I/O goes first. An image that another process holds, and does not give away, has its snapshot made there: HOLDING ▶ LOOKING ▶ ELSEWHERE ▶ ENDING. */
+ * A preallocated image is copied of nothing, and goes the same way. The image of a snapshot is pinned from HOLDING until it has been shared, or until its gate has begun to move: those are moments. From then on
+ * another proxy may take the image, which ends a snapshot that is still being copied: the clients' I/O goes first. An image that another process holds, and does not give away, has its snapshot made there:
+ * HOLDING ▶ LOOKING ▶ ELSEWHERE ▶ ENDING. */
 
 #include <string.h>
 
@@ -48,6 +49,7 @@ static const char *kind_to_string(enum store_copy_kind kind) {
                 [STORE_COPY_SNAPSHOT] = "snapshot",
                 [STORE_COPY_CLONE] = "clone",
                 [STORE_COPY_ROLL_BACK] = "roll back",
+                [STORE_COPY_NEW] = "preallocated image",
         };
 
         return names[kind];
@@ -129,6 +131,13 @@ static void ended(struct job *j) {
                              : job->cancelled ? IMAGE_JOB_CANCELLED
                                               : IMAGE_JOB_FAILED;
                 image_job_scrub_told(job);
+        } else if (job->error == 0 && job->how.kind == STORE_COPY_NEW) {
+                job->state = IMAGE_JOB_DONE;
+                log_event(LOG_NOTICE,
+                        LOG_FIELDS({ "USER", job->user }, { "IMAGE", job->name },
+                                { "MESSAGE_ID", MESSAGE_ADMIN_OPERATION }),
+                        "%s has created %s of %ju bytes, preallocated", job->user, job->name,
+                        (uintmax_t) job->how.size);
         } else if (job->error == 0) {
                 job->state = IMAGE_JOB_DONE;
                 log_event(LOG_NOTICE,
@@ -139,8 +148,8 @@ static void ended(struct job *j) {
         } else {
                 job->state = job->cancelled ? IMAGE_JOB_CANCELLED : IMAGE_JOB_FAILED;
                 log_event(job->cancelled ? LOG_NOTICE : LOG_WARNING,
-                        LOG_FIELDS({ "USER", job->user }, { "IMAGE", job->name }), "No %s of %s (%s) for %s: %s", what,
-                        job->name, job->snapshot, job->user,
+                        LOG_FIELDS({ "USER", job->user }, { "IMAGE", job->name }), "No %s of %s%s%s for %s: %s", what,
+                        job->name, job->snapshot[0] ? "@" : "", job->snapshot, job->user,
                         job->cancelled ? "it was cancelled" : strerror(-job->error));
         }
         if (job->order)
@@ -252,7 +261,8 @@ int image_job_new(struct image_jobs *jobs, const struct store_copy_how *how, con
                 .name = job->name,
                 .uuid = how->uuid,
                 .snapshot = job->snapshot,
-                .new_name = job->new_name };
+                .new_name = job->new_name,
+                .size = how->size };
         TAILQ_INSERT_TAIL(&jobs->jobs, job, entry);
         jobs->n_running++;
         if (!jobs->patience.armed)

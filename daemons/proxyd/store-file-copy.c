@@ -539,6 +539,7 @@ int store_file_copy_commit(struct store_copy *c, sd_id128_t *ret_uuid) {
         case STORE_COPY_ROLL_BACK:
                 r = commit_roll_back(copy, ret_uuid);
                 break;
+        case STORE_COPY_NEW:
         case _STORE_COPY_KIND_MAX:
         default:
                 abort();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Snapshots and clones in the making. RBD makes either as a whole at one moment, and nothing is copied by us. What is made has a hidden name until it is committed; a snapshot that a
- * crash has left under such a name is removed when the image's next one is made, an hour later at the earliest: another proxy may be making it. Clones left behind are store-rbd-sweep.c's.
+/* Snapshots, clones and preallocated images in the making. RBD makes the first two as a whole at one moment, and nothing is copied by us; the third is store-rbd-thick.c's. What is made has a hidden name until it is committed; a snapshot that a
+ * crash has left under such a name is removed when the image's next one is made, an hour later at the earliest: another proxy may be making it. Images left behind are store-rbd-sweep.c's.
  *
  * A snapshot of an image that another proxy holds needs no holding: librbd asks the owner of the lock to make it. */
 
@@ -12,22 +12,12 @@
 #include "fault-point.h"
 #include "store-rbd.h"
 
-struct rbd_copy {
-        struct store_copy copy;
-        enum store_copy_kind kind;
-        char name[IVBS_IMAGE_NAME_SIZE], snapshot[IVBS_IMAGE_NAME_SIZE], new_name[IVBS_IMAGE_NAME_SIZE];
-        char hidden[32], id[RBD_ID_SIZE];
-        uint64_t number; /* of the snapshot */
-        rbd_image_t handle;
-        bool opened, made, committed;
-};
-
-static int hidden_name(char ret[static 32]) {
+int store_rbd_hidden_name(const char *prefix, char ret[static RBD_HIDDEN_SIZE]) {
         uint64_t number;
 
         if (getrandom(&number, sizeof(number), 0) != (ssize_t) sizeof(number))
                 return -EIO;
-        (void) snprintf(ret, 32, RBD_HIDDEN_PREFIX "%016jx", (uintmax_t) number);
+        (void) snprintf(ret, RBD_HIDDEN_SIZE, "%s%016jx", prefix, (uintmax_t) number);
         return 0;
 }
 
@@ -97,6 +87,19 @@ static int begin_of_snapshot(struct rbd_store *store, struct rbd_copy *copy, sd_
         return r;
 }
 
+static int begin_of_image(struct rbd_store *store, struct rbd_copy *copy, sd_id128_t uuid) {
+        int r;
+
+        r = store_rbd_hidden_name(RBD_HIDDEN_PREFIX, copy->hidden);
+        if (r >= 0)
+                r = store_rbd_find(store, copy->name, copy->id);
+        if (r >= 0 && !sd_id128_is_null(uuid) && !sd_id128_equal(uuid, store_rbd_uuid(store, copy->id, 0)))
+                r = -ENOENT;
+        if (r < 0)
+                return r;
+        return copy->kind == STORE_COPY_SNAPSHOT ? begin_snapshot(store, copy) : begin_of_snapshot(store, copy, uuid);
+}
+
 int store_rbd_copy_begin(struct store *s, const struct store_copy_how *how, struct store_copy **ret) {
         struct rbd_store *store = RBD_STORE(s);
         struct rbd_copy *copy;
@@ -110,14 +113,8 @@ int store_rbd_copy_begin(struct store *s, const struct store_copy_how *how, stru
         (void) snprintf(copy->name, sizeof(copy->name), "%s", how->name);
         (void) snprintf(copy->snapshot, sizeof(copy->snapshot), "%s", how->snapshot);
         (void) snprintf(copy->new_name, sizeof(copy->new_name), "%s", how->new_name ? how->new_name : "");
-        r = hidden_name(copy->hidden);
-        if (r >= 0)
-                r = store_rbd_find(store, copy->name, copy->id);
-        if (r >= 0 && !sd_id128_is_null(how->uuid) && !sd_id128_equal(how->uuid, store_rbd_uuid(store, copy->id, 0)))
-                r = -ENOENT;
-        if (r >= 0)
-                r = how->kind == STORE_COPY_SNAPSHOT ? begin_snapshot(store, copy)
-                                                     : begin_of_snapshot(store, copy, how->uuid);
+        r = how->kind == STORE_COPY_NEW ? store_rbd_thick_begin(store, copy, how->size)
+                                        : begin_of_image(store, copy, how->uuid);
         if (r < 0) {
                 (void) store_rbd_copy_free(&copy->copy);
                 return r;
@@ -149,6 +146,8 @@ int store_rbd_copy_whole(struct store_copy *c) {
         struct rbd_store *store = RBD_STORE(c->store);
         int r;
 
+        if (copy->kind == STORE_COPY_NEW)
+                return store_rbd_thick_make(store, copy);
         switch (copy->kind) {
         case STORE_COPY_SNAPSHOT:
                 r = rbd_snap_create(copy->handle, copy->hidden);
@@ -159,6 +158,7 @@ int store_rbd_copy_whole(struct store_copy *c) {
         case STORE_COPY_ROLL_BACK:
                 r = store_rbd_roll_back(store, copy->id, copy->number);
                 break;
+        case STORE_COPY_NEW:
         case _STORE_COPY_KIND_MAX:
         default:
                 r = -EINVAL;
@@ -170,7 +170,9 @@ int store_rbd_copy_whole(struct store_copy *c) {
 }
 
 int store_rbd_copy_piece(struct store_copy *c, uint64_t offset, uint64_t length, uint64_t *ret_next) {
-        return -EOPNOTSUPP;
+        struct rbd_copy *copy = CONTAINER_OF(c, struct rbd_copy, copy);
+
+        return copy->kind == STORE_COPY_NEW ? store_rbd_thick_piece(copy, offset, ret_next) : -EOPNOTSUPP;
 }
 
 int store_rbd_copy_sync(struct store_copy *c) {
@@ -180,37 +182,44 @@ int store_rbd_copy_sync(struct store_copy *c) {
 int store_rbd_copy_commit(struct store_copy *c, sd_id128_t *ret_uuid) {
         struct rbd_copy *copy = CONTAINER_OF(c, struct rbd_copy, copy);
         struct rbd_store *store = RBD_STORE(c->store);
-        char id[RBD_ID_SIZE];
-        uint64_t number = 0;
+        sd_id128_t uuid = store_rbd_uuid(store, copy->id, 0);
+        uint64_t number;
         int r = 0;
 
-        strcpy(id, copy->id);
         if (copy->kind == STORE_COPY_SNAPSHOT) {
                 r = rbd_snap_rename(copy->handle, copy->hidden, copy->snapshot);
                 if (r >= 0)
                         r = rbd_snap_get_id(copy->handle, copy->snapshot, &number);
-        } else if (copy->kind == STORE_COPY_CLONE) {
-                r = rbd_rename(store->control_io, copy->hidden, copy->new_name);
                 if (r >= 0)
-                        r = store_rbd_find(store, copy->new_name, id);
-        }
+                        uuid = store_rbd_uuid(store, copy->id, number);
+        } else if (copy->kind != STORE_COPY_ROLL_BACK)
+                r = store_rbd_name(
+                        store, copy->hidden, copy->kind == STORE_COPY_CLONE ? copy->new_name : copy->name, &uuid);
         if (r < 0)
                 return r;
 
+        *ret_uuid = uuid;
         copy->committed = true;
-        *ret_uuid = store_rbd_uuid(store, id, number);
+        fault_point("rbd-committed");
         return 0;
 }
 
 struct store_copy *store_rbd_copy_free(struct store_copy *c) {
         struct rbd_copy *copy = CONTAINER_OF(c, struct rbd_copy, copy);
+        char header[RBD_HEADER_SIZE];
 
         if (copy->made && !copy->committed && copy->kind == STORE_COPY_SNAPSHOT)
                 (void) rbd_snap_remove(copy->handle, copy->hidden);
         if (copy->opened)
                 (void) rbd_close(copy->handle);
+        if (copy->opened && copy->kind == STORE_COPY_NEW) {
+                store_rbd_header_name(copy->id, header);
+                store_rbd_unsign(RBD_STORE(c->store), header);
+        }
         if (copy->made && !copy->committed && copy->kind == STORE_COPY_CLONE)
                 (void) rbd_remove(RBD_STORE(c->store)->control_io, copy->hidden);
+        if (copy->made && !copy->committed && copy->kind == STORE_COPY_NEW)
+                store_rbd_give_up_hidden(RBD_STORE(c->store), copy->hidden);
         free(copy);
         return NULL;
 }

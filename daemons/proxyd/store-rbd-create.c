@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What changes the directory of images: create, remove, rename. RBD does each of them in several steps, and what a crash leaves of them "rbd" knows how to clear away. */
+/* What changes the directory of images: create, remove, rename. RBD creates and removes in many steps, and a crash may come between any two. So a new image is made under a hidden name and gets its own when it is
+ * whole; one that goes loses its name first, and is deleted then (store-rbd-sweep.c). That leaves the change of a name, which is one step in RBD's directory, and the directory is believed: see store_rbd_find(). */
 
 #include <string.h>
 
+#include "fault-point.h"
 #include "store-rbd.h"
 
 /* layering, exclusive-lock, object-map, fast-diff, deep-flatten */
@@ -53,15 +55,10 @@ int store_rbd_is_watched_by(struct rbd_store *store, const struct rbd_image *ima
         return r < 0 ? r : found;
 }
 
-int store_rbd_create(struct store *s, const char *name, uint64_t size, bool preallocate, sd_id128_t *ret_uuid) {
-        struct rbd_store *store = RBD_STORE(s);
+int store_rbd_make(struct rbd_store *store, const char *name, uint64_t size) {
         rbd_image_options_t options;
-        char id[RBD_ID_SIZE];
         int r;
 
-        /* A pool gives no promise of space. */
-        if (preallocate)
-                return -EOPNOTSUPP;
         rbd_image_options_create(&options);
         r = rbd_image_options_set_uint64(options, RBD_IMAGE_OPTION_FORMAT, 2);
         if (r >= 0)
@@ -70,15 +67,42 @@ int store_rbd_create(struct store *s, const char *name, uint64_t size, bool prea
                 r = rbd_create4(store->control_io, name, size, options);
         rbd_image_options_destroy(options);
         /* The name is valid, and so is the size but for this. */
-        if (r == -EDOM || r == -EINVAL)
-                return -EFBIG;
+        return r == -EDOM || r == -EINVAL ? -EFBIG : r;
+}
+
+int store_rbd_name(struct rbd_store *store, const char *hidden, const char *name, sd_id128_t *ret_uuid) {
+        char id[RBD_ID_SIZE];
+        int r;
+
+        r = rbd_rename(store->control_io, hidden, name);
         if (r >= 0)
                 r = store_rbd_find(store, name, id);
+        if (r >= 0)
+                *ret_uuid = store_rbd_uuid(store, id, 0);
+        return r;
+}
+
+int store_rbd_create(struct store *s, const char *name, uint64_t size, bool preallocate, sd_id128_t *ret_uuid) {
+        struct rbd_store *store = RBD_STORE(s);
+        char hidden[RBD_HIDDEN_SIZE], id[RBD_ID_SIZE];
+        int r;
+
+        if (preallocate)
+                return -EOPNOTSUPP;
+        r = store_rbd_find(store, name, id);
+        if (r != -ENOENT)
+                return r < 0 ? r : -EEXIST;
+
+        r = store_rbd_hidden_name(RBD_HIDDEN_PREFIX, hidden);
+        if (r >= 0)
+                r = store_rbd_make(store, hidden, size);
         if (r < 0)
                 return r;
-
-        *ret_uuid = store_rbd_uuid(store, id, 0);
-        return 0;
+        fault_point("rbd-created");
+        r = store_rbd_name(store, hidden, name, ret_uuid);
+        if (r < 0)
+                (void) rbd_remove(store->control_io, hidden);
+        return r;
 }
 
 int store_rbd_check_unused(struct rbd_store *store, const char *id, sd_id128_t uuid) {
@@ -104,7 +128,7 @@ int store_rbd_check_unused(struct rbd_store *store, const char *id, sd_id128_t u
         for (unsigned i = 0; (r = store_rbd_is_watched(store, image)) == 1 && i < PAUSES_MAX; i++)
                 (void) usleep(PAUSE_USEC);
         (void) rbd_close(image);
-        return r == 1 ? -EBUSY : r;
+        return r == 1 ? -EBUSY : r < 0 ? r : store_rbd_unlock(store, object);
 }
 
 static int remove_snapshots(struct rbd_store *store, const char *name, const char *id, bool too) {
@@ -127,6 +151,21 @@ static int remove_snapshots(struct rbd_store *store, const char *name, const cha
         return r;
 }
 
+/* Clones hang on what were its snapshots, which RBD keeps out of sight. */
+static bool is_hung_on(struct rbd_store *store, const char *id) {
+        rbd_snap_info_t snap;
+        rbd_image_t image;
+        int n = 1, r;
+
+        if (store_rbd_peek(store, id, &image) < 0)
+                return false;
+        r = rbd_snap_list(image, &snap, &n);
+        if (r > 0)
+                rbd_snap_list_end(&snap);
+        (void) rbd_close(image);
+        return r > 0 || r == -ERANGE;
+}
+
 int store_rbd_remove(struct store *s, const char *name, sd_id128_t uuid, bool snapshots_too) {
         struct rbd_store *store = RBD_STORE(s);
         char id[RBD_ID_SIZE];
@@ -140,9 +179,10 @@ int store_rbd_remove(struct store *s, const char *name, sd_id128_t uuid, bool sn
         if (r < 0)
                 return r;
 
-        r = rbd_remove(store->control_io, name);
-        /* Clones hang on what were its snapshots: it goes out of sight, and for good when they have gone, by "rbd trash purge". */
-        return r == -ENOTEMPTY ? rbd_trash_move(store->control_io, name, 0) : r;
+        /* It goes for good when they have gone, by "rbd trash purge". */
+        if (is_hung_on(store, id))
+                return rbd_trash_move(store->control_io, name, 0);
+        return store_rbd_give_up(store, name, id);
 }
 
 int store_rbd_rename(struct store *s, const char *name, sd_id128_t uuid, const char *new_name) {

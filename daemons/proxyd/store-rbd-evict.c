@@ -110,6 +110,31 @@ static int has_signed(struct rbd_store *store, const char *header, const char *a
         return r;
 }
 
+/* librbd would do that by itself, but not for every operation. */
+int store_rbd_unlock(struct rbd_store *store, const char *header) {
+        struct rbd_owner owner;
+        int r;
+
+        r = store_rbd_find_owner(store, header, &owner);
+        if (r < 0 || !*owner.address || strcmp(owner.address, store->address) == 0)
+                return r;
+        r = store_rbd_evict(store, header, &owner);
+        return r == -EPERM ? 0 : r;
+}
+
+int store_rbd_unlock_open(struct rbd_store *store, const struct rbd_image *image) {
+        struct rbd_owner owner;
+        int r;
+
+        r = store_rbd_find_owner(store, image->header, &owner);
+        if (r < 0 || !*owner.address || strcmp(owner.address, store->address) == 0)
+                return r;
+        r = store_rbd_is_watched_by(store, image, owner.address);
+        if (r == 0)
+                r = store_rbd_evict(store, image->header, &owner);
+        return r == -EPERM ? 0 : r;
+}
+
 int store_rbd_evict(struct rbd_store *store, const char *header, const struct rbd_owner *owner) {
         char address[RBD_ADDRESS_SIZE];
         int r;

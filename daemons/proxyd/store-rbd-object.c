@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* What is kept with an image is kept in the header that RBD has for it, the object rbd_header.ID, under a key of ours in its omap: it goes when the image goes, whoever removes it, and a look at it
- * is a look at the image's size as well. It is replaced by compare and swap, which the OSD does as one step, so that proxies need no lock among each other. RBD's own keys of that object, and rbd_id.NAME,
- * which leads from a name to an id, have been the same since format 2 of images came; they are read here, never written. */
+ * is a look at the image's size as well. It is replaced by compare and swap, which the OSD does as one step, so that proxies need no lock among each other. RBD's own keys of that object, rbd_id.NAME, which
+ * leads from a name to an id, and the directory that leads back have been the same since format 2 of images came; they are read here, never written. */
 
 #include <endian.h>
 #include <string.h>
@@ -12,9 +12,10 @@
 
 #include "store-rbd.h"
 
-#define RECORD_KEY "blockstore.record"
-#define SIZE_KEY   "size"
-#define ORDER_KEY  "order"
+#define RECORD_KEY       "blockstore.record"
+#define SIZE_KEY         "size"
+#define ORDER_KEY        "order"
+#define DIRECTORY_OBJECT "rbd_directory"
 
 /* An object map: the length of its header (4 bytes) and the header (14), then two bits for each object, then checksums. */
 #define MAP_START     18U
@@ -25,25 +26,62 @@ void store_rbd_header_name(const char *id, char ret[static RBD_HEADER_SIZE]) {
         (void) snprintf(ret, RBD_HEADER_SIZE, "rbd_header.%s", id);
 }
 
-int store_rbd_find(struct rbd_store *store, const char *name, char ret[static RBD_ID_SIZE]) {
-        char object[IVBS_IMAGE_NAME_SIZE + 16], data[4 + RBD_ID_SIZE];
+/* A string as Ceph encodes it: how long it is (4 bytes), and the string. */
+static int take_string(const char *data, size_t n, char *ret, size_t size) {
         uint32_t length;
-        int n;
 
-        (void) snprintf(object, sizeof(object), "rbd_id.%s", name);
-        n = rados_read(store->control_io, object, data, sizeof(data), 0);
-        if (n < 0)
-                return n;
         if (n < 4)
                 return -EUCLEAN;
         memcpy(&length, data, sizeof(length));
         length = le32toh(length);
-        if (length == 0 || length >= RBD_ID_SIZE || length > (uint32_t) n - 4)
+        if (length == 0 || length >= size || length > n - 4)
                 return -EUCLEAN;
-
         memcpy(ret, data + 4, length);
         ret[length] = '\0';
         return 0;
+}
+
+/* Whether RBD's directory has the image under that name. */
+static int check_directory(struct rbd_store *store, const char *id, const char *name) {
+        char key[RBD_ID_SIZE + 4], found[IVBS_IMAGE_NAME_SIZE], *got, *value;
+        const char *keys[] = { key };
+        rados_omap_iter_t values = NULL;
+        int r, result = 0;
+        rados_read_op_t op;
+        size_t n;
+
+        (void) snprintf(key, sizeof(key), "id_%s", id);
+        op = rados_create_read_op();
+        if (!op)
+                return -ENOMEM;
+        rados_read_op_omap_get_vals_by_keys(op, keys, ELEMENTSOF(keys), &values, &result);
+        r = rados_read_op_operate(op, store->control_io, DIRECTORY_OBJECT, 0);
+        if (r >= 0)
+                r = result;
+        if (r >= 0)
+                r = rados_omap_get_next(values, &got, &value, &n);
+        if (r >= 0)
+                r = got ? take_string(value, n, found, sizeof(found)) : -ENOENT;
+        if (values)
+                rados_omap_get_end(values);
+        rados_release_read_op(op);
+        return r < 0 ? r : strcmp(found, name) == 0 ? 0 : -ENOENT;
+}
+
+int store_rbd_find(struct rbd_store *store, const char *name, char ret[static RBD_ID_SIZE]) {
+        char object[IVBS_IMAGE_NAME_SIZE + 16], data[4 + RBD_ID_SIZE], id[RBD_ID_SIZE];
+        int r;
+
+        (void) snprintf(object, sizeof(object), "rbd_id.%s", name);
+        r = rados_read(store->control_io, object, data, sizeof(data), 0);
+        if (r >= 0)
+                r = take_string(data, (size_t) r, id, sizeof(id));
+        /* A rename that was cut short has left the way from one of the names, and it is the other one's. */
+        if (r >= 0)
+                r = check_directory(store, id, name);
+        if (r >= 0)
+                strcpy(ret, id);
+        return r;
 }
 
 /* Made of what identifies it in all of the cluster, so that it needs no place: whatever RBD image there is has one, and it stays the same under another name. */

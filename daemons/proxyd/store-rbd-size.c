@@ -5,6 +5,7 @@
  *
  * An image that was only ever made larger by other means (rbd resize) has the size that its record says until it is resized here. */
 
+#include "fault-point.h"
 #include "store-rbd.h"
 
 /* librbd wants one. */
@@ -29,11 +30,20 @@ static int save(struct rbd_image *image, struct rbd_header *header, const struct
 
 /* As the record had it before. */
 static int grow(struct rbd_image *image, struct rbd_header *header, const struct rbd_record *record, uint64_t old) {
-        int r;
+        struct rbd_record before = header->record;
+        int r = 0;
 
-        r = header->size > old ? set_size(image, old) : 0;
+        /* Without one of its own RBD's counts, which would be the new one before its epoch is. */
+        if (before.size == 0) {
+                before.size = old;
+                r = save(image, header, &before);
+        }
+        if (r >= 0 && header->size > old)
+                r = set_size(image, old);
         if (r >= 0)
                 r = set_size(image, record->size);
+        if (r >= 0)
+                fault_point("rbd-grown");
         return r < 0 ? r : save(image, header, record);
 }
 
@@ -41,9 +51,11 @@ static int shrink(struct rbd_image *image, struct rbd_header *header, const stru
         int r;
 
         r = save(image, header, record);
+        if (r < 0)
+                return r;
+        fault_point("rbd-shrunk");
         /* Done, whatever comes of it: a pool that keeps the space does no harm. */
-        if (r >= 0)
-                (void) set_size(image, record->size);
+        (void) set_size(image, record->size);
         return r;
 }
 
@@ -66,6 +78,9 @@ int store_rbd_resize(
         old = store_rbd_size_of(&header);
         r = check(&record.lease, old, size, userdata);
         if (r == 0 && size != old) {
+                r = store_rbd_unlock_open(store, image);
+                if (r < 0)
+                        return r;
                 if (record.size_epoch >= INT64_MAX)
                         return -EOVERFLOW;
                 record.size = size;

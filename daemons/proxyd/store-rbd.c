@@ -22,7 +22,7 @@ static struct store *rbd_store_close(struct store *s) {
                 return NULL;
 
         /* What hangs in the cluster is left to it: its buffers may still be written to. */
-        if (!store_rbd_thread_end(store))
+        if (!store_rbd_sweeper_end(store) || !store_rbd_thread_end(store))
                 return NULL;
         store_rbd_channel_stop(store);
         store_rbd_close_openings(store);
@@ -35,6 +35,7 @@ static struct store *rbd_store_close(struct store *s) {
                 store->how.complain(image->name, "An image is still open when its store is closed");
         store_rbd_disconnect(store);
         safe_close(store->event_fd);
+        pthread_cond_destroy(&store->sweeper.woken);
         pthread_cond_destroy(&store->opened);
         pthread_cond_destroy(&store->thread_wanted);
         pthread_cond_destroy(&store->thread_idle);
@@ -67,6 +68,7 @@ static int rbd_store_open(const struct store_how *how, struct store **ret, char 
         store->how = *how;
         store->event_fd = -EBADF;
         pthread_mutex_init(&store->mutex, NULL);
+        pthread_cond_init(&store->sweeper.woken, NULL);
         pthread_cond_init(&store->opened, NULL);
         pthread_cond_init(&store->thread_wanted, NULL);
         pthread_cond_init(&store->thread_idle, NULL);
@@ -101,9 +103,10 @@ static int rbd_store_open(const struct store_how *how, struct store **ret, char 
         r = store_rbd_thread_start(store);
         if (r >= 0)
                 r = store_rbd_events_start(store);
+        if (r >= 0)
+                r = store_rbd_sweeper_start(store);
         if (r < 0)
                 return r;
-        store_rbd_sweep(store);
 
         *ret = TAKE_PTR(owned);
         return 0;
@@ -136,6 +139,7 @@ _public_ const char store_module_version[] = STORE_MODULE_VERSION;
 _public_ const struct store_ops store_rbd_ops = {
         .type = "rbd",
         .durable_acks = true,
+        .preallocates_slowly = true,
         .open = rbd_store_open,
         .close = rbd_store_close,
         .list = store_rbd_list,

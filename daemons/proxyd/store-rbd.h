@@ -31,6 +31,13 @@ TAILQ_HEAD(rbd_opening_list, rbd_opening);
 TAILQ_HEAD(rbd_request_list, rbd_request);
 STAILQ_HEAD(rbd_news_list, rbd_news);
 
+/* store-rbd-sweep.c */
+struct rbd_sweeper {
+        pthread_t thread;
+        pthread_cond_t woken;
+        bool runs, wanted, ends, ended;
+};
+
 struct rbd_store {
         struct store store;
         struct store_how how;
@@ -52,12 +59,12 @@ struct rbd_store {
         pthread_cond_t thread_wanted, thread_idle;
         struct rbd_task_list tasks;
         struct rbd_task look; /* at the capacity */
-        struct rbd_task sweep;
         bool look_queued;
         _Atomic uint64_t total, available; /* bytes */
 
-        /* The one lock for what is below, and for the thread's queue. */
+        /* The one lock for what is below, and for the threads. */
         pthread_mutex_t mutex;
+        struct rbd_sweeper sweeper;
         struct rbd_image_list images;     /* that are open */
         struct rbd_opening_list openings; /* that are on the way, see store-rbd-image.c */
         pthread_cond_t opened;
@@ -199,6 +206,10 @@ int store_rbd_list_names(struct rbd_store *store, rbd_image_spec_t **ret, size_t
 int store_rbd_create(struct store *store, const char *name, uint64_t size, bool preallocate, sd_id128_t *ret_uuid);
 int store_rbd_remove(struct store *store, const char *name, sd_id128_t uuid, bool snapshots_too);
 int store_rbd_rename(struct store *store, const char *name, sd_id128_t uuid, const char *new_name);
+/* An empty image of that name, in several steps. */
+int store_rbd_make(struct rbd_store *store, const char *name, uint64_t size);
+/* What has a hidden name gets this one: -EEXIST. */
+int store_rbd_name(struct rbd_store *store, const char *hidden, const char *name, sd_id128_t *ret_uuid);
 /* Whether anybody, of whatever kind, has the image open. Returns 0, 1 or a negative errno. */
 int store_rbd_is_watched(struct rbd_store *store, rbd_image_t image);
 /* ... or whether that client has. */
@@ -214,11 +225,23 @@ int store_rbd_list_snapshots(struct store *store, const char *name, const char *
         struct store_listed_snapshot **ret, size_t *ret_n, bool *ret_more);
 int store_rbd_remove_snapshot(struct store *store, const char *name, const char *snapshot, sd_id128_t uuid);
 
-/* store-rbd-copy.c; what is on the way has a hidden name, see there. */
-#define RBD_HIDDEN_PREFIX       ".new-"
-#define RBD_LEFT_BEHIND_SECONDS 3600 /* nothing is under way for so long */
-/* store-rbd-sweep.c: what a crash has left of clones is removed, by the store's own thread. */
-void store_rbd_sweep(struct rbd_store *store);
+/* store-rbd-copy.c; what is on the way has a hidden name. */
+#define RBD_HIDDEN_SIZE               32U
+#define RBD_HIDDEN_PREFIX             ".new-"
+#define RBD_THICK_PREFIX              ".new-thick-"
+#define RBD_GONE_PREFIX               ".gone-"
+#define RBD_LEFT_BEHIND_SECONDS       3600 /* nothing is under way for so long, */
+#define RBD_LEFT_BEHIND_THICK_SECONDS 120  /* or has not even been opened yet */
+struct rbd_copy {
+        struct store_copy copy;
+        enum store_copy_kind kind;
+        char name[IVBS_IMAGE_NAME_SIZE], snapshot[IVBS_IMAGE_NAME_SIZE], new_name[IVBS_IMAGE_NAME_SIZE];
+        char hidden[RBD_HIDDEN_SIZE], id[RBD_ID_SIZE];
+        uint64_t number; /* of the snapshot */
+        rbd_image_t handle;
+        bool opened, made, committed;
+};
+int store_rbd_hidden_name(const char *prefix, char ret[static RBD_HIDDEN_SIZE]);
 int store_rbd_copy_begin(struct store *store, const struct store_copy_how *how, struct store_copy **ret);
 int store_rbd_copy_prepare(struct store_copy *copy);
 int store_rbd_copy_whole(struct store_copy *copy);
@@ -226,6 +249,19 @@ int store_rbd_copy_piece(struct store_copy *copy, uint64_t offset, uint64_t leng
 int store_rbd_copy_sync(struct store_copy *copy);
 int store_rbd_copy_commit(struct store_copy *copy, sd_id128_t *ret_uuid);
 struct store_copy *store_rbd_copy_free(struct store_copy *copy);
+
+/* store-rbd-thick.c: the same for preallocated images. make: returns STORE_COPY_BY_PIECES. */
+int store_rbd_thick_begin(struct rbd_store *store, struct rbd_copy *copy, uint64_t size);
+int store_rbd_thick_make(struct rbd_store *store, struct rbd_copy *copy);
+int store_rbd_thick_piece(struct rbd_copy *copy, uint64_t offset, uint64_t *ret_next);
+
+/* store-rbd-sweep.c: what is to go, and what crashes have left. end: returns false when it hangs. */
+int store_rbd_sweeper_start(struct rbd_store *store);
+bool store_rbd_sweeper_end(struct rbd_store *store);
+/* The image has lost its name when that returns, and is deleted soon. -EBUSY: somebody has it open, and it stays. */
+int store_rbd_give_up(struct rbd_store *store, const char *name, const char *id);
+/* ... one that never had a name. */
+void store_rbd_give_up_hidden(struct rbd_store *store, const char *hidden);
 
 /* store-rbd-roll-back.c: the image becomes what its snapshot is, also after a crash. finish: what was interrupted; -ETIMEDOUT while somebody else is about it. */
 int store_rbd_roll_back(struct rbd_store *store, const char *id, uint64_t snapshot);
@@ -275,6 +311,10 @@ struct rbd_owner {
 };
 int store_rbd_find_owner(struct rbd_store *store, const char *header, struct rbd_owner *ret);
 int store_rbd_evict(struct rbd_store *store, const char *header, const struct rbd_owner *owner);
+/* Of an image that nobody watches: the lock of a proxy that has died with it is taken away. */
+int store_rbd_unlock(struct rbd_store *store, const char *header);
+/* The same of one that is open here: of a proxy that does not watch it any more. */
+int store_rbd_unlock_open(struct rbd_store *store, const struct rbd_image *image);
 /* We are about to take its lock, or have let go of it. */
 int store_rbd_sign(struct rbd_store *store, const char *header);
 void store_rbd_unsign(struct rbd_store *store, const char *header);

@@ -124,6 +124,7 @@ enum store_copy_kind {
         STORE_COPY_SNAPSHOT,  /* of the image */
         STORE_COPY_CLONE,     /* a new image of a snapshot */
         STORE_COPY_ROLL_BACK, /* the image becomes what the snapshot is */
+        STORE_COPY_NEW,       /* a new image of zeroes, with all its storage; only where preallocates_slowly */
         _STORE_COPY_KIND_MAX,
 };
 struct store_copy_how {
@@ -131,6 +132,7 @@ struct store_copy_how {
         const char *name; /* of the image */
         sd_id128_t uuid;  /* of the image; null: whichever has the name */
         const char *snapshot, *new_name;
+        uint64_t size; /* of a new one, bytes */
 };
 struct store_copy {
         struct store *store;
@@ -197,8 +199,9 @@ struct store_how {
 };
 
 struct store_ops {
-        const char *type;  /* as the configuration calls it */
-        bool durable_acks; /* what is acknowledged is durable */
+        const char *type;         /* as the configuration calls it */
+        bool durable_acks;        /* what is acknowledged is durable */
+        bool preallocates_slowly; /* create() does not preallocate: a copy of the kind STORE_COPY_NEW does */
 
         /* Opens the store, and makes it when there is none yet. Returns 0 or a negative errno with *ret_message a
          * sentence that names the place, the cause and what to do. */

@@ -191,8 +191,14 @@ class Client:
     def detach(self):
         return self.call("DETACH")
 
-    def create(self, image, size, preallocate=False, checksums=False):
-        return self.call("CREATE_IMAGE", struct.pack(">QII", size, preallocate | checksums << 1, 0) + padded(image, 256))
+    def create(self, image, size, preallocate=False, checksums=False, as_job=False):
+        flags = preallocate | checksums << 1 | as_job << 2
+        return self.call("CREATE_IMAGE", struct.pack(">QII", size, flags, 0) + padded(image, 256))
+
+    def begin_preallocation(self, image, size, checksums=False):
+        """The reply, and the job's id or None."""
+        reply = self.create(image, size, True, checksums, as_job=True)
+        return reply, reply.payload[:16] if reply.status == "OK" and any(reply.payload[:16]) else None
 
     def remove(self, image, uuid=b"\0" * 16, snapshots=False):
         return self.call("REMOVE_IMAGE", struct.pack(">II", snapshots, 0) + uuid + padded(image, 256))

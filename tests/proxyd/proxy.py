@@ -200,7 +200,13 @@ class Proxy:
         """What is in the making, or was left of it: it has names that nobody sees."""
         if CEPH_CONF:
             pool = "blockstore/" + namespace_of(self.store)
-            images = json.loads(rbd("ls", "--format", "json", pool))
+            end = time.monotonic() + DEADLINE
+            # What was removed is deleted in the background.
+            while True:
+                images = json.loads(rbd("ls", "--format", "json", pool))
+                if not any(i.startswith(".gone-") for i in images) or time.monotonic() > end:
+                    break
+                time.sleep(0.05)
             return [i for i in images if i.startswith(".")] + [
                 f"{i}@{s['name']}" for i in images if not i.startswith(".")
                 for s in json.loads(rbd("snap", "ls", "--format", "json", f"{pool}/{i}")) if s["name"].startswith(".")]

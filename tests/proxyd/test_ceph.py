@@ -12,7 +12,7 @@ import unittest
 
 from case import Case
 from client import Closed
-from proxy import BINARY, CEPH_CONF, DEADLINE, Proxy, users_json, USERS
+from proxy import BINARY, CEPH_CONF, DEADLINE, Proxy, padded, users_json, USERS
 from test_hold import SHUT_OUT, until
 from test_qos import care, scrub, set_limits
 
@@ -99,6 +99,30 @@ class Cluster(Case):
                 cluster("revive", "mon")
         self.assertEqual(load.wrong, [])
 
+    def test_who_does_not_write_flushes(self):
+        """RBD would want its lock for that: of who only reads, of who may not write any more, and with the lock just given back."""
+        users = dict(USERS, writer=dict(USERS["writer"], read=["test_*"], write=["test_*"]))
+        self.proxy.write_users(users)
+        with self.proxy.modern() as other:
+            other.list()
+        with self.proxy.modern("writer") as writer, self.proxy.modern() as reader:
+            self.assertStatus(writer.attach_lease(self.name), "OK")
+            self.assertStatus(writer.write(0, b"w" * 4096), "OK")
+            self.assertStatus(reader.attach_lease(self.name, read_only=True), "OK")
+            self.assertStatus(reader.flush(), "OK")
+            self.proxy.write_users(USERS | {"writer": dict(USERS["writer"], read=["test_*"], write=[])})
+            self.proxy.process.send_signal(signal.SIGHUP)
+            until(lambda: writer.write(0, b"x" * 4096).status == "READ_ONLY", "the loss of the right to write")
+            pool = f"blockstore/{self.proxy.store.strip('/').replace('/', '-')}/{self.name}"
+            until(lambda: not json.loads(ceph("rbd", "lock", "ls", "--format", "json", pool)), "the end of the lock")
+            for client in (writer, reader):
+                self.assertStatus(client.flush(), "OK")
+                self.assertEqual(client.read(0, 4096).payload, b"w" * 4096)
+            self.assertEqual(json.loads(ceph("rbd", "lock", "ls", "--format", "json", pool)), [], "a flush has taken the lock")
+        self.proxy.write_users(USERS)
+        self.proxy.process.send_signal(signal.SIGHUP)
+        self.assertIsNone(self.proxy.process.poll())
+
     def test_locked_by_a_stranger(self):
         """A client of Ceph that is no proxy is not shut out, and is named."""
         namespace = self.proxy.store.strip("/").replace("/", "-")
@@ -141,15 +165,21 @@ class Cluster(Case):
             self.assertStatus(set_limits(c, "limited-2"), "OK")
             self.assertEqual(care(c, "limited-2")["burst"], 0)
 
-    def test_a_write_that_hangs_when_the_proxy_drains(self):
-        """It is finished when the cluster goes on, and answered; what comes later is sent away."""
-        with self.proxy.modern() as a, self.proxy.modern() as admin:
+    def test_what_hangs_when_the_proxy_drains(self):
+        """A write that hangs is finished when the cluster goes on, and answered; what comes later is sent away."""
+        self.proxy.create("closed", MIB)
+        with self.proxy.modern() as a, self.proxy.modern() as admin, self.proxy.modern() as late:
             self.assertStatus(a.attach_lease(self.name), "OK")
             for osd in ("osd-0", "osd-1", "osd-2"):
                 cluster("freeze", osd)
             try:
                 in_hand = a.send("WRITE", bytes(8) + b"h" * 4096)
+                # An opening that hangs holds nobody up either: those who are there, and those who come.
+                opening = late.send("ATTACH_LEASE", bytes(8) + padded("closed", 256))
                 self.assertStatus(a.call("KEEPALIVE"), "OK")
+                with self.proxy.modern() as newcomer:
+                    self.assertStatus(newcomer.call("KEEPALIVE"), "OK")
+                self.assertNotIn(opening, late.unmatched)
                 self.assertStatus(admin.call("DRAIN", bytes(8)), "OK")
                 self.assertStatus(a.write(4096, b"n" * 4096), "USE_ANOTHER_PROXY")
                 self.assertNotIn(in_hand, a.unmatched)
@@ -157,6 +187,7 @@ class Cluster(Case):
                 for osd in ("osd-0", "osd-1", "osd-2"):
                     cluster("thaw", osd)
             self.assertStatus(a.wait(in_hand), "OK")
+            self.assertStatus(late.wait(opening), "USE_ANOTHER_PROXY")
             self.assertStatus(admin.call("DRAIN", struct.pack(">II", 1, 0)), "OK")
         with self.proxy.leased(self.name) as c:
             self.assertEqual(c.read(0, 4096).payload, b"h" * 4096)

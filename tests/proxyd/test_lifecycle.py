@@ -10,7 +10,7 @@ import unittest
 
 from case import Case
 from client import Lease
-from proxy import CEPH_CONF, DEADLINE, Proxy, namespace_of, needs_files, rbd
+from proxy import CEPH_CONF, DEADLINE, Proxy, namespace_of, needs_files, padded, rbd
 from test_hold import until
 from test_points import has_points
 
@@ -40,13 +40,79 @@ class Lifecycle(Case):
         with self.proxy.modern() as c:
             if CEPH_CONF:
                 self.assertStatus(c.create("thick", 4 * MiB, preallocate=True), "NOT_SUPPORTED")
+                self.assertStatus(c.begin_preallocation("thick", 4 * MiB, checksums=True)[0], "NOT_SUPPORTED")
                 self.assertNotIn("thick", c.list())
                 return
+            reply, job = c.begin_preallocation("thick-1", 4 * MiB)
+            self.assertStatus(reply, "OK")
+            self.assertIsNone(job)
+            self.assertEqual(reply.payload[16:32], c.list()["thick-1"]["uuid"])
             self.assertStatus(c.create("thick", 4 * MiB, preallocate=True), "OK")
             self.assertGreaterEqual(c.list()["thick"]["used"], 4 * MiB)
             self.assertIn(c.create("too-thick", 1 << 50, preallocate=True).status, ("NO_SPACE",))
             self.assertNotIn("too-thick", c.list())
             self.assertEqual(self.leftovers(), [])
+
+    @unittest.skipUnless(CEPH_CONF, "files have their space at once")
+    def test_preallocated_in_a_cluster(self):
+        size = 40 * MiB + 512
+        with self.proxy.modern() as c, self.proxy.modern() as other:
+            reply, job = c.begin_preallocation("thick", size)
+            self.assertStatus(reply, "OK")
+            done = c.wait_job(job) if job else None
+            if done:
+                self.assertEqual((done.status, done.total), ("OK", size))
+                self.assertEqual(done.uuid, c.list()["thick"]["uuid"])
+            else:
+                self.assertEqual(reply.payload[16:32], c.list()["thick"]["uuid"])
+            self.assertEqual(c.list()["thick"]["used"], size)
+            # Not only in the map: its objects are there, as large as they get.
+            pool = ("--conf", CEPH_CONF, "--pool", "blockstore", "--namespace", namespace_of(self.proxy.store))
+            prefix = json.loads(rbd("info", "--format", "json", f"blockstore/{namespace_of(self.proxy.store)}/thick"))["block_name_prefix"]
+            found = subprocess.run(("rados",) + pool + ("stat", f"{prefix}.{9:016x}"), check=True, stdout=subprocess.PIPE, text=True)
+            self.assertIn(f"size {4 * MiB}", found.stdout)
+            self.assertStatus(c.begin_preallocation("thick", MiB)[0], "ALREADY_EXISTS")
+            self.assertStatus(c.attach_lease("thick"), "OK")
+            self.assertEqual(c.read(size - 4096, 4096).payload, bytes(4096))
+            self.assertStatus(c.write(0, block(1)), "OK")
+            self.assertStatus(c.detach(), "OK")
+            self.assertStatus(c.remove("thick"), "OK")
+            self.assertNotIn("thick", c.list())
+
+            # Cancelled in the middle; nobody has seen it.
+            reply, job = c.begin_preallocation("long", 1 << 40)
+            self.assertStatus(reply, "OK")
+            until(lambda: c.job_status(job).done > 0, "the beginning")
+            running = c.job_status(job)
+            self.assertEqual((running.state, running.total), ("running", 1 << 40))
+            self.assertLess(running.done, 1 << 40)
+            self.assertNotIn("long", other.list())
+            self.assertStatus(other.attach_lease("long"), "NOT_FOUND")
+            # The name is still free, and whoever is first has it.
+            self.assertStatus(other.create("long", MiB), "OK")
+            self.assertStatus(c.call("JOB_CANCEL", job), "OK")
+            self.assertEqual(c.wait_job(job).state, "cancelled")
+            self.assertEqual(c.list()["long"]["size"], MiB)
+            self.assertEqual(self.leftovers(), [])
+
+    @unittest.skipUnless(CEPH_CONF, "about RBD's objects")
+    def test_half_a_rename(self):
+        """A crash in the middle of RBD's rename leaves two ways to one image: the directory tells which counts."""
+        pool = ("rados", "--conf", CEPH_CONF, "--pool", "blockstore", "--namespace", namespace_of(self.proxy.store))
+        self.proxy.create("whole")
+        found = subprocess.run(pool + ("get", "rbd_id.whole", "-"), check=True, stdout=subprocess.PIPE).stdout
+        subprocess.run(pool + ("put", "rbd_id.half", "-"), check=True, input=found)
+        with self.proxy.modern() as c:
+            self.assertStatus(c.attach_lease("half"), "NOT_FOUND")
+            self.assertNotIn("half", c.list())
+            self.assertStatus(c.remove("half"), "NOT_FOUND")
+            self.assertStatus(c.create("half", MiB), "ALREADY_EXISTS")
+            self.assertStatus(c.rename("whole", "half"), "ALREADY_EXISTS")
+            subprocess.run(pool + ("rm", "rbd_id.half"), check=True)
+            self.assertStatus(c.rename("whole", "half"), "OK")
+            self.assertIn("half", c.list())
+            self.assertNotIn("whole", c.list())
+            self.assertStatus(c.attach_lease("half"), "OK")
 
     def test_names(self):
         with self.proxy.modern() as c:
@@ -370,6 +436,14 @@ def make_old(proxy, name):
                    input=bytes(8), check=True, timeout=DEADLINE)  # fmt: skip
 
 
+def end_watches(proxy, name):
+    """Of clients that died. By itself Ceph waits half a minute for them."""
+    found = json.loads(rbd("status", "--format", "json", f"blockstore/{namespace_of(proxy.store)}/{name}"))["watchers"]
+    for watcher in found:
+        subprocess.run(["ceph", "--conf", CEPH_CONF, "osd", "blocklist", "add", watcher["address"]], check=True, timeout=DEADLINE,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+
+
 @unittest.skipUnless(has_points(), "this build has no fault points")
 class Killed(unittest.TestCase):
     """At each named point, by another proxy that was there before, and by one that starts after."""
@@ -448,3 +522,77 @@ class Killed(unittest.TestCase):
                 until(lambda: proxy.hidden() == [], "the end of what was left behind")
                 with proxy.modern() as c:
                     self.assertEqual(sorted(c.list()), ["image", "new"])
+        for op, point, done in (("SNAPSHOT", "rbd-committed", True), ("CLONE_IMAGE", "rbd-committed", True)):
+            with self.subTest(op=op, point=point):
+                self.assertEqual(self.one(point, op, done).hidden(), [])
+
+    @unittest.skipUnless(CEPH_CONF, "the points of a store in a cluster")
+    def test_resize_in_a_cluster(self):
+        """The old size or the new one, and what was cut off does not come back."""
+        other = self.proxy()
+        other.create("image", 8 * MiB)
+        with other.leased("image") as c:
+            self.assertEqual(c.write(6 * MiB, block(6)).status, "OK")
+            self.assertEqual(c.detach().status, "OK")
+
+        def size_after(point, size):
+            victim = self.proxy(store=other.store, environment={"BLOCKSTORE_FAULT_POINT": f"{point}=kill"})
+            with victim.modern() as c:
+                c.send("RESIZE_IMAGE", struct.pack(">QII", size, 1, 0) + bytes(16) + padded("image", 256))
+                victim.process.wait(DEADLINE)
+            end_watches(other, "image")
+            with other.modern() as c:
+                return c.list()["image"]["size"]
+
+        self.assertEqual(size_after("rbd-grown", 16 * MiB), 8 * MiB)
+        with other.modern() as c:
+            until(lambda: c.resize("image", 12 * MiB).status == "OK", "another size")
+        self.assertEqual(size_after("rbd-shrunk", 4 * MiB), 4 * MiB)
+        with other.modern() as c:
+            until(lambda: c.resize("image", 8 * MiB).status == "OK", "another size")
+            self.assertEqual(c.attach_lease("image").status, "OK")
+            self.assertEqual(c.read(6 * MiB, 4096).payload, bytes(4096))
+
+    @unittest.skipUnless(CEPH_CONF, "the points of a store in a cluster")
+    def test_create_and_remove_in_a_cluster(self):
+        """Each of them has been done or has not."""
+        def dies(point, act):
+            victim = self.proxy(store=other.store, environment={"BLOCKSTORE_FAULT_POINT": f"{point}=kill"})
+            with victim.modern() as c:
+                act(c)
+                victim.process.wait(DEADLINE)
+            with other.modern() as c:
+                return sorted(c.list())
+
+        def preallocate(c):
+            c.send("CREATE_IMAGE", struct.pack(">QII", 24 * MiB, 5, 0) + padded("new", 256))
+
+        other = self.proxy()
+        other.create("old", 4 * MiB)
+        with other.leased("old") as c:
+            self.assertEqual(c.write(0, block(1)).status, "OK")
+            self.assertEqual(c.detach().status, "OK")
+        self.assertEqual(dies("rbd-created", lambda c: c.send("CREATE_IMAGE", struct.pack(">QII", MiB, 0, 0) + padded("new", 256))), ["old"])
+        self.assertEqual(dies("rbd-thick-made", preallocate), ["old"])
+        self.assertEqual(dies("rbd-piece-written", preallocate), ["old"])
+        left = other.hidden()
+        self.assertEqual(sorted(name[:11] for name in left if "thick" in name), [".new-thick-"] * 2)
+        self.assertEqual(len(left), 3)
+        # The name is as free as before.
+        self.assertEqual(dies("rbd-committed", preallocate), ["new", "old"])
+        with other.modern() as c:
+            self.assertEqual(c.list()["new"]["used"], 24 * MiB)
+            end_watches(other, "new")
+            until(lambda: c.remove("new").status == "OK", "the end of the dead proxy's watch")
+
+        self.assertEqual(dies("rbd-gone", lambda c: c.send("REMOVE_IMAGE", bytes(24) + padded("old", 256))), [])
+        for name in left:
+            make_old(other, name)
+            end_watches(other, name)
+        # A proxy that starts completes all of it; what was open when its proxy died is not touched until Ceph has noticed.
+        third = self.proxy(store=other.store)
+        with third.modern() as c:
+            self.assertEqual(c.create("old", MiB).status, "OK")
+            self.assertEqual(c.attach_lease("old").status, "OK")
+            self.assertEqual(c.read(0, 4096).payload, bytes(4096))
+        until(lambda: third.hidden() == [], "the end of what was left behind")
