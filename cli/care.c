@@ -33,13 +33,16 @@ int care_load(sd_bus *bus, const char *name, struct json_object **ret) {
 
 int care_look(sd_bus *bus, const char *name, uint64_t timeout_usec, struct json_object **ret) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *message = NULL, *reply = NULL;
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
         int r;
 
         r = sd_bus_message_new_method_call(bus, &message, BUS_NAME, BUS_PATH, BUS_MANAGER, "GetImageCare");
         if (r >= 0)
                 r = sd_bus_message_append(message, "s", name);
         if (r >= 0)
-                r = sd_bus_call(bus, message, timeout_usec, NULL, &reply);
+                r = sd_bus_call(bus, message, timeout_usec, &error, &reply);
+        if (r < 0 && error.name && failure_from_bus_name(error.name) == FAILURE_NO_SUCH_IMAGE)
+                return -ENOENT;
         return r < 0 ? r : bus_json_read_properties(reply, ret);
 }
 

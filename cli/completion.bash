@@ -14,7 +14,7 @@ _blockstorectl() {
         [detach]='--wait --lazy --cancel'
         [list]='--local -l'
         [status]=''
-        [create]='--preallocate --checksums'
+        [create]='--preallocate --checksums --no-wait'
         [resize]='--force-shrink'
         [remove]='--yes -y --snapshots'
         [rename]=''

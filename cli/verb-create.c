@@ -5,32 +5,35 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "bus-json.h"
 #include "bus.h"
 #include "config.h"
+#include "image.h"
 #include "output.h"
 #include "report.h"
+#include "store-job.h"
 #include "verbs.h"
 
 #define SECTOR_SIZE          512U
 #define STORE_NAME_MAX_BYTES 255U
+#define UUID_TEXT_SIZE       37U
 
-static bool arg_preallocate, arg_checksums;
+static bool arg_preallocate, arg_checksums, arg_no_wait;
 
 const struct option_entry create_options[] = {
         { "preallocate", 0, NULL, "Take all its storage at once, so that it cannot run out later", OPTION_FLAG,
                 &arg_preallocate },
+        { "no-wait", 0, NULL, "Do not wait for that", OPTION_FLAG, &arg_no_wait },
         { "checksums", 0, NULL, "Keep checksums of its blocks, so that damage on the store's disk is found",
                 OPTION_FLAG, &arg_checksums },
         { NULL },
 };
 
-/* Those that were given; a proxy or a worker of an older version knows fewer. */
+/* Those that were given, preallocation aside, which is a method; a proxy or a worker of an older version knows fewer. */
 static int append_options(sd_bus_message *message) {
         int r;
 
         r = sd_bus_message_open_container(message, 'a', "{sv}");
-        if (r >= 0 && arg_preallocate)
-                r = sd_bus_message_append(message, "{sv}", "preallocate", "b", true);
         if (r >= 0 && arg_checksums)
                 r = sd_bus_message_append(message, "{sv}", "checksums", "b", true);
         return r < 0 ? r : sd_bus_message_close_container(message);
@@ -71,12 +74,31 @@ static int show_created(const struct cli *cli, const char *name, uint64_t size, 
         return 0;
 }
 
+/* The UUID of what a job has made, from the store's list. Left empty when it is not there. */
+static int look_up(sd_bus *bus, const char *name, char ret[static UUID_TEXT_SIZE]) {
+        _cleanup_(json_object_putp) struct json_object *images = NULL;
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r;
+
+        *ret = 0;
+        r = image_load_store(bus, &error, &images);
+        if (r < 0)
+                return report_bus("list the images in the store", NULL, &error, r);
+        for (size_t i = 0; i < json_object_array_length(images); i++) {
+                struct json_object *image = json_object_array_get_idx(images, i);
+
+                if (strcmp(json_string(image, "name"), name) == 0)
+                        (void) snprintf(ret, UUID_TEXT_SIZE, "%s", json_string(image, "uuid"));
+        }
+        return 0;
+}
+
 int verb_create(const struct cli *cli, char *arguments[], unsigned n_arguments) {
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *message = NULL, *reply = NULL;
         _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
-        const char *name = arguments[0], *uuid;
-        char action[STORE_NAME_MAX_BYTES + 16];
+        const char *name = arguments[0], *created;
+        char action[STORE_NAME_MAX_BYTES + 16], uuid[UUID_TEXT_SIZE];
         uint64_t size = 0;
         int r;
 
@@ -89,7 +111,7 @@ int verb_create(const struct cli *cli, char *arguments[], unsigned n_arguments) 
         if (r != 0)
                 return r;
 
-        r = bus_new_change(cli, bus, "CreateImage", &message);
+        r = bus_new_change(cli, bus, arg_preallocate ? "PreallocateImage" : "CreateImage", &message);
         if (r < 0)
                 return r;
         r = sd_bus_message_append(message, "st", name, size);
@@ -100,15 +122,18 @@ int verb_create(const struct cli *cli, char *arguments[], unsigned n_arguments) 
         if (r < 0)
                 return r;
 
+        snprintf(action, sizeof action, "create \"%s\"", name);
         r = bus_call_change(cli, bus, message, &error, &reply);
-        if (r < 0) {
-                snprintf(action, sizeof action, "create \"%s\"", name);
+        if (r < 0)
                 return report_bus(action, name, &error, r);
+        if (!arg_preallocate) {
+                r = sd_bus_message_read(reply, "s", &created);
+                return r < 0 ? r : show_created(cli, name, size, created);
         }
 
-        r = sd_bus_message_read(reply, "s", &uuid);
-        if (r < 0)
-                return r;
-
-        return show_created(cli, name, size, uuid);
+        r = store_job_conclude(cli, bus, reply, action, !arg_no_wait, "Nothing was made.");
+        if (r == 0)
+                r = look_up(bus, name, uuid);
+        /* What nobody has waited for is not there yet. */
+        return r != 0 || !*uuid ? r : show_created(cli, name, size, uuid);
 }

@@ -50,7 +50,9 @@ static void print_report(const char *name, struct json_object *care) {
 
         output_text(stdout, name);
         if (!json_is_true(care, "checksums")) {
-                puts(": has no checksums");
+                puts(json_is_true(care, "checked_by_store")
+                                ? ": has no checksums, for the store checks its data itself"
+                                : ": has no checksums");
                 return;
         }
         if (strcmp(state, "never") == 0) {
@@ -69,6 +71,14 @@ static void print_report(const char *name, struct json_object *care) {
         print_offsets(care);
 }
 
+static int show_report(const struct cli *cli, const char *name, struct json_object *care) {
+        if (json_object_object_add(care, "name", json_object_new_string(name)) < 0)
+                return -ENOMEM;
+        if (!output_json(cli, care))
+                print_report(name, care);
+        return 0;
+}
+
 static int report_one(const struct cli *cli, sd_bus *bus, const char *name, bool *ret_damaged) {
         _cleanup_(json_object_putp) struct json_object *care = NULL;
         int r;
@@ -78,11 +88,7 @@ static int report_one(const struct cli *cli, sd_bus *bus, const char *name, bool
                 return r;
         if (json_number(care, "damaged_blocks") > 0)
                 *ret_damaged = true;
-        if (json_object_object_add(care, "name", json_object_new_string(name)) < 0)
-                return -ENOMEM;
-        if (!output_json(cli, care))
-                print_report(name, care);
-        return 0;
+        return show_report(cli, name, care);
 }
 
 static int scrub_one(const struct cli *cli, sd_bus *bus, const char *name) {
@@ -114,10 +120,26 @@ static int do_one(const struct cli *cli, sd_bus *bus, const char *name, bool *re
         return report_one(cli, bus, name, ret_damaged);
 }
 
+/* What --all has left out is said, and why: whoever runs it from a timer is to know what it does for him. */
+static void tell_left_out(size_t n, size_t n_left_out, bool by_store) {
+        if (n == 0)
+                puts("The store has no images.");
+        else if (n_left_out > 0 && by_store)
+                puts("Nothing was scrubbed: the store is a Ceph cluster, which has checksums of its own. It compares "
+                     "them "
+                     "with each read, and all of them with its deep scrubs (ceph pg deep-scrub, ceph health detail).");
+        else if (n_left_out > 0)
+                printf("%zu of %zu images have no checksums, and cannot be scrubbed: they were made without "
+                       "--checksums.\n",
+                        n_left_out, n);
+}
+
 static int do_all(const struct cli *cli, sd_bus *bus, bool *ret_damaged) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         _cleanup_(json_object_putp) struct json_object *images = NULL;
         _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        size_t n_left_out = 0;
+        bool by_store = false;
         int r;
 
         r = bus_call_read(bus, "ListStoreImages", &error, &reply, NULL);
@@ -129,9 +151,19 @@ static int do_all(const struct cli *cli, sd_bus *bus, bool *ret_damaged) {
                 const char *name = json_string(json_object_array_get_idx(images, i), "name");
 
                 r = care_load(bus, name, &care);
-                if (r == 0 && json_is_true(care, "checksums"))
+                if (r != 0)
+                        break;
+                if (json_is_true(care, "checksums")) {
                         r = do_one(cli, bus, name, ret_damaged);
+                        continue;
+                }
+                n_left_out++;
+                by_store = json_is_true(care, "checked_by_store");
+                if (cli->json != JSON_OFF)
+                        r = show_report(cli, name, care);
         }
+        if (r == 0 && cli->json == JSON_OFF)
+                tell_left_out(json_object_array_length(images), n_left_out, by_store);
         return r;
 }
 

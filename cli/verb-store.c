@@ -2,7 +2,10 @@
 
 /* "store status" joins two answers: what every user may know (the images), and what an administrator may (capacity, sessions). The second is of the proxy that happened to be asked: sessions at others are theirs to tell. */
 
+#include <errno.h>
+#include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
 #include "bus-json.h"
 #include "bus.h"
@@ -31,9 +34,9 @@ static const struct column image_columns[] = {
         { "SCRUB", "scrub", COLUMN_TEXT },
 };
 
-/* Each is a question to the store. */
-#define CARE_MAX            256U
-#define STORE_PATIENCE_USEC 5000000U
+/* Each image is a question to the store: one by one, so that nobody else waits. */
+#define STORE_PATIENCE_USEC 5000000U  /* for one */
+#define CARE_PATIENCE_USEC  60000000U /* for all */
 
 static const struct column session_columns[] = {
         { "SESSION OF", "host", COLUMN_TEXT },
@@ -90,21 +93,36 @@ static int name_writers(struct json_object *images, struct json_object *sessions
         return r;
 }
 
-/* With limits and scrubs, as far as they can be learned. */
-static int add_care(sd_bus *bus, struct json_object *images) {
+static uint64_t now_usec(void) {
+        struct timespec ts;
+
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t) ts.tv_sec * 1000000U + (uint64_t) ts.tv_nsec / 1000U;
+}
+
+/* With limits and scrubs, as far as they can be learned: of *ret_n images. */
+static int add_care(sd_bus *bus, struct json_object *images, size_t *ret_n) {
+        uint64_t began = now_usec();
         bool known = true;
+        size_t n = 0;
         int r = 0;
 
         for (size_t i = 0; i < json_object_array_length(images) && r >= 0; i++) {
                 struct json_object *image = json_object_array_get_idx(images, i), *care = NULL;
                 char text[CARE_SCRUB_MAX];
 
-                known = known && i < CARE_MAX &&
-                        care_look(bus, json_string(image, "name"), STORE_PATIENCE_USEC, &care) >= 0;
+                /* One that was removed meanwhile is no reason to leave the others out. */
+                if (known) {
+                        int looked = care_look(bus, json_string(image, "name"), STORE_PATIENCE_USEC, &care);
+
+                        known = now_usec() - began < CARE_PATIENCE_USEC && (looked >= 0 || looked == -ENOENT);
+                        n += known;
+                }
                 r = set(image, "scrub", json_object_new_string(known ? care_scrub(text, care) : ""));
                 if (r >= 0)
                         r = set(image, "care", care);
         }
+        *ret_n = n;
         return r;
 }
 
@@ -131,6 +149,11 @@ static int show(
                 r = output_table(cli, image_columns, ELEMENTSOF(image_columns), images);
                 if (r < 0)
                         return r;
+                if (json_number(status, "looked_at") < json_object_array_length(images))
+                        printf("\nOnly the first %" PRIu64
+                               " images were asked how their scrubs went: the store did not "
+                               "answer any faster.\n",
+                                json_number(status, "looked_at"));
         }
         if (json_object_array_length(sessions) == 0)
                 return 0;
@@ -144,6 +167,7 @@ static int run_status(const struct cli *cli, char *arguments[], unsigned n_argum
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
         _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
         struct json_object *images, *sessions;
+        size_t n_looked_at = 0;
         int r;
 
         if (!status)
@@ -169,7 +193,9 @@ static int run_status(const struct cli *cli, char *arguments[], unsigned n_argum
         if (r >= 0)
                 r = name_writers(images, sessions);
         if (r >= 0)
-                r = add_care(bus, images);
+                r = add_care(bus, images, &n_looked_at);
+        if (r >= 0)
+                r = set(status, "looked_at", json_object_new_uint64(n_looked_at));
         if (r < 0 || output_json(cli, status))
                 return r < 0 ? r : 0;
         return show(cli, status, images, sessions);

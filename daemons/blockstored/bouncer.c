@@ -25,6 +25,7 @@ static const struct {
         { "DetachImage", "org.blockstore.detach-image", "org.blockstore.detach-image-others" },
         { "Detach", "org.blockstore.detach-image", "org.blockstore.detach-image-others" },
         { "CreateImage", "org.blockstore.create-image" },
+        { "PreallocateImage", "org.blockstore.create-image" },
         { "RemoveImage", "org.blockstore.remove-image" },
         { "ImportImage", "org.blockstore.import-image" },
         { "ExportImage", "org.blockstore.export-image" },

@@ -375,6 +375,8 @@ static const sd_bus_vtable manager_vtable[] = {
                 method_list_store_images, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("CreateImage", SD_BUS_ARGS("s", name, "t", size, "a{sv}", options),
                 SD_BUS_RESULT("s", uuid), create_checked, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("PreallocateImage", SD_BUS_ARGS("s", name, "t", size, "a{sv}", options),
+                SD_BUS_RESULT("s", job), lifecycle_checked, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("RemoveImage", SD_BUS_ARGS("s", name, "a{sv}", options), SD_BUS_NO_RESULT,
                 remove_checked, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ResizeImage", SD_BUS_ARGS("s", name, "t", size, "a{sv}", options), SD_BUS_NO_RESULT,

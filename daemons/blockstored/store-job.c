@@ -38,6 +38,7 @@ const char *store_job_kind(const char *method) {
         } kinds[] = {
                 { "CreateSnapshot", "snapshot" },
                 { "CloneImage", "clone" },
+                { "PreallocateImage", "preallocation" },
                 { "RollBackImage", "roll-back" },
                 { "ScrubImage", "scrub" },
         };

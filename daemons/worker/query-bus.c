@@ -156,23 +156,6 @@ static int method_list_images(sd_bus_message *m, void *userdata, sd_bus_error *e
         return 1;
 }
 
-static void on_created(
-        void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message) {
-        _cleanup_(query_operationp) struct query_operation *operation = userdata;
-        char uuid[SD_ID128_UUID_STRING_MAX];
-
-        if (error == 0 && status == IVBS_STATUS_NOT_SUPPORTED) {
-                query_reply_error(operation, FAILURE_USAGE, operation->detail);
-                return;
-        }
-        if (!query_succeeded(operation, error, status, message))
-                return;
-        if (n < IVBS_UUID_SIZE)
-                query_reply_error(operation, FAILURE_PROTOCOL, "The proxy's answer makes no sense.");
-        else
-                (void) sd_bus_reply_method_return(operation->call, "s", query_uuid_to_string(payload, uuid));
-}
-
 int query_check_name(const char *name, sd_bus_error *error) {
         if (image_store_name_is_valid(name))
                 return 0;
@@ -186,73 +169,6 @@ int query_check_size(uint64_t size, sd_bus_error *error) {
                 return 0;
         return peer_bus_error_set(
                 error, FAILURE_USAGE, "An image's size is a multiple of 512 bytes, and not %" PRIu64 ".", size);
-}
-
-/* The options of CreateImage: preallocate b, checksums b. */
-static int read_create_options(sd_bus_message *m, struct ivbs_create_image *create, sd_bus_error *error) {
-        const char *key;
-        uint32_t flag;
-        int r, yes;
-
-        r = sd_bus_message_enter_container(m, 'a', "{sv}");
-        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
-                r = sd_bus_message_read(m, "s", &key);
-                if (r < 0)
-                        return r;
-                flag = strcmp(key, "preallocate") == 0 ? IVBS_CREATE_PREALLOCATE
-                       : strcmp(key, "checksums") == 0 ? IVBS_CREATE_CHECKSUMS
-                                                       : 0;
-                if (flag == 0)
-                        return peer_bus_error_set(error, FAILURE_USAGE, "CreateImage knows no option \"%s\".", key);
-                r = sd_bus_message_read(m, "v", "b", &yes);
-                if (r < 0)
-                        return r;
-                create->flags |= yes ? flag : 0;
-                r = sd_bus_message_exit_container(m);
-        }
-        return r < 0 ? r : 0;
-}
-
-static int method_create_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        _cleanup_(query_operationp) struct query_operation *operation = NULL;
-        struct ivbs_create_image create = {};
-        uint8_t payload[IVBS_CREATE_IMAGE_SIZE];
-        const char *name;
-        int r;
-
-        r = sd_bus_message_read(m, "st", &name, &create.size);
-        if (r < 0)
-                return r;
-        r = query_check_name(name, error);
-        if (r < 0)
-                return r;
-        r = query_check_size(create.size, error);
-        if (r >= 0)
-                r = read_create_options(m, &create, error);
-        if (r < 0)
-                return r;
-        strcpy(create.name, name);
-
-        r = query_operation_new(userdata, m, &operation, error);
-        if (r < 0)
-                return r;
-        strcpy(operation->name, name);
-        /* What it means when the store cannot. */
-        strcpy(operation->detail, create.flags & IVBS_CREATE_PREALLOCATE
-                                          ? "The store cannot set space aside for an image: in a Ceph cluster it "
-                                            "belongs to the pool, and "
-                                            "some file systems cannot. Create it without preallocating."
-                                          : "A store in a Ceph cluster has no checksums for single images: Ceph has "
-                                            "its own for all data, "
-                                            "and compares with each read. Create it without checksums.");
-        r = ivbs_create_image_encode(&create, payload);
-        if (r >= 0)
-                r = engine_call(operation->query->engine, IVBS_OP_CREATE_IMAGE, payload, sizeof(payload),
-                        QUERY_CALL_USEC, on_created, operation);
-        if (r < 0)
-                return r;
-        TAKE_PTR(operation);
-        return 1;
 }
 
 static void on_removed(
@@ -445,7 +361,9 @@ const sd_bus_vtable query_vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("ListImages", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sttsb)", images), method_list_images,
                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("CreateImage", SD_BUS_ARGS("s", name, "t", size, "a{sv}", options),
-                SD_BUS_RESULT("s", uuid), method_create_image, SD_BUS_VTABLE_UNPRIVILEGED),
+                SD_BUS_RESULT("s", uuid), query_create_image, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("PreallocateImage", SD_BUS_ARGS("s", name, "t", size, "a{sv}", options),
+                SD_BUS_RESULT("s", job), query_create_image, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ResizeImage", SD_BUS_ARGS("s", name, "t", size, "a{sv}", options),
                 SD_BUS_RESULT("t", size), query_resize_image, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("RemoveImage", SD_BUS_ARGS("s", name, "a{sv}", options), SD_BUS_NO_RESULT,

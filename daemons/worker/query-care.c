@@ -142,6 +142,9 @@ static int reply_care(struct query_operation *operation, const struct ivbs_care 
                 r = sd_bus_message_append(
                         reply, "{sv}", "Checksums", "b", (int) ((care->flags & IVBS_CARE_CHECKSUMS) != 0));
         if (r >= 0)
+                r = sd_bus_message_append(
+                        reply, "{sv}", "CheckedByStore", "b", (int) ((care->flags & IVBS_CARE_CHECKED_BY_STORE) != 0));
+        if (r >= 0)
                 r = sd_bus_message_append(reply, "{sv}", "ScrubState", "s", states[care->scrub_state]);
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(numbers); i++)
                 r = sd_bus_message_append(reply, "{sv}", numbers[i].name, "t", numbers[i].number);

@@ -82,5 +82,8 @@ int query_scrub_image(sd_bus_message *message, void *userdata, sd_bus_error *err
 int query_get_image_care(sd_bus_message *message, void *userdata, sd_bus_error *error);
 int query_set_image_limits(sd_bus_message *message, void *userdata, sd_bus_error *error);
 
+/* query-create.c: CreateImage and PreallocateImage */
+int query_create_image(sd_bus_message *message, void *userdata, sd_bus_error *error);
+
 /* query-resize.c */
 int query_resize_image(sd_bus_message *message, void *userdata, sd_bus_error *error);

@@ -10,7 +10,9 @@ struct stored {
         int attached;
 };
 
-static struct stored store[MOCK_ENTRIES_MAX];
+#define STORE_MAX 512
+
+static struct stored store[STORE_MAX];
 static size_t n_store;
 static char outcome[32] = "attached";
 static char failing[64], failing_error[128], failing_message[512];
@@ -177,6 +179,17 @@ static int list_snapshots(sd_bus_message *m, void *userdata, sd_bus_error *error
                 UINT64_C(1700000000000000), "1d0a4f0e-0000-4000-8000-000000000003", 1);
 }
 
+/* Of the image "slow" it takes a job. */
+static int preallocate(sd_bus_message *m, const char *name, uint64_t size) {
+        struct stored *s = store + n_store++;
+
+        ASSERT_TRUE(n_store <= STORE_MAX);
+        *s = (struct stored){ .size = size, .used = size, .uuid = "0a6f3c1e-8f2b-4f6e-9a59-2f4c7d1b8e03" };
+        snprintf(s->name, sizeof s->name, "%s", name);
+        mock_job_begin();
+        return sd_bus_reply_method_return(m, "s", strcmp(name, "slow") == 0 ? "0a6f3c1e8f2b4f6e9a592f4c7d1b8e03" : "");
+}
+
 static int create_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         char more[32];
         const char *name;
@@ -192,8 +205,34 @@ static int create_image(sd_bus_message *m, void *userdata, sd_bus_error *error) 
         if (find_stored(name))
                 return sd_bus_error_setf(
                         error, "org.blockstore.Error.AlreadyExists", "The store has an image \"%s\" already.", name);
+        if (strcmp(sd_bus_message_get_member(m), "PreallocateImage") == 0)
+                return preallocate(m, name, size);
 
         return sd_bus_reply_method_return(m, "s", "0a6f3c1e-8f2b-4f6e-9a59-2f4c7d1b8e03");
+}
+
+/* Of an image "sums..." checksums; "ceph..." is in a store that needs none. */
+static int get_image_care(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *name;
+
+        ASSERT_OK(sd_bus_message_read(m, "s", &name));
+        if (strcmp(name, "gone") == 0)
+                return sd_bus_error_set(error, "org.blockstore.Error.NoSuchImage", "It was removed.");
+        return sd_bus_reply_method_return(m, "a{sv}", 4, "Checksums", "b", strncmp(name, "sums", 4) == 0,
+                "CheckedByStore", "b", strncmp(name, "ceph", 4) == 0, "ScrubState", "s", "never", "DamagedOffsets",
+                "at", 0);
+}
+
+static int get_store_status(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return sd_bus_reply_method_return(m, "ttua(ssssbbt)", UINT64_C(1) << 40, UINT64_C(1) << 39, (uint32_t) 1, 0);
+}
+
+static int scrub_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *name;
+
+        ASSERT_OK(sd_bus_message_read(m, "s", &name));
+        mock_say("call ScrubImage", name);
+        return sd_bus_reply_method_return(m, "s", "");
 }
 
 static int remove_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
@@ -237,6 +276,10 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_METHOD("GetImage", "s", "o", get_image, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("ListStoreImages", NULL, "a(sttsb)", list_store_images, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("CreateImage", "sta{sv}", "s", create_image, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("PreallocateImage", "sta{sv}", "s", create_image, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("GetImageCare", "s", "a{sv}", get_image_care, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("GetStoreStatus", NULL, "ttua(ssssbbt)", get_store_status, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("ScrubImage", "s", "s", scrub_image, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("ResizeImage", "sta{sv}", NULL, resize_image, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("RemoveImage", "sa{sv}", NULL, remove_image, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("RenameImage", "ssa{sv}", NULL, change_image, SD_BUS_VTABLE_UNPRIVILEGED),
@@ -259,7 +302,7 @@ bool mock_manager_command(const char *verb, char *rest) {
         else if (strcmp(verb, "store") == 0) {
                 struct stored *s = store + n_store++;
 
-                ASSERT_TRUE(n_store <= MOCK_ENTRIES_MAX);
+                ASSERT_TRUE(n_store <= STORE_MAX);
                 snprintf(s->name, sizeof s->name, "%s", mock_word(&rest));
                 s->size = strtoull(mock_word(&rest), NULL, 10);
                 s->used = strtoull(mock_word(&rest), NULL, 10);

@@ -463,8 +463,51 @@ class ChangeTest(Base):
         self.assertEqual(image, {'name': 'new', 'size': 4096, 'uuid': '0a6f3c1e-8f2b-4f6e-9a59-2f4c7d1b8e03'})
 
     def test_create_preallocated(self):
-        self.check(run('create', '--preallocate', 'new', '512'), 0)
-        self.assertEqual(self.mock.changes(), ['CreateImage new 512 interactive preallocate=true'])
+        self.check(run('create', '--preallocate', '--checksums', 'new', '512'), 0,
+                   'new is created: 512, UUID 0a6f3c1e-8f2b-4f6e-9a59-2f4c7d1b8e03.\n')
+        self.assertEqual(self.mock.changes(), ['PreallocateImage new 512 interactive checksums=true'])
+        self.check(run('create', '--preallocate', 'new', '512'), 73)
+        # A job: followed, and what it has made is shown as ever.
+        lines = [json.loads(line) for line in run('create', '--preallocate', 'slow', '4K', '--json=short').stdout.splitlines()]
+        self.assertEqual([line.get('state') for line in lines], ['running', 'done', None])
+        self.assertEqual(lines[2], {'name': 'slow', 'size': 4096, 'uuid': '0a6f3c1e-8f2b-4f6e-9a59-2f4c7d1b8e03'})
+
+    def test_create_preallocated_cancelled(self):
+        terminal = Terminal('create', '--preallocate', 'slow', '4K')
+        self.assertIn(b'1M of 3M', terminal.lines.until(b'1s left'))
+        terminal.process.send_signal(signal.SIGINT)
+        code, output = terminal.end()
+        self.assertEqual(code, 130)
+        self.assertIn(b'Nothing was made.', output)
+        self.assertIn('Job.Cancel', self.mock.changes())
+
+    def test_scrub_all(self):
+        self.check(run('scrub', '--all'), 0, 'The store has no images.\n')
+        self.mock.tell('store ceph1 512 0 - 0', 'store ceph2 512 0 - 0')
+        result = run('scrub', '--all')
+        self.check(result, 0)
+        self.assertRegex(result.stdout, 'Nothing was scrubbed: .*Ceph.*checksums of its own.*deep')
+        lines = [json.loads(line) for line in run('scrub', '--all', '--json=short').stdout.splitlines()]
+        self.assertEqual([(line['name'], line['checksums'], line['checked_by_store']) for line in lines],
+                         [('ceph1', False, True), ('ceph2', False, True)])
+        self.assertEqual([c for c in self.mock.changes() if c.startswith('ScrubImage')], [])
+
+    def test_scrub_some(self):
+        self.mock.tell('store plain 512 0 - 0', 'store sums1 512 0 - 0', 'store sums2 512 0 - 0')
+        self.check(run('scrub', '--all'), 0, 'sums1: was never scrubbed\nsums2: was never scrubbed\n'
+                   '1 of 3 images have no checksums, and cannot be scrubbed: they were made without --checksums.\n')
+        self.assertEqual([c for c in self.mock.changes() if c.startswith('ScrubImage')],
+                         ['ScrubImage sums1', 'ScrubImage sums2'])
+
+    def test_store_status_of_many(self):
+        self.mock.tell(*(f'store sums{i} 512 0 - 0' for i in range(300)), 'store gone 512 0 - 0', 'store sums-last 512 0 - 0')
+        status = json.loads(run('store', 'status', '--json=short').stdout)
+        self.assertEqual(status['looked_at'], 302)
+        self.assertEqual({i['name']: i['scrub'] for i in status['images']},
+                         {**{f'sums{i}': 'never' for i in range(300)}, 'gone': '', 'sums-last': 'never'})
+        output = run('store', 'status').stdout
+        self.assertRegex(output, r'(?m)^sums-last .* never$')
+        self.assertNotIn('Only the first', output)
 
     def test_rename(self):
         self.check(run('rename', 'old', 'new'), 0, 'old is called new now.\n')
