@@ -4,26 +4,30 @@
 # The host's half of a suite whose cases run in a throw-away system: sourced by
 # tests/integration/run and tests/vm/run, which say how to boot one.
 #
-# All cases of a run share one boot. The guest (runner) reports through the shared folder;
+# All cases of a run share one boot, or a boot of each of some systems beside each other
+# (systems.sh). The guest (runner) reports through the shared folder;
 # this half shows what it reports as it comes, with log and journal where a case failed, and
 # counts a case that never reported as failed. What is made here lives below one temporary
 # folder and ends with this process.
 #
-# The caller sets $top, the tree, and $suite.
+# The caller sets $top, the tree, and $suite, and may set $suite_systems, how many there are at most (1).
 # shellcheck disable=SC2154
 
 # shellcheck source=tests/lib/report.sh
 . "$top/tests/lib/report.sh"
+# shellcheck source=tests/lib/systems.sh
+. "$top/tests/lib/systems.sh"
 
 suite_usage() {
     cat <<EOF
 Usage: tests/$suite/run [OPTION...] [CASE...]
 
-Runs the cases of tests/$suite/cases (default: all) in one boot of a throw-away system.
+Runs the cases of tests/$suite/cases (default: all) in throw-away systems.
 
   --build DIR   install this build directory instead of making one ("none": nothing)
   --smoke       without the cases that have a line "# long"
   --loop N      run each case N times
+  --systems N   boot N of them beside each other, which share the cases (default: ${suite_systems:-1}, where there is room)
   --kernel 6.1  boot Debian 12's default kernel, the oldest supported (vm only)
   --shell       no cases: an interactive shell in the booted system
   --keep        do not remove the run's folder (its name is printed)
@@ -42,13 +46,10 @@ suite_cannot_run() {
     exit "$REPORT_CANNOT_RUN"
 }
 
-# suite_leave: the boot script cleans up after itself when it gets a signal; wait for that.
 suite_leave() {
     local status=$?
     trap - EXIT
-    if [ -n "$boot_pid" ] && kill -TERM "$boot_pid" 2>/dev/null; then
-        wait "$boot_pid" 2>/dev/null
-    fi
+    systems_stop
     if [ "$keep" = 1 ]; then
         echo "$suite: kept $run"
     else
@@ -57,10 +58,10 @@ suite_leave() {
     exit $status
 }
 
-# suite_explain NAME: what explains a failure.
+# suite_explain FOLDER NAME: what explains a failure, in a system's folder.
 suite_explain() {
-    local name=$1
-    local results=$run/share/results
+    local name=$2
+    local results=$1/share/results
     if [ -s "$results/$name.log" ]; then
         echo "----- output of $name (last 60 lines)"
         tail -n 60 "$results/$name.log"
@@ -70,62 +71,6 @@ suite_explain() {
         tail -n "${BLOCKSTORE_TEST_JOURNAL_LINES:-120}" "$results/$name.journal"
     fi
     echo "-----"
-}
-
-# suite_wait_boot: polls for the guest's sign of life; a system that does not come up in time
-# is a failure of its own, with the end of its console.
-suite_wait_boot() {
-    local i
-    for ((i = 0; i < ${BOOT_PATIENCE:-120} * 10; i++)); do
-        [ ! -e "$run/share/started" ] || return 0
-        kill -0 "$boot_pid" 2>/dev/null || break
-        sleep 0.1
-    done
-    echo "$suite: the system did not come up; the end of its console:"
-    tail -n 40 "$run/console"
-    return 1
-}
-
-# suite_run: boots, shows results as they come, fills n_passed, n_failed, n_skipped.
-suite_run() {
-    local verdict name seconds reason reported=0 planned up=1
-    planned=$(wc -l <"$run/share/plan")
-    : >"$run/share/progress"
-    began=$SECONDS
-    suite_boot "$run" >"$run/console" 2>&1 &
-    boot_pid=$!
-    suite_wait_boot || up=0
-    if [ $up = 0 ] && grep -q 'Kernel panic' "$run/console"; then
-        # An emulated processor now and then runs into code that the other one is just patching: not ours, and over when the kernel is up.
-        echo "$suite: the kernel has crashed while it booted; once more" >&2
-        wait "$boot_pid"
-        up=1
-        suite_boot "$run" >"$run/console" 2>&1 &
-        boot_pid=$!
-        suite_wait_boot || up=0
-    fi
-    if [ $up = 1 ]; then
-        while read -r verdict name seconds reason; do
-            report "$verdict" "$suite/$name" "$seconds" "$reason"
-            [ "$verdict" != fail ] || suite_explain "$name"
-            case $verdict in
-            pass) n_passed=$((n_passed + 1)) ;;
-            skip) n_skipped=$((n_skipped + 1)) ;;
-            *) n_failed=$((n_failed + 1)) ;;
-            esac
-            reported=$((reported + 1))
-        done < <(tail -n +1 -s 0.2 --pid="$boot_pid" -f "$run/share/progress")
-    fi
-    wait "$boot_pid"
-    boot_pid=
-    if [ "$reported" -lt "$planned" ]; then
-        echo "$suite: the system ended with $((planned - reported)) of $planned cases unreported; the end of its console:"
-        tail -n 40 "$run/console"
-        while read -r name; do
-            report fail "$suite/$name" 0 "not run to its end"
-            n_failed=$((n_failed + 1))
-        done < <(tail -n +$((reported + 1)) "$run/share/plan")
-    fi
 }
 
 # suite_needs WHAT: whether one of the cases to be run has a line that says so.
@@ -141,11 +86,13 @@ suite_needs() {
 # probe_reason when it fails) and suite_boot RUN [--interactive].
 suite_main() {
     local build='' loop=1 shell=0 smoke=0 cases=() i name
-    keep=0 results_file='' boot_pid='' n_passed=0 n_failed=0 n_skipped=0
+    local systems=${suite_systems:-1} began plan=()
+    keep=0 results_file='' n_passed=0 n_failed=0 n_skipped=0
     while [ $# -gt 0 ]; do
         case $1 in
         --build) build=${2:?} && shift ;;
         --loop) loop=${2:?} && shift ;;
+        --systems) systems=${2:?} && shift ;;
         --kernel) export BLOCKSTORE_TEST_KERNEL=${2:?} && shift ;;
         --results) results_file=${2:?} && shift ;;
         --shell) shell=1 ;;
@@ -165,6 +112,7 @@ suite_main() {
         done
     fi
     [ "$suite" = vm ] || [ -z "${BLOCKSTORE_TEST_KERNEL:-}" ] || suite_die "--kernel is for tests/vm/run"
+    [[ $systems =~ ^[1-9]$ ]] || suite_die "--systems: expected 1 to 9, not '$systems'"
     [ ${#cases[@]} -gt 0 ] || suite_die "no cases in tests/$suite/cases"
     for name in "${cases[@]}"; do
         [ -x "$top/tests/$suite/cases/$name" ] || suite_die "no case named '$name' in tests/$suite/cases"
@@ -208,10 +156,11 @@ suite_main() {
     } >"$run/share/job"
     chmod +x "$run/share/job"
     for ((i = 0; i < loop; i++)); do
-        printf '%s\n' "${cases[@]}"
-    done >"$run/share/plan"
-    suite_run
-    echo "$suite: one boot, $((SECONDS - began)) s" >&2
+        plan+=("${cases[@]}")
+    done
+    began=$SECONDS
+    systems_run "$systems" "${plan[@]}"
+    echo "$suite: $((SECONDS - began)) s" >&2
     echo "$n_passed passed, $n_failed failed, $n_skipped skipped"
     [ "$n_failed" = 0 ]
 }
