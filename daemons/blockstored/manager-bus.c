@@ -18,6 +18,7 @@
 
 #define SYSTEM_BUS_ADDRESS "unix:path=/run/dbus/system_bus_socket"
 #define RETRY_USEC         (1000U * 1000U)
+#define RETRY_MAX_USEC     (8U * RETRY_USEC)
 #define SECTOR_SIZE        512U
 
 static int check_local_name(const char *name, sd_bus_error *error) {
@@ -489,7 +490,7 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
 
         manager_bus_close(manager);
         if (manager_bus_connect(manager) < 0)
-                (void) sd_event_source_set_time_relative(source, RETRY_USEC);
+                (void) sd_event_source_set_time_relative(source, manager->bus_retry_usec);
         else
                 (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
         return 0;
@@ -498,10 +499,16 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
 static int on_disconnected(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         struct manager *manager = userdata;
 
-        /* Not from within its own callback. */
+        /* During a shutdown the socket is there for a while without its bus: each try is one more start for systemd to refuse, and nothing that should be told again. */
+        if (manager->bus_connected) {
+                log_message(LOG_NOTICE, "The system bus is gone; waiting for it to come back");
+                manager->bus_retry_usec = RETRY_USEC;
+        } else if (manager->bus_retry_usec < RETRY_MAX_USEC)
+                manager->bus_retry_usec *= 2;
         manager->bus_connected = false;
-        log_message(LOG_NOTICE, "The system bus is gone; waiting for it to come back");
-        if (sd_event_source_set_time_relative(manager->bus_retry, RETRY_USEC) >= 0)
+
+        /* Not from within its own callback. */
+        if (sd_event_source_set_time_relative(manager->bus_retry, manager->bus_retry_usec) >= 0)
                 (void) sd_event_source_set_enabled(manager->bus_retry, SD_EVENT_ON);
         return 0;
 }
@@ -533,6 +540,7 @@ int manager_bus_connect(struct manager *manager) {
         int r;
 
         if (!manager->bus_retry) {
+                manager->bus_retry_usec = RETRY_USEC;
                 r = sd_event_add_time(manager->event, &manager->bus_retry, CLOCK_MONOTONIC, 0, 0, on_retry, manager);
                 if (r >= 0)
                         r = sd_event_source_set_enabled(manager->bus_retry, SD_EVENT_OFF);

@@ -39,6 +39,7 @@ struct manager {
         sd_bus *bus;
         bool bus_connected, listed; /* ... and the units have been listed, so that what the bus is told is complete */
         sd_event_source *bus_retry, *announce_source, *idle_timer;
+        uint64_t bus_retry_usec; /* how long to wait before the bus is tried again */
 
         struct units *units;
         struct units_call *list_call;
