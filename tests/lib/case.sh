@@ -25,6 +25,8 @@ case_deferred=()
 # Between two looks at what is waited for. Under emulation a look is itself work for a processor, which what is waited for needs.
 case_step=0.1
 [ "${TEST_SUITE:-}" != vm ] || case_step=0.25
+# Nobody writes there: to wait for it is to sleep without a process.
+exec {case_pause}<> <(:)
 
 # defer COMMAND...: run at the end of the case, last in first out; failing there is no harm.
 defer() {
@@ -87,7 +89,7 @@ wait_for() {
             echo "$OUTPUT" >&2
             fail "after $patience s still not so: $*"
         fi
-        sleep $case_step
+        read -r -t $case_step -u "$case_pause" || true
     done
 }
 
