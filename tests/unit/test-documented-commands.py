@@ -225,6 +225,16 @@ class DocumentedCommands(unittest.TestCase):
                 with self.subTest(where):
                     self.assertTrue(os.path.exists(os.path.join(SOURCE, words[0])))
 
+    def test_first_image(self):
+        """What the README has a newcomer type is what the case of the virtual machine runs."""
+        section = read(os.path.join(SOURCE, 'README.md')).split('## A first image')[1].split('To have it attached at each boot')[0]
+        lines = re.findall(r'^    (?!/)(.+)$', section, re.M)
+        self.assertGreater(len(lines), 10)
+        case = re.sub(r'> +', '>', read(os.path.join(SOURCE, 'tests/vm/cases/first-image')).replace(' -q ', ' '))
+        for line in lines:
+            with self.subTest(line):
+                self.assertIn(re.sub(r'> +', '>', line), case)
+
 
 if __name__ == '__main__':
     unittest.main(argv=sys.argv[:1] + sys.argv[3:], verbosity=1)
