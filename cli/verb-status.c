@@ -320,6 +320,12 @@ static void next_step_print(struct json_object *image) {
                         "systemctl reset-failed image@%s.service && systemctl start image@%s.service",
                         json_string(image, "name"), json_string(image, "name"));
                 fact("Once mended", command);
+                /* A name that was mistyped, most likely. */
+                if (!json_is_true(image, "configured")) {
+                        snprintf(command, sizeof command, "systemctl reset-failed image@%s.service",
+                                json_string(image, "name"));
+                        fact("To forget it", command);
+                }
         }
         if (strcmp(state, "failed") == 0 || strcmp(state, "parked") == 0) {
                 snprintf(command, sizeof command, "blockstorectl doctor %s", json_string(image, "name"));

@@ -316,6 +316,14 @@ class StatusTest(Base):
         self.mock.tell('set vm1 MissingFeatures levitation')
         self.assertIn('Not given: levitation\n', run('status', 'vm1').stdout)
 
+    def test_failed(self):
+        self.populate()
+        text = run('status', 'backup').stdout
+        self.assertIn('Once mended: systemctl reset-failed image@backup.service && systemctl start image@backup.service\n', text)
+        self.assertIn('To forget it: systemctl reset-failed image@backup.service\n', text)
+        self.mock.tell('set backup Configured 1')
+        self.assertNotIn('To forget it', run('status', 'backup').stdout)
+
     def test_plain_characters(self):
         self.populate()
         self.assertTrue(run('status', 'vm1', env=environment(LC_ALL='C')).stdout.startswith('* vm1\n'))
