@@ -147,7 +147,7 @@ class Cluster(Case):
             self.assertNotIn("sums", c.list())
             self.assertStatus(scrub(c, self.name), "NOT_SUPPORTED")
             found = care(c, self.name)
-            self.assertEqual((found["flags"], found["state"]), (0, "never"))
+            self.assertEqual((found["flags"], found["state"]), (2, "never"))
 
     def test_limits_stay_with_the_image(self):
         """... under another name, and are not a clone's."""

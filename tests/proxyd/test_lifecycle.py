@@ -80,19 +80,19 @@ class Lifecycle(Case):
             self.assertNotIn("thick", c.list())
 
             # Cancelled in the middle; nobody has seen it.
-            reply, job = c.begin_preallocation("long", 1 << 40)
+            reply, job = c.begin_preallocation("thick-2", 1 << 40)
             self.assertStatus(reply, "OK")
             until(lambda: c.job_status(job).done > 0, "the beginning")
             running = c.job_status(job)
             self.assertEqual((running.state, running.total), ("running", 1 << 40))
             self.assertLess(running.done, 1 << 40)
-            self.assertNotIn("long", other.list())
-            self.assertStatus(other.attach_lease("long"), "NOT_FOUND")
+            self.assertNotIn("thick-2", other.list())
+            self.assertStatus(other.attach_lease("thick-2"), "NOT_FOUND")
             # The name is still free, and whoever is first has it.
-            self.assertStatus(other.create("long", MiB), "OK")
+            self.assertStatus(other.create("thick-2", MiB), "OK")
             self.assertStatus(c.call("JOB_CANCEL", job), "OK")
             self.assertEqual(c.wait_job(job).state, "cancelled")
-            self.assertEqual(c.list()["long"]["size"], MiB)
+            self.assertEqual(c.list()["thick-2"]["size"], MiB)
             self.assertEqual(self.leftovers(), [])
 
     @unittest.skipUnless(CEPH_CONF, "about RBD's objects")
