@@ -51,6 +51,8 @@ system_stop() {
     local pid=${system_pid[$1]:-}
     [ -n "$pid" ] || return 0
     kill -TERM "$pid" 2>/dev/null
+    # unshare, around a container, lets that wait for the end of its child.
+    [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != unshare ] || pkill -TERM -P "$pid"
     wait "$pid" 2>/dev/null
     system_pid[$1]=
 }
