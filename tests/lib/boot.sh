@@ -15,7 +15,8 @@ boot_begin() {
 
 # boot_up: waits for the end of the boot, and looks for what none may have.
 boot_up() {
-    local found case_step=1 # each look takes time that the boot needs
+    # shellcheck disable=SC2034 # of wait_for: each look takes time that the boot needs
+    local found case_step=1
     wait_for 240 unit_is active multi-user.target
     journalctl --flush
     found=$(journalctl -q --no-pager -b | grep -i 'ordering cycle' || true)
