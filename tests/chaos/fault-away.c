@@ -86,7 +86,7 @@ bool fault_io_timeout(struct schedule *s) {
         switch (s->step) {
         case 0:
                 s->parameter = (s->options.seed + s->n_faults) % _AWAY_MAX;
-                workload_expect_errors(s->workload, now_usec() + timeout);
+                workload_expect_errors(s->workload, timeout);
                 go_away(s);
                 return fault_go_on(s, timeout);
         case 1:

@@ -276,10 +276,10 @@ void workload_excuse(struct workload *w, unsigned n) {
         w->excused = n;
 }
 
-void workload_expect_errors(struct workload *w, uint64_t from_usec) {
+void workload_expect_errors(struct workload *w, uint64_t timeout_usec) {
         memset(&w->errors, 0, sizeof(w->errors));
         w->errors.expected = true;
-        w->errors.from_usec = from_usec;
+        w->errors.from_usec = w->last_done_usec + timeout_usec;
 }
 
 bool workload_has_failed(const struct workload *w) {

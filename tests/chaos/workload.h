@@ -37,9 +37,9 @@ void workload_set_calm(struct workload *workload, bool calm);
 /* So many requests that get an error do not count as errors. */
 void workload_excuse(struct workload *workload, unsigned n);
 
-/* From that time (now_usec()) on all requests fail, and EIO counts as asked for. Failed: at least one has, and so have all that were waiting then. End: the reason is gone; errors are asked
+/* So long after the last answer all requests fail, and EIO counts as asked for: on a machine with much to do, who is gone may have been silent for a while before. Failed: at least one has, and so have all that were waiting then. End: the reason is gone; errors are asked
  * for until the first good answer on that connection. No errors: none is asked for any more, nor any that was excused, and what has failed is settled, see model.h; returns how many there were. */
-void workload_expect_errors(struct workload *workload, uint64_t from_usec);
+void workload_expect_errors(struct workload *workload, uint64_t timeout_usec);
 bool workload_has_failed(const struct workload *workload);
 void workload_end_errors(struct workload *workload);
 uint64_t workload_expect_no_errors(struct workload *workload);

@@ -37,7 +37,7 @@ def is_stopped(pid):
         for task in os.listdir(f"/proc/{pid}/task"):
             with open(f"/proc/{pid}/task/{task}/stat", encoding="ascii") as file:
                 states.append(file.read().rsplit(")", 1)[1].split()[0])
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False  # a thread has ended meanwhile, or all of them
     return all(state == "T" for state in states)
 
