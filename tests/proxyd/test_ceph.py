@@ -112,7 +112,7 @@ class Cluster(Case):
             self.assertStatus(reader.flush(), "OK")
             self.proxy.write_users(USERS | {"writer": dict(USERS["writer"], read=["test_*"], write=[])})
             self.proxy.process.send_signal(signal.SIGHUP)
-            until(lambda: writer.write(0, b"x" * 4096).status == "READ_ONLY", "the loss of the right to write")
+            until(lambda: writer.write(0, b"w" * 4096).status == "READ_ONLY", "the loss of the right to write")
             pool = f"blockstore/{self.proxy.store.strip('/').replace('/', '-')}/{self.name}"
             until(lambda: not json.loads(ceph("rbd", "lock", "ls", "--format", "json", pool)), "the end of the lock")
             for client in (writer, reader):
