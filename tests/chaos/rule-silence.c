@@ -33,7 +33,7 @@ enum rule_verdict rule_keepalive(const struct rig_options *options, const char *
 
         o.n_proxies = 1;
         o.settings = "\"connections\":1,";
-        o.proxy_settings = "\"idle-limit\":\"2s\",";
+        o.proxy_settings = "\"idle-limit\":\"4s\",";
         scene_prepare(&s, &o, rules_off);
         relay_set_filter(s.rig->proxies[0].relay, count_keepalives, &idle);
         scene_start_all(&s);
@@ -43,7 +43,8 @@ enum rule_verdict rule_keepalive(const struct rig_options *options, const char *
         return ended ? RULE_IS_BROKEN : RULE_HOLDS;
 }
 
-/* The active proxy says nothing more; another one would do. Nothing is ever reset, so only the worker's own patience can end it. */
+/* The active proxy says nothing more; another one would do. Nothing is ever reset, so only the worker's own patience can end it:
+ * a second connection, silenced while it logs in, would end the first one with itself. */
 enum rule_verdict rule_dead_time(const struct rig_options *options, const char *rules_off) {
         struct rig_options o = *options;
         struct scene s;
@@ -51,13 +52,13 @@ enum rule_verdict rule_dead_time(const struct rig_options *options, const char *
         bool answered;
 
         o.n_proxies = 2;
-        o.settings = "\"dead-time\":\"500ms\",";
+        o.settings = "\"connections\":1,\"login-timeout\":\"60s\",\"dead-time\":\"500ms\",";
         scene_begin(&s, &o, rules_off);
         scene_write(&s, 0, 0, 1);
         relay_set_silent(s.rig->proxies[rig_active(s.rig)].relay, true);
         io = scene_start(&s, NBD_CMD_READ, 0, 0, 1);
         /* 500 ms are promised; to wait longer for the other verdict would prove no more. */
-        answered = scene_try(&s, scene_io_is_done, s.ios + io, 5 * SEC) && s.ios[io].done && s.ios[io].error == 0;
+        answered = scene_try(&s, scene_io_is_done, s.ios + io, 10 * SEC) && s.ios[io].done && s.ios[io].error == 0;
         scene_end(&s);
         return answered ? RULE_HOLDS : RULE_IS_BROKEN;
 }
