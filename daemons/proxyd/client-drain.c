@@ -27,9 +27,13 @@ void client_drain(struct client *client) {
         client_settle(client);
 }
 
+void client_tell_diverting(struct client *client) {
+        send_notice(client, 0);
+}
+
 void client_divert(struct client *client) {
         if (client->state == CLIENT_ATTACHED && client->proxy->diverting)
-                send_notice(client, 0);
+                client_tell_diverting(client);
 }
 
 /* Who attached while the order was on its way is told when he has his answer. */

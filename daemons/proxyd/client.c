@@ -168,8 +168,12 @@ static ssize_t input(struct stream *stream, const uint8_t *data, size_t n) {
                 return refuse(client, &header, IVBS_STATUS_INVALID_REQUEST);
         if (!(rule->states & BIT(client->state)))
                 return refuse(client, &header, disorder(client, rule));
-        if (rule->diverted && client->proxy->diverting)
+        if (rule->diverted && client->proxy->diverting) {
+                /* Who comes with an image was not there when the others were told. */
+                if (client->state == CLIENT_LOGGED_IN && (rule->cap & IVBS_CAP_LEASE))
+                        client_tell_diverting(client);
                 return refuse(client, &header, IVBS_STATUS_USE_ANOTHER_PROXY);
+        }
 
         if (!rule->handler)
                 return client_request(client, &header, data, n);

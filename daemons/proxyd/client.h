@@ -142,6 +142,8 @@ void client_close(struct client *client, int error);
 void client_drain(struct client *client);
 /* Tells a client that has an image attached that it is to go elsewhere, if the proxy is being drained. */
 void client_divert(struct client *client);
+/* The same for one that has none attached, and wants to. */
+void client_tell_diverting(struct client *client);
 /* To be called at intervals while others wait for memory: closes a client that holds some, and has moved no byte of it for so many calls. */
 void client_check_progress(struct client *client, unsigned patience);
 /* Pushes LIST_PROXIES to an attached client that is keeping up. */

@@ -4,7 +4,7 @@
  *
  *     IDLE ──start──▶ CONNECTING ──▶ ASKED ──ACKNOWLEDGED──▶ WAITING ──RELEASED, REFUSED──▶ ENDING ──▶ IDLE
  *                         │            │  ◀──── ASK again ─────┘
- *                         └─refused,───┴─hung up, 150 ms without ACKNOWLEDGED─────────────▶ ENDING
+ *                         └─refused,───┴─hung up, 150 ms without ACKNOWLEDGED and idle────▶ ENDING
  *     IDLE ──kill──▶ KILLING ──the process has ended──▶ ENDING ──▶ IDLE
  *
  * Everything waits on the ring. ENDING is there because the kernel may still write to what we have here: done() finds it idle.
@@ -71,13 +71,19 @@ static void timer_stopped(struct ring_timer *timer) {
 
 /* --- the conversation --- */
 
+static void await_answer(struct hand_over_ask *ask) {
+        ask->idle = false;
+        ask->asked_usec = ring_now_usec(ask->ring);
+        ring_timer_set(&ask->timer, HAND_OVER_ACK_USEC);
+}
+
 static void send_ask(struct hand_over_ask *ask) {
         const struct hand_over_message message = hand_over_message(HAND_OVER_ASK, ask->why, ask->uuid);
 
         ask->state = ASK_ASKED;
         /* One that takes nothing any more is as silent as one that does not answer. */
         (void) hand_over_send(ask->fd, &message);
-        ring_timer_set(&ask->timer, HAND_OVER_ACK_USEC);
+        await_answer(ask);
 }
 
 static void receive(struct hand_over_ask *ask) {
@@ -202,11 +208,21 @@ static void op_done(struct ring_op *op, int32_t res, uint32_t flags) {
         }
 }
 
+/* One that is seen idle may just have answered, and the answer be in the ring behind the timer; or it was we who had no processor. So it has to be seen so twice, one turn of the ring apart. */
+static bool may_still_answer(struct hand_over_ask *ask) {
+        bool was_idle = ask->idle;
+
+        ask->idle = !hand_over_process_is_busy(ask->holder.pid);
+        return ring_now_usec(ask->ring) - ask->asked_usec < HAND_OVER_BUSY_USEC && !(was_idle && ask->idle);
+}
+
 static void due(struct ring_timer *timer) {
         struct hand_over_ask *ask = CONTAINER_OF(timer, struct hand_over_ask, timer);
 
         if (ask->state == ASK_WAITING)
                 send_ask(ask);
+        else if (may_still_answer(ask))
+                ring_timer_set(&ask->timer, HAND_OVER_LOOK_USEC);
         else
                 end(ask, HAND_OVER_SILENT);
 }
@@ -240,7 +256,7 @@ void hand_over_ask_start(
         }
 
         ask->address = hand_over_address(ask->directory_fd, holder->socket);
-        ring_timer_set(&ask->timer, HAND_OVER_ACK_USEC);
+        await_answer(ask);
         sqe = ring_get_sqe(ask->ring);
         ask->op_running = true;
         io_uring_prep_connect(sqe, ask->fd, (struct sockaddr *) &ask->address, sizeof(ask->address));

@@ -18,9 +18,14 @@ static FILE *open_proc(uint64_t pid, const char *what) {
         return fopen(path, "re");
 }
 
-static int get_start_time(uint64_t pid, uint64_t *ret) {
+struct process_stat {
+        char state; /* of its first thread, as in proc(5) */
+        uint64_t start_time;
+};
+
+static int read_stat(uint64_t pid, struct process_stat *ret) {
         _cleanup_fclose_ FILE *file = open_proc(pid, "stat");
-        char line[1024], *at, *end;
+        char line[1024], *name_end, *at, *end;
         uint64_t time;
 
         if (!file)
@@ -29,7 +34,7 @@ static int get_start_time(uint64_t pid, uint64_t *ret) {
                 return -ESRCH;
 
         /* "PID (NAME) STATE ...": a name may hold anything, so from its end on. The start is field 22. */
-        at = strrchr(line, ')');
+        at = name_end = strrchr(line, ')');
         for (unsigned field = 2; at && field < 22; field++)
                 at = strchr(at + 1, ' ');
         if (!at)
@@ -38,7 +43,7 @@ static int get_start_time(uint64_t pid, uint64_t *ret) {
         if (end == at || *end != ' ')
                 return -EBADMSG;
 
-        *ret = time;
+        *ret = (struct process_stat){ .state = name_end[2], .start_time = time };
         return 0;
 }
 
@@ -61,12 +66,25 @@ static int get_uid(uint64_t pid, uid_t *ret) {
 }
 
 int hand_over_look_at_process(uint64_t pid, uint64_t *ret_start_time) {
-        return get_start_time(pid, ret_start_time);
+        struct process_stat stat;
+        int r;
+
+        r = read_stat(pid, &stat);
+        if (r < 0)
+                return r;
+        *ret_start_time = stat.start_time;
+        return 0;
+}
+
+bool hand_over_process_is_busy(uint64_t pid) {
+        struct process_stat stat;
+
+        return read_stat(pid, &stat) == 0 && (stat.state == 'R' || stat.state == 'D');
 }
 
 int hand_over_kill_process(uint64_t pid, uint64_t start_time, int *ret_fd) {
         _cleanup_close_ int fd = -EBADF;
-        uint64_t found = 0;
+        struct process_stat found = {};
         uid_t uid = (uid_t) -1;
         int r;
 
@@ -78,8 +96,8 @@ int hand_over_kill_process(uint64_t pid, uint64_t start_time, int *ret_fd) {
         fd = (int) syscall(SYS_pidfd_open, (pid_t) pid, 0);
         if (fd < 0)
                 return errno == ESRCH || errno == EINVAL ? 0 : -errno;
-        r = get_start_time(pid, &found);
-        if (r >= 0 && found != start_time)
+        r = read_stat(pid, &found);
+        if (r >= 0 && found.start_time != start_time)
                 return 0;
         if (r >= 0)
                 r = get_uid(pid, &uid);

@@ -3,11 +3,11 @@
 /* The side that is asked. Every proxy listens on a socket in the store's directory. It answers from the thread that runs the ring, and at once: that it does is what tells the
  * asker that this process is alive and has taken note. Only processes of our own uid are listened to; any other could as well signal or debug us if it might. */
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
 #include "container-of.h"
+#include "directory.h"
 #include "fault-point.h"
 #include "hand-over-message.h"
 
@@ -259,16 +259,11 @@ static bool is_stale(int directory_fd, const char *name) {
 
 static void sweep(int directory_fd, const char *own) {
         const size_t n_suffix = strlen(SOCKET_SUFFIX);
+        DIR *directory = directory_open(directory_fd, ".");
         struct dirent *entry;
-        DIR *directory;
-        int fd;
 
-        fd = openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        directory = fd < 0 ? NULL : fdopendir(fd);
-        if (!directory) {
-                safe_close(fd);
+        if (!directory)
                 return;
-        }
         while ((entry = readdir(directory))) {
                 size_t n = strlen(entry->d_name);
 

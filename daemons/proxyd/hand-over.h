@@ -12,7 +12,8 @@
  *       ◀── RELEASED, or REFUSED ─────────
  *
  * An ASK that is not acknowledged within 150 ms says that the holder is frozen: it must not wake up later and write what it has in hand, so it is killed. One that
- * acknowledges is alive, however slow its disk is, and is waited for. */
+ * acknowledges is alive, however slow its disk is, and is waited for. One whose thread is seen to run, or to wait for a processor, is not frozen but on a machine that has too much to do:
+ * it has 2 s. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,7 +25,9 @@
 #include "ring.h"
 #include "store.h"
 
-#define HAND_OVER_ACK_USEC 150000U
+#define HAND_OVER_ACK_USEC  150000U
+#define HAND_OVER_BUSY_USEC 2000000U /* while hand_over_process_is_busy() */
+#define HAND_OVER_LOOK_USEC 5000U    /* ... which is looked at so often */
 
 /* Whose wish it is; a later one has more weight. */
 enum hand_over_why {
@@ -119,7 +122,9 @@ int hand_over_look_at_process(uint64_t pid, uint64_t *ret_start_time);
 /* SIGKILL. *ret_fd becomes readable when it has ended. Returns 1; 0 when there is no process with that start time; -EPERM when it is not under our uid; -EDEADLK when it is this one; or another
  * negative errno. */
 int hand_over_kill_process(uint64_t pid, uint64_t start_time, int *ret_fd);
-/* Blocks, for at most 150 ms. Returns 1 when the proxy with that pid is alive, 0 when it does not answer, a negative errno when none meets here. */
+/* Whether its first thread, which runs the ring, is running, has no processor or waits for a device, so that silence does not say that it is frozen. */
+bool hand_over_process_is_busy(uint64_t pid);
+/* Blocks, for at most 2 s, and for 150 ms when the other does not even try. Returns 1 when the proxy with that pid is alive, 0 when it does not answer, a negative errno when none meets here. */
 int hand_over_ping(int directory_fd, uint64_t pid);
 
 /* --- asking --- */
@@ -139,6 +144,8 @@ struct hand_over_ask {
         struct store_holder holder;
         sd_id128_t uuid;
         enum hand_over_why why;
+        uint64_t asked_usec; /* when the ASK was sent that has no answer yet */
+        bool idle; /* that is longer ago than an answer may take, and the holder was not busy when looked at */
         bool op_running;
         int fd;
         struct sockaddr_un address;

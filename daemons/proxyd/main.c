@@ -10,11 +10,11 @@
 #include "settings.h"
 
 static const char usage[] =
-        "blockstore-proxyd [--check-config] NAME | --config=FILE\n\n"
+        "Usage: blockstore-proxyd [--check-config] NAME | --config=FILE\n\n"
         "Serves the images of a store. NAME stands for " SETTINGS_DIRECTORY "/NAME.json.\n\n"
-        "     --config=FILE   the configuration file\n"
-        "     --check-config  say whether the configuration can be used, or all that is wrong with it, and exit\n"
-        "  -h --help          show this\n     --version       show the version\n";
+        "      --config=FILE   The configuration file\n"
+        "      --check-config  Say whether the configuration can be used, or all that is wrong with it, and exit\n"
+        "  -h, --help          Show this\n      --version       Show the version\n";
 
 static int complain(enum failure failure, const char *message) {
         const char *line = message ? message : "Out of memory";

@@ -4,13 +4,13 @@
  * sweeps it away. But several proxies share a store, and one of them may be at work on it: so whoever builds outside of the short locks keeps what it builds locked, and what is
  * locked is left alone. */
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
+#include "directory.h"
 #include "store-file.h"
 
 #define DEPTH_MAX 4U /* an image, its directory of snapshots, a snapshot, its files */
@@ -43,23 +43,13 @@ int store_file_lock_images(struct file_store *store, int *ret_fd) {
         return 0;
 }
 
-/* NULL with errno set. */
-static DIR *open_directory(int parent_fd, const char *name) {
-        _cleanup_close_ int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
-
-        if (directory)
-                (void) TAKE_FD(fd);
-        return directory;
-}
-
 static int delete_within(int parent_fd, const char *name, unsigned depth) {
         struct dirent *entry;
         DIR *directory;
 
         if (depth == 0)
                 return -ELOOP;
-        directory = open_directory(parent_fd, name);
+        directory = directory_open(parent_fd, name);
         if (!directory)
                 return errno == ENOENT ? 0 : -errno;
 
@@ -95,7 +85,7 @@ static void sweep_hidden(int parent_fd) {
         struct dirent *entry;
         DIR *directory;
 
-        directory = open_directory(parent_fd, ".");
+        directory = directory_open(parent_fd, ".");
         if (!directory)
                 return;
         while ((entry = readdir(directory))) {
@@ -133,7 +123,7 @@ int store_file_sweep(struct file_store *store) {
                 return r;
         sweep_hidden(images_fd);
 
-        directory = open_directory(images_fd, ".");
+        directory = directory_open(images_fd, ".");
         if (!directory)
                 return -errno;
         while ((entry = readdir(directory)))

@@ -3,68 +3,27 @@
 /* The images of the file store, a page at a time. All names are read for each page and the page's own records then: a directory has no order to go on
  * in, and names are cheap. */
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "directory.h"
 #include "store-file.h"
 
-static int compare_names(const void *a, const void *b) {
-        return strcmp(*(char *const *) a, *(char *const *) b);
-}
-
-struct names {
-        char **names;
-        size_t n;
-};
-
-static void names_done(struct names *names) {
-        for (size_t i = 0; i < names->n; i++)
-                free(names->names[i]);
-        free(names->names);
-}
-
-static int collect_names(
-        struct file_store *store, const char *after, store_filter_t filter, void *userdata, struct names *names) {
+static int collect_names(struct file_store *store, const char *after, store_filter_t filter, void *userdata,
+        struct directory_names *names) {
+        DIR *directory = directory_open(store->images_fd, ".");
         struct dirent *entry;
-        DIR *directory;
-        int fd, r = 0;
+        int r = 0;
 
-        fd = openat(store->images_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
+        if (!directory)
                 return -errno;
-        directory = fdopendir(fd);
-        if (!directory) {
-                r = -errno;
-                safe_close(fd);
-                return r;
-        }
-
-        while ((entry = readdir(directory))) {
-                char **grown;
-
-                if (!image_store_name_is_valid(entry->d_name) || (after && strcmp(entry->d_name, after) <= 0) ||
-                        (filter && !filter(entry->d_name, userdata)))
-                        continue;
-
-                grown = reallocarray(names->names, names->n + 1, sizeof(char *));
-                if (!grown) {
-                        r = -ENOMEM;
-                        break;
-                }
-                names->names = grown;
-                grown[names->n] = strdup(entry->d_name);
-                if (!grown[names->n]) {
-                        r = -ENOMEM;
-                        break;
-                }
-                names->n++;
-        }
-
+        while (r >= 0 && (entry = readdir(directory)))
+                if (image_store_name_is_valid(entry->d_name) && (!after || strcmp(entry->d_name, after) > 0) &&
+                        (!filter || filter(entry->d_name, userdata)))
+                        r = directory_names_add(names, entry->d_name);
         closedir(directory);
-        if (names->n > 0)
-                qsort(names->names, names->n, sizeof(char *), compare_names);
+        directory_names_sort(names);
         return r;
 }
 
@@ -93,7 +52,7 @@ int store_file_list(struct store *s, const char *after, store_filter_t filter, v
         struct store_listed **ret, size_t *ret_n, bool *ret_more) {
         struct file_store *store = FILE_STORE(s);
         struct store_listed *listed;
-        struct names names = {};
+        struct directory_names names = {};
         size_t n = 0, i;
         int r;
 
@@ -103,7 +62,7 @@ int store_file_list(struct store *s, const char *after, store_filter_t filter, v
 
         r = collect_names(store, after, filter, userdata, &names);
         if (r < 0) {
-                names_done(&names);
+                directory_names_done(&names);
                 free(listed);
                 return r;
         }
@@ -114,6 +73,6 @@ int store_file_list(struct store *s, const char *after, store_filter_t filter, v
         *ret = listed;
         *ret_n = n;
         *ret_more = i < names.n;
-        names_done(&names);
+        directory_names_done(&names);
         return 0;
 }

@@ -3,72 +3,36 @@
 /* Snapshots of an image. One is a directory below the image's, with a record and data as an image has them: bytes of its own, which nobody ever changes, and which share their storage with the
  * image's where the file system can do that. So there are no chains: any snapshot may go, in any order, and the image as well. They are made in store-file-copy.c. */
 
-#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "directory.h"
 #include "ivbs-lifecycle.h"
 #include "store-file.h"
 
-static int compare_names(const void *a, const void *b) {
-        return strcmp(*(char *const *) a, *(char *const *) b);
-}
-
-static void free_names(char **names, size_t n) {
-        for (size_t i = 0; i < n; i++)
-                free(names[i]);
-        free(names);
-}
-
 /* All names of snapshots in byte order; none where there is no such directory. */
-static int list_names(int directory_fd, char ***ret, size_t *ret_n) {
-        char **names = NULL;
+static int list_names(int directory_fd, struct directory_names *ret) {
+        DIR *directory = directory_open(directory_fd, SNAPSHOTS_NAME);
+        struct directory_names names = {};
         struct dirent *entry;
-        DIR *directory;
-        size_t n = 0;
-        int fd, r = 0;
+        int r = 0;
 
-        fd = openat(directory_fd, SNAPSHOTS_NAME, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0 && errno != ENOENT)
+        if (!directory && errno != ENOENT)
                 return -errno;
-        directory = fd < 0 ? NULL : fdopendir(fd);
-        if (fd >= 0 && !directory) {
-                r = -errno;
-                safe_close(fd);
-                return r;
-        }
-
-        while (directory && (entry = readdir(directory))) {
-                char **grown;
-
-                if (!ivbs_new_name_is_valid(entry->d_name))
-                        continue;
-                grown = reallocarray(names, n + 1, sizeof(char *));
-                if (!grown) {
-                        r = -ENOMEM;
-                        break;
-                }
-                names = grown;
-                names[n] = strdup(entry->d_name);
-                if (!names[n]) {
-                        r = -ENOMEM;
-                        break;
-                }
-                n++;
-        }
+        while (r >= 0 && directory && (entry = readdir(directory)))
+                if (ivbs_new_name_is_valid(entry->d_name))
+                        r = directory_names_add(&names, entry->d_name);
         if (directory)
                 closedir(directory);
         if (r < 0) {
-                free_names(names, n);
+                directory_names_done(&names);
                 return r;
         }
-        if (n > 0)
-                qsort(names, n, sizeof(char *), compare_names);
-
+        directory_names_sort(&names);
         *ret = names;
-        *ret_n = n;
         return 0;
 }
 
@@ -84,25 +48,24 @@ int store_file_open_snapshot(int directory_fd, const char *snapshot) {
 }
 
 int store_file_check_unused(int directory_fd, size_t *ret_n_snapshots) {
-        char **names = NULL;
-        size_t n = 0;
+        struct directory_names names = {};
         int r;
 
         r = store_file_is_open(directory_fd);
         if (r != 0)
                 return r < 0 ? r : -EBUSY;
 
-        r = list_names(directory_fd, &names, &n);
-        for (size_t i = 0; r >= 0 && i < n; i++) {
-                _cleanup_close_ int fd = store_file_open_snapshot(directory_fd, names[i]);
+        r = list_names(directory_fd, &names);
+        for (size_t i = 0; r >= 0 && i < names.n; i++) {
+                _cleanup_close_ int fd = store_file_open_snapshot(directory_fd, names.names[i]);
 
                 r = fd < 0 ? fd : store_file_is_open(fd);
                 if (r > 0)
                         r = -EBUSY;
         }
-        free_names(names, n);
         if (r >= 0)
-                *ret_n_snapshots = n;
+                *ret_n_snapshots = names.n;
+        directory_names_done(&names);
         return r;
 }
 
@@ -140,8 +103,8 @@ int store_file_list_snapshots(struct store *s, const char *name, const char *aft
         _cleanup_free_ struct store_listed_snapshot *listed = NULL;
         struct file_store *store = FILE_STORE(s);
         _cleanup_close_ int fd = -EBADF;
-        size_t n_names = 0, n = 0, i;
-        char **names = NULL;
+        struct directory_names names = {};
+        size_t n = 0, i;
         int r;
 
         listed = calloc(max, sizeof(*listed));
@@ -150,18 +113,18 @@ int store_file_list_snapshots(struct store *s, const char *name, const char *aft
         /* For changes, since looking whether one is open takes a lock for a moment, and that must not be mistaken for somebody who has it open. */
         r = store_file_open_and_lock_image(store, name, LOCK_EX, &fd);
         if (r >= 0)
-                r = list_names(fd, &names, &n_names);
+                r = list_names(fd, &names);
         if (r < 0)
                 return r;
 
-        for (i = 0; i < n_names && n < max; i++)
-                if (!after || strcmp(names[i], after) > 0)
-                        n += (size_t) describe(store, fd, name, names[i], listed + n);
+        for (i = 0; i < names.n && n < max; i++)
+                if (!after || strcmp(names.names[i], after) > 0)
+                        n += (size_t) describe(store, fd, name, names.names[i], listed + n);
 
         *ret = TAKE_PTR(listed);
         *ret_n = n;
-        *ret_more = i < n_names;
-        free_names(names, n_names);
+        *ret_more = i < names.n;
+        directory_names_done(&names);
         return 0;
 }
 

@@ -17,17 +17,17 @@
  * systems that other machines can reach are refused. Overlays are refused because their copy-up changes the file
  * beneath an open descriptor, FUSE because its fsync is anybody's promise. */
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <pwd.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
 
+#include "directory.h"
+#include "refusal.h"
 #include "store-file.h"
 
 /* Mixed into the machine id, so that the store's record does not give the id itself away. */
@@ -57,16 +57,6 @@ static const struct {
         { MAGIC_OCFS2, "OCFS2" },
 };
 
-static _printf_(3, 4) int refuse(char **ret_message, int error, const char *format, ...) {
-        va_list ap;
-
-        va_start(ap, format);
-        if (vasprintf(ret_message, format, ap) < 0)
-                *ret_message = NULL;
-        va_end(ap);
-        return error;
-}
-
 /* Who we run as, for sentences about permissions. */
 static const char *own_user(char ret[static 64]) {
         struct passwd buffer, *pw = NULL;
@@ -83,15 +73,15 @@ static int refuse_access(const char *what, const char *path, int error, char **r
         char user[64];
 
         if (error == -EACCES || error == -EPERM)
-                return refuse(ret_message, error,
+                return refuse_with(ret_message, error,
                         "Cannot %s the store %s as user %s: %s. Make the directory that user's: chown -R %s: %s", what,
                         path, own_user(user), strerror(-error), user, path);
         if (error == -EROFS)
-                return refuse(ret_message, error,
+                return refuse_with(ret_message, error,
                         "Cannot %s the store %s: it lies on a read-only file system, or the unit lacks "
                         "ReadWritePaths=%s",
                         what, path, path);
-        return refuse(ret_message, error, "Cannot %s the store %s: %s", what, path, strerror(-error));
+        return refuse_with(ret_message, error, "Cannot %s the store %s: %s", what, path, strerror(-error));
 }
 
 static int check_file_system(struct file_store *store, char **ret_message) {
@@ -102,7 +92,7 @@ static int check_file_system(struct file_store *store, char **ret_message) {
 
         for (size_t i = 0; i < ELEMENTSOF(refused_file_systems); i++)
                 if (refused_file_systems[i].magic == (uint32_t) fs.f_type)
-                        return refuse(ret_message, -EOPNOTSUPP,
+                        return refuse_with(ret_message, -EOPNOTSUPP,
                                 "The store %s lies on a %s file system, which cannot keep images safely. Move it to a "
                                 "local file system (ext4, xfs, btrfs)",
                                 store->path, refused_file_systems[i].name);
@@ -112,19 +102,12 @@ static int check_file_system(struct file_store *store, char **ret_message) {
 /* Only what may stand in a fresh directory or is our own half-made beginning. */
 static int check_is_empty(struct file_store *store, char **ret_message) {
         static const char *const known[] = { ".", "..", "lost+found", "images", "proxies", ".store.json.spare" };
+        DIR *directory = directory_open(store->fd, ".");
         struct dirent *entry;
-        DIR *directory;
-        int fd, r = 0;
+        int r = 0;
 
-        fd = openat(store->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
+        if (!directory)
                 return -errno;
-        directory = fdopendir(fd);
-        if (!directory) {
-                r = -errno;
-                safe_close(fd);
-                return r;
-        }
 
         while (r >= 0 && (entry = readdir(directory))) {
                 bool found = false;
@@ -132,7 +115,7 @@ static int check_is_empty(struct file_store *store, char **ret_message) {
                 for (size_t i = 0; i < ELEMENTSOF(known); i++)
                         found = found || strcmp(entry->d_name, known[i]) == 0;
                 if (!found)
-                        r = refuse(ret_message, -EEXIST,
+                        r = refuse_with(ret_message, -EEXIST,
                                 "%s is no store (it has no " STORE_RECORD_NAME
                                 ") and holds \"%s\" already. Give the store an empty directory",
                                 store->path, entry->d_name);
@@ -153,7 +136,8 @@ static int make_store(struct file_store *store, sd_id128_t machine_id, struct st
                 return refuse_access("examine", store->path, r, ret_message);
         r = sd_id128_randomize(&record.uuid);
         if (r < 0)
-                return refuse(ret_message, r, "Cannot make an id for the store %s: %s", store->path, strerror(-r));
+                return refuse_with(
+                        ret_message, r, "Cannot make an id for the store %s: %s", store->path, strerror(-r));
 
         if (mkdirat(store->fd, "images", 0700) < 0 && errno != EEXIST)
                 return refuse_access("write to", store->path, -errno, ret_message);
@@ -187,7 +171,7 @@ static int check_is_no_copy(struct file_store *store, struct store_record *recor
         if (record->directory_inode == inode &&
                 (record->directory_born_nsec == born_nsec || record->directory_born_nsec == 0 || born_nsec == 0))
                 return 0;
-        return refuse(ret_message, -EXDEV,
+        return refuse_with(ret_message, -EXDEV,
                 "The store %s is a copy: its record belongs to another directory. If the original is gone for good, "
                 "write 0 as \"directory-inode\" into %s/" STORE_RECORD_NAME
                 " to adopt the copy. If the original is to "
@@ -202,10 +186,10 @@ static int load_or_make(struct file_store *store, char **ret_message) {
 
         r = sd_id128_get_boot(&store->boot_id);
         if (r < 0)
-                return refuse(ret_message, r, "Cannot read this machine's boot id: %s", strerror(-r));
+                return refuse_with(ret_message, r, "Cannot read this machine's boot id: %s", strerror(-r));
         r = sd_id128_get_machine_app_specific(store_app_id, &machine_id);
         if (r < 0)
-                return refuse(ret_message, r,
+                return refuse_with(ret_message, r,
                         "This machine has no id (/etc/machine-id: %s), and a store belongs to one machine. Run "
                         "systemd-machine-id-setup",
                         strerror(-r));
@@ -220,7 +204,7 @@ static int load_or_make(struct file_store *store, char **ret_message) {
         }
 
         if (!sd_id128_equal(record.machine_id, machine_id))
-                return refuse(ret_message, -EREMOTE,
+                return refuse_with(ret_message, -EREMOTE,
                         "The store %s belongs to another machine. If that one is gone for good, write %s as "
                         "\"machine-id\" into %s/" STORE_RECORD_NAME,
                         store->path, SD_ID128_TO_STRING(machine_id), store->path);

@@ -6,22 +6,12 @@
 #include <dlfcn.h>
 #include <libgen.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <string.h>
 
+#include "refusal.h"
 #include "store-module.h"
 
 #define MODULE_NAME "store-rbd.so"
-
-static _printf_(3, 4) int refuse(char **ret_message, int error, const char *format, ...) {
-        va_list ap;
-
-        va_start(ap, format);
-        if (vasprintf(ret_message, format, ap) < 0)
-                *ret_message = NULL;
-        va_end(ap);
-        return error;
-}
 
 /* Where the program lies, also in a build directory. */
 static int find_module(char ret[static PATH_MAX]) {
@@ -44,21 +34,21 @@ static int open_by_module(const struct store_how *how, struct store **ret, char 
 
         r = find_module(path);
         if (r < 0)
-                return refuse(ret_message, r, "Cannot tell where this program lies: %s", strerror(-r));
+                return refuse_with(ret_message, r, "Cannot tell where this program lies: %s", strerror(-r));
         if (access(path, F_OK) < 0)
-                return refuse(ret_message, -ELIBACC,
+                return refuse_with(ret_message, -ELIBACC,
                         "There is no %s, which a store of type \"rbd\" needs: install the package "
                         "blockstore-proxy-rbd",
                         path);
         module = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
         if (!module)
-                return refuse(
+                return refuse_with(
                         ret_message, -ELIBACC, "Cannot load %s: %s. Is Ceph's librbd installed?", path, dlerror());
 
         version = dlsym(module, "store_module_version");
         ops = dlsym(module, "store_rbd_ops");
         if (!version || !ops || strcmp(version, STORE_MODULE_VERSION) != 0) {
-                r = refuse(ret_message, -ELIBBAD,
+                r = refuse_with(ret_message, -ELIBBAD,
                         "%s is of another version (%s, this is %s): install both from one build", path,
                         version ? version : "unknown", STORE_MODULE_VERSION);
                 (void) dlclose(module);

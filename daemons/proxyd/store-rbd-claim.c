@@ -17,7 +17,8 @@
 #include "fault-point.h"
 #include "store-rbd.h"
 
-#define ACK_USEC    300000U  /* from the echo to the holder's acknowledgement */
+/* From the echo to the acknowledgement of a holder that, being elsewhere, cannot be seen to wait for a processor. */
+#define ACK_USEC    1000000U
 #define ECHO_USEC   5000000U /* then the question is sent once more */
 #define REPEAT_USEC 1000000U /* a holder that has acknowledged has to do so again */
 

@@ -4,26 +4,16 @@
  * that is not there. */
 
 #include <limits.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "refusal.h"
 #include "store-rbd.h"
 
 #define CONTROL_LIMIT "15"     /* seconds for one operation of the control client */
 #define SHUT_OUT_TIME "604800" /* seconds: how long a client stays shut out that RBD itself shuts out */
 #define KEYRING       "ceph-keyring"
-
-static _printf_(3, 4) int refuse(char **ret_message, int error, const char *format, ...) {
-        va_list ap;
-
-        va_start(ap, format);
-        if (vasprintf(ret_message, format, ap) < 0)
-                *ret_message = NULL;
-        va_end(ap);
-        return error;
-}
 
 static int set_options(rados_t cluster, const char *const (*options)[2]) {
         int r = 0;
@@ -75,11 +65,11 @@ static int prepare(const struct store_ceph *ceph, bool control, rados_t *ret, ch
         r = rados_create(ret, ceph->user);
         if (r < 0) {
                 *ret = NULL;
-                return refuse(ret_message, r, "Cannot make a client of Ceph: %s", strerror(-r));
+                return refuse_with(ret_message, r, "Cannot make a client of Ceph: %s", strerror(-r));
         }
         r = rados_conf_read_file(*ret, ceph->conf);
         if (r < 0)
-                return refuse(ret_message, r, "Cannot read Ceph's configuration %s (\"conf\" of \"store\"): %s",
+                return refuse_with(ret_message, r, "Cannot read Ceph's configuration %s (\"conf\" of \"store\"): %s",
                         ceph->conf, strerror(-r));
 
         (void) snprintf(limit, sizeof(limit), "%ju", (uintmax_t) seconds);
@@ -90,7 +80,8 @@ static int prepare(const struct store_ceph *ceph, bool control, rados_t *ret, ch
                 r = rados_conf_set(*ret, "client_mount_timeout", limit);
         if (r >= 0)
                 r = set_keyring(*ret);
-        return r < 0 ? refuse(ret_message, r, "Ceph does not take the settings that are needed: %s", strerror(-r)) : 0;
+        return r < 0 ? refuse_with(ret_message, r, "Ceph does not take the settings that are needed: %s", strerror(-r))
+                     : 0;
 }
 
 static int explain_connection(const struct store_ceph *ceph, rados_t cluster, int error, char **ret_message) {
@@ -99,7 +90,7 @@ static int explain_connection(const struct store_ceph *ceph, rados_t cluster, in
         switch (-error) {
         case ETIMEDOUT:
                 (void) rados_conf_get(cluster, "mon_host", monitors, sizeof(monitors));
-                return refuse(ret_message, error,
+                return refuse_with(ret_message, error,
                         "No monitor of the Ceph cluster has answered within %ju s. Are those of \"mon_host\" in %s "
                         "(%s) "
                         "running, and can they be reached from here?",
@@ -107,12 +98,12 @@ static int explain_connection(const struct store_ceph *ceph, rados_t cluster, in
         case ENOENT:
         case EACCES:
         case EPERM:
-                return refuse(ret_message, error,
+                return refuse_with(ret_message, error,
                         "Ceph does not let in client.%s (%s). Its key has to be in the credential " KEYRING
                         ", or in the keyring that %s names, and the proxy's user must be able to read it",
                         ceph->user, strerror(-error), ceph->conf);
         default:
-                return refuse(ret_message, error, "Cannot connect to Ceph as client.%s with %s: %s", ceph->user,
+                return refuse_with(ret_message, error, "Cannot connect to Ceph as client.%s with %s: %s", ceph->user,
                         ceph->conf, strerror(-error));
         }
 }
@@ -132,7 +123,7 @@ static int connect_one(
         r = rados_ioctx_create(*cluster, ceph->pool, io);
         if (r < 0) {
                 *io = NULL;
-                return refuse(ret_message, r,
+                return refuse_with(ret_message, r,
                         r == -ENOENT ? "There is no pool %s in the Ceph cluster: make it (ceph osd pool create), and "
                                        "prepare it for RBD (rbd pool init)"
                                      : "Cannot use the pool %s",
@@ -158,7 +149,8 @@ int store_rbd_connect(struct rbd_store *store, char **ret_message) {
         if (r >= 0)
                 r = rados_getaddrs(store->data, &addresses);
         if (r < 0)
-                return refuse(ret_message, r, "Ceph does not say what cluster and client this is: %s", strerror(-r));
+                return refuse_with(
+                        ret_message, r, "Ceph does not say what cluster and client this is: %s", strerror(-r));
         rbd_address_normalise(addresses, store->address, sizeof(store->address));
         rados_buffer_free(addresses);
         return 0;

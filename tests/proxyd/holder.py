@@ -4,6 +4,8 @@
 with its code. Prints "holding" when it does, and a line for whatever is asked of it; a line on its standard input ends what it waits for.
 
   slow       acknowledges every ask, and lets go when told
+  busy       the same, when it has computed for a third of a second
+  spins      computes for ever when it is asked
   deaf       listens and never answers
   freeze     acknowledges the first ask, and nothing after it
   dies       ends when it is asked
@@ -11,6 +13,7 @@ with its code. Prints "holding" when it does, and a line for whatever is asked o
   mute       has no socket; the holder file says what ARGUMENT says: "PID START"
   lock       has the lock of the image's directory, not of its data; does not answer
   lock-slow  the same, and answers
+  lock-busy  the same, when it has computed for a third of a second
 """
 
 import fcntl
@@ -86,6 +89,13 @@ def answer(connection, kind, uuid):
         pass  # gone meanwhile
 
 
+def compute(seconds):
+    """Of the processor's time, not the clock's."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
 def serve(listener, data):
     """Until the image is let go of."""
     waiting, acknowledged = {}, 0
@@ -108,6 +118,10 @@ def serve(listener, data):
             say(f"asked {why}")
             if behaviour == "dies":
                 os._exit(0)
+            if behaviour.endswith("busy") and not acknowledged:
+                compute(0.33)
+            if behaviour == "spins":
+                compute(float("inf"))
             if behaviour == "freeze" and acknowledged:
                 continue
             if behaviour == "hangs-up" and acknowledged:
@@ -116,14 +130,14 @@ def serve(listener, data):
                 continue
             answer(one, ACKNOWLEDGED, waiting[one])
             acknowledged += 1
-            if behaviour == "lock-slow":
+            if behaviour in ("lock-slow", "lock-busy"):
                 answer(one, RELEASED, waiting[one])
         if behaviour != "freeze" and told():
             sys.stdin.readline()
             if data is not None:
                 unlock_data(data)
             for one, uuid in waiting.items():
-                if uuid and behaviour == "slow":
+                if uuid and behaviour in ("slow", "busy"):
                     answer(one, RELEASED, uuid)
             return
 
@@ -159,7 +173,7 @@ def main():
     if behaviour != "mute":
         os.unlink(os.path.join(store, "proxies", name))
     # A proxy goes on; who asks must not be helped by its end.
-    if behaviour == "slow":
+    if behaviour in ("slow", "busy"):
         sys.stdin.readline()
 
 

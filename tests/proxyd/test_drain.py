@@ -45,6 +45,9 @@ class Drain(Case):
             for op in (idle.attach_lease("drained"), idle.attach_lease("drained", read_only=True),
                        idle.resume("drained", lease.token, lease.generation)):
                 self.assertStatus(op, "USE_ANOTHER_PROXY")
+            # Each of these was told why, before the refusal.
+            self.assertEqual([p.payload for p in idle.pushed if p.op == 1002], [struct.pack(">IIQ", 1, 0, 0)] * 3)
+            idle.pushed.clear()
             with self.proxy.logged_in() as classic:
                 self.assertStatus(classic.attach("drained"), "USE_ANOTHER_PROXY")
             # All else goes on.

@@ -316,6 +316,22 @@ class Behaviour(Case):
         self.assertIsNone(holder.poll(), "the holder was killed")
         self.assertNotIn("holds slow and does not answer", self.proxy.log())
 
+    def test_busy_holder_is_waited_for(self):
+        """One that has no time for an answer is not frozen."""
+        holder = self.hold("busy", "busy")
+        client, sequence = self.resume("busy")
+        self.assertEqual(holder.stdout.readline(), "asked 2\n")
+        self.assertEqual(holder.stdout.readline(), "asked 2\n", "it has acknowledged, and was asked again")
+        self.tell(holder)
+        self.assertStatus(client.wait(sequence), "OK")
+        self.assertIsNone(holder.poll(), "the holder was killed")
+
+    def test_holder_that_computes_for_ever_is_killed(self):
+        holder = self.hold("spins", "spins")
+        client, sequence = self.resume("spins")
+        self.assertStatus(client.wait(sequence), "OK")
+        self.assertEqual(holder.wait(DEADLINE), -signal.SIGKILL)
+
     def test_deaf_holder_is_killed(self):
         holder = self.hold("deaf", "deaf")
         client, sequence = self.resume("deaf")
@@ -375,6 +391,14 @@ class Behaviour(Case):
         for _ in range(6):
             self.assertEqual(holder.stdout.readline(), "asked 0\n")
         self.assertIsNone(holder.poll())
+        self.tell(holder)
+        self.assertStatus(client.wait(sequence), "OK")
+
+    def test_busy_with_a_record_locked(self):
+        holder = self.hold("locked-busy", "lock-busy")
+        client, sequence = self.resume("locked-busy")
+        self.assertEqual(holder.stdout.readline(), "asked 0\n")
+        self.assertEqual(holder.stdout.readline(), "asked 0\n", "it has answered, and was asked again")
         self.tell(holder)
         self.assertStatus(client.wait(sequence), "OK")
 

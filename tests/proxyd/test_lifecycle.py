@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import threading
+import time
 import unittest
 
 from case import Case
@@ -19,6 +20,14 @@ MiB = 1 << 20
 
 def block(number):
     return struct.pack(">Q", number) * 512
+
+
+def again(act, what):
+    """Until act says that it was there in the middle of a copy; on a slow machine that may be over before anybody comes."""
+    end = time.monotonic() + DEADLINE
+    while not act():
+        if time.monotonic() > end:
+            raise AssertionError(f"never in the middle: {what}")
 
 
 def write_all(client, size, byte):
@@ -248,17 +257,24 @@ class Lifecycle(Case):
                         assert writer.flush().status == "OK"
                     rounds.append(number)
 
+            def beside_the_writer(name):
+                """Makes a snapshot; whether something was written meanwhile."""
+                before = len(rounds)
+                reply, job = c.begin_copy("SNAPSHOT", "busy", name)
+                self.assertStatus(reply, "OK")
+                if not job:
+                    return True  # there was nothing to wait for
+                self.assertEqual(c.wait_job(job).status, "OK")
+                if len(rounds) == before:
+                    self.assertStatus(c.remove_snapshot("busy", name), "OK")
+                return len(rounds) > before
+
             thread = threading.Thread(target=write)
             thread.start()
             try:
+                until(lambda: rounds, "a first round")
                 for i in range(4):
-                    until(lambda: rounds, "a first round")
-                    before = len(rounds)
-                    reply, job = c.begin_copy("SNAPSHOT", "busy", f"s{i}")
-                    self.assertStatus(reply, "OK")
-                    if job:
-                        self.assertEqual(c.wait_job(job).status, "OK")
-                        self.assertGreater(len(rounds), before, "nothing was written while it was copied")
+                    again(lambda: beside_the_writer(f"s{i}"), "a write while it is copied")
             finally:
                 stop.set()
                 thread.join()
@@ -283,17 +299,32 @@ class Lifecycle(Case):
         self.proxy.create("long", size)
         with self.proxy.leased("long") as writer, self.proxy.modern() as c:
             write_all(writer, size, b"y")
-            reply, job = c.begin_copy("SNAPSHOT", "long", "s")
-            self.assertStatus(reply, "OK")
-            if not job:
-                self.skipTest("nothing is copied: the store shares storage")
-            running = c.job_status(job)
-            self.assertEqual((running.state, running.total), ("running", size))
-            self.assertLess(running.done, size)
-            # One at a time.
-            self.assertStatus(c.begin_copy("SNAPSHOT", "long", "t")[0], "NOT_READY")
-            self.assertStatus(c.call("JOB_CANCEL", job), "OK")
-            self.assertEqual(c.wait_job(job).state, "cancelled")
+            job = None
+
+            def cancel():
+                nonlocal job
+                reply, job = c.begin_copy("SNAPSHOT", "long", "s")
+                self.assertStatus(reply, "OK")
+                if not job:
+                    self.skipTest("nothing is copied: the store shares storage")
+                running = c.job_status(job)
+                # One at a time.
+                second, other = c.begin_copy("SNAPSHOT", "long", "t")
+                cancelled = c.call("JOB_CANCEL", job)
+                if c.wait_job(job).status == "OK":
+                    if other:
+                        c.wait_job(other)
+                    for name in c.snapshots("long"):
+                        self.assertStatus(c.remove_snapshot("long", name), "OK")
+                    return False
+                self.assertEqual((running.state, running.total), ("running", size))
+                self.assertLess(running.done, size)
+                self.assertStatus(second, "NOT_READY")
+                self.assertStatus(cancelled, "OK")
+                self.assertEqual(c.job_status(job).state, "cancelled")
+                return True
+
+            again(cancel, "a snapshot that is cancelled")
             self.assertEqual(c.snapshots("long"), {})
             self.assertEqual(self.leftovers(), [])
             self.assertStatus(writer.write(0, block(1)), "OK")
@@ -304,15 +335,35 @@ class Lifecycle(Case):
             self.assertEqual(c.copy("SNAPSHOT", "long", "t"), "OK")
             self.assertStatus(writer.detach(), "OK")
 
-            reply, job = c.begin_copy("CLONE_IMAGE", "long", "t", "long-2")
-            self.assertStatus(c.remove_snapshot("long", "t"), "IN_USE")
-            self.assertStatus(c.call("JOB_CANCEL", job), "OK")
-            self.assertEqual(c.wait_job(job).state, "cancelled")
+            def cancel_a_clone():
+                reply, job = c.begin_copy("CLONE_IMAGE", "long", "t", "long-2")
+                self.assertStatus(reply, "OK")
+                removed = c.remove_snapshot("long", "t")
+                cancelled = c.call("JOB_CANCEL", job)
+                if c.wait_job(job).status == "OK":
+                    if removed.status == "OK":
+                        self.assertEqual(c.copy("SNAPSHOT", "long", "t"), "OK")
+                    self.assertStatus(c.remove("long-2"), "OK")
+                    return False
+                self.assertStatus(removed, "IN_USE")
+                self.assertStatus(cancelled, "OK")
+                self.assertEqual(c.job_status(job).state, "cancelled")
+                return True
+
+            again(cancel_a_clone, "a clone that is cancelled")
             self.assertNotIn("long-2", c.list())
-            reply, job = c.begin_copy("ROLL_BACK", "long", "t")
-            # Somebody comes in between.
-            self.assertStatus(writer.attach_lease("long"), "OK")
-            self.assertEqual(c.wait_job(job).status, "IN_USE")
+
+            def come_in_between():
+                _, job = c.begin_copy("ROLL_BACK", "long", "t")
+                self.assertStatus(writer.attach_lease("long"), "OK")
+                status = c.wait_job(job).status
+                if status == "OK":
+                    self.assertStatus(writer.detach(), "OK")
+                    return False
+                self.assertEqual(status, "IN_USE")
+                return True
+
+            again(come_in_between, "a roll back")
             self.assertEqual(writer.read(0, 4096).payload, block(1))
             self.assertEqual(self.leftovers(), [])
             self.assertStatus(writer.detach(), "OK")
@@ -399,12 +450,22 @@ class Lifecycle(Case):
         with self.proxy.modern() as writer, self.proxy.modern() as c, other.modern() as next_writer:
             lease = Lease(writer.attach_lease("moving").payload)
             write_all(writer, size, b"z")
-            reply, job = c.begin_copy("SNAPSHOT", "moving", "s")
-            if not job:
-                self.skipTest("nothing is copied: the store shares storage")
-            self.assertStatus(next_writer.resume("moving", lease.token, lease.generation), "OK")
-            self.assertStatus(next_writer.write(0, block(9)), "OK")
-            self.assertEqual(c.wait_job(job).status, "USE_ANOTHER_PROXY")
+
+            def move():
+                _, job = c.begin_copy("SNAPSHOT", "moving", "s")
+                if not job:
+                    self.skipTest("nothing is copied: the store shares storage")
+                self.assertStatus(next_writer.resume("moving", lease.token, lease.generation), "OK")
+                self.assertStatus(next_writer.write(0, block(9)), "OK")
+                status = c.wait_job(job).status
+                if status == "OK":
+                    self.assertStatus(c.remove_snapshot("moving", "s"), "OK")
+                    self.assertStatus(writer.resume("moving", lease.token, lease.generation), "OK")
+                    return False
+                self.assertEqual(status, "USE_ANOTHER_PROXY")
+                return True
+
+            again(move, "a snapshot that is given up")
             self.assertEqual(c.snapshots("moving"), {})
             self.assertEqual(self.leftovers(), [])
             self.assertStatus(next_writer.detach(), "OK")

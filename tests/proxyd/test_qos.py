@@ -72,7 +72,7 @@ class Limits(Case):
     def test_refused_write_is_not_there(self):
         self.proxy.create("width")
         with self.proxy.modern() as c:
-            self.assertStatus(set_limits(c, "width", bandwidth=100000, burst=1000), "OK")
+            self.assertStatus(set_limits(c, "width", bandwidth=10000, burst=1000), "OK")
             c.attach_lease("width")
             self.assertStatus(c.write(0, b"a" * 500000), "OK")
             self.assertStatus(c.write(0, b"b" * 500000), "TEMPORARY_ERROR")

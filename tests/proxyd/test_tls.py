@@ -11,12 +11,12 @@ import ssl
 import struct
 import subprocess
 import sys
-import time
 import unittest
 
 from case import Case
 from client import Client, Closed, password_hex
-from proxy import BINARY, Proxy, work_directory
+from proxy import BINARY, DEADLINE, Proxy, work_directory
+from test_hold import until
 
 
 class Certificates:
@@ -68,6 +68,7 @@ class TlsClient(Client):
 
 class Tls(unittest.TestCase):
     settings = {}
+    login_limit = "20s"
 
     @classmethod
     def setUpClass(cls):
@@ -75,7 +76,7 @@ class Tls(unittest.TestCase):
         cls.certificates.copy("proxy", "used")
         tls = {"certificate": cls.certificates.path("used", "crt"), "key": cls.certificates.path("used", "key")}
         cls.proxy = Proxy(**{"listen": ["127.0.0.1:0"], "listen-tls": ["127.0.0.1:0"], "tls": tls | cls.settings,
-                             "login-limit": "1s"}).start()
+                             "login-limit": cls.login_limit}).start()
         # Both are in STATUS=, the plain one last.
         lines = [line.split("Listening on ")[1] for line in cls.proxy.log().splitlines() if "Listening on" in line]
         cls.address, cls.plain = [(host, int(port)) for host, port in (line.rsplit(":", 1) for line in lines)]
@@ -142,10 +143,43 @@ class Server(Tls):
         with TlsClient(self.address, context) as c:
             self.assertStatus(c.login(), "OK")
 
+    def test_renewed_certificate(self):
+        before = self.serial()
+        standing = self.client()
+        self.certificates.copy("renewed", "used")
+        self.assertEqual(self.serial(), before)
+        self.proxy.process.send_signal(signal.SIGHUP)
+        until(lambda: self.serial() != before, "the renewed certificate")
+        self.assertStatus(standing.login(), "OK")
+
+        # A broken one changes nothing.
+        after = self.serial()
+        with open(self.certificates.path("used", "crt"), "w", encoding="ascii") as file:
+            file.write("nonsense")
+        self.proxy.process.send_signal(signal.SIGHUP)
+        until(lambda: "The certificate stays as it was" in self.proxy.log(), "the complaint")
+        self.assertEqual(self.serial(), after)
+        self.certificates.copy("renewed", "used")
+
+    def test_plain_beside_it(self):
+        with Client(self.plain) as c:
+            self.assertStatus(c.login(), "OK")
+
+
+class Impatient(Tls):
+    login_limit = "2s"
+
+    def logged_in(self):
+        """On a machine that has no time to spare it may take longer than there is, and is tried again."""
+        try:
+            return self.client().login().status == "OK"
+        except (Closed, ConnectionError, ssl.SSLError):
+            return False
+
     def test_no_tls(self):
         """Whoever does not speak it hears nothing of ours, and is shown the door."""
         for words in (b"GET / HTTP/1.1\r\n\r\n", b"\0" * 48, b""):
-            with socket.create_connection(self.address, 20) as plain:
+            with socket.create_connection(self.address, DEADLINE) as plain:
                 plain.sendall(words)
                 heard = b""
                 try:
@@ -155,45 +189,18 @@ class Server(Tls):
                     pass
                 self.assertNotIn(b"IVBSCAP1", heard)
 
-    def test_renewed_certificate(self):
-        before = self.serial()
-        standing = self.client()
-        self.certificates.copy("renewed", "used")
-        self.assertEqual(self.serial(), before)
-        self.proxy.process.send_signal(signal.SIGHUP)
-        end = time.monotonic() + 20
-        while self.serial() == before and time.monotonic() < end:
-            time.sleep(0.05)
-        self.assertNotEqual(self.serial(), before)
-        self.assertStatus(standing.login(), "OK")
-
-        # A broken one changes nothing.
-        after = self.serial()
-        with open(self.certificates.path("used", "crt"), "w", encoding="ascii") as file:
-            file.write("nonsense")
-        self.proxy.process.send_signal(signal.SIGHUP)
-        while "The certificate stays as it was" not in self.proxy.log() and time.monotonic() < end:
-            time.sleep(0.05)
-        self.assertEqual(self.serial(), after)
-        self.assertIn("The certificate stays as it was", self.proxy.log())
-        self.certificates.copy("renewed", "used")
-
     def test_slow_handshakes(self):
         """Each byte of a hello by itself, and then no more: the time for a login is that for all of it."""
-        sockets = [socket.create_connection(self.address, 20) for _ in range(20)]
+        sockets = [socket.create_connection(self.address, DEADLINE) for _ in range(20)]
         for s in sockets:
             s.sendall(b"\x16\x03\x01\x02\x00\x01")
-        self.assertStatus(self.client().login(), "OK")
+        until(self.logged_in, "a login beside them")
         for s in sockets:
             try:
                 self.assertEqual(s.recv(4096), b"")
             except ConnectionResetError:
                 pass
             s.close()
-
-    def test_plain_beside_it(self):
-        with Client(self.plain) as c:
-            self.assertStatus(c.login(), "OK")
 
 
 WORKER = os.path.join(os.path.dirname(BINARY), "..", "worker", "blockstore-worker")
