@@ -6,16 +6,17 @@
 #include "error-table.h"
 #include "program-options.h"
 
-static int usage(FILE *out, const char *name, const char *what, int status) {
+static int usage(FILE *out, const char *name, const char *arguments, const char *what, int status) {
         fprintf(out,
-                "Usage: %s\n\n%s\n"
+                "Usage: %s%s%s\n\n%s\n"
                 "  -h, --help     Show this\n"
                 "      --version  Show the version\n",
-                name, what);
+                name, *arguments ? " " : "", arguments, what);
         return status;
 }
 
-int program_options(int argc, char *argv[], const char *name, const char *what) {
+int program_options(
+        int argc, char *argv[], const char *name, const char *arguments, int n_arguments, const char *what) {
         static const struct option options[] = {
                 { "help", no_argument, NULL, 'h' },
                 { "version", no_argument, NULL, 'v' },
@@ -25,10 +26,10 @@ int program_options(int argc, char *argv[], const char *name, const char *what) 
 
         while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
                 if (c == 'h')
-                        return usage(stdout, name, what, 0);
+                        return usage(stdout, name, arguments, what, 0);
                 if (c == 'v')
                         return printf("%s %s\n", name, BLOCKSTORE_VERSION) < 0;
-                return usage(stderr, name, what, FAILURE_USAGE);
+                return usage(stderr, name, arguments, what, FAILURE_USAGE);
         }
-        return optind == argc ? -1 : usage(stderr, name, what, FAILURE_USAGE);
+        return argc - optind == n_arguments ? -1 : usage(stderr, name, arguments, what, FAILURE_USAGE);
 }

@@ -14,8 +14,11 @@
 #include "container-of.h"
 #include "stream-internal.h"
 
-/* What is queued into send_iov, as much as fits. Returns its length in bytes. */
-static size_t gather(struct stream *s) {
+/* What the ring is given at once. Only when all of it is gone does anybody learn that the other side takes what it is sent, and who waits for that must not wait long even with a slow reader. */
+#define ARMED_MAX (512U * 1024U)
+
+/* What is queued into send_iov, as much as fits and at most max bytes. Returns its length in bytes. */
+static size_t gather(struct stream *s, size_t max) {
         struct stream_out *out;
         size_t skip = s->out_done, total = 0;
         unsigned n = 0;
@@ -30,14 +33,19 @@ static size_t gather(struct stream *s) {
                                 skip -= len;
                                 continue;
                         }
+                        len -= skip;
+                        if (len > max - total)
+                                len = max - total;
                         s->send_iov[n++] = (struct iovec){
                                 .iov_base = (uint8_t *) out->iov[i].iov_base + skip,
-                                .iov_len = len - skip,
+                                .iov_len = len,
                         };
-                        total += len - skip;
+                        total += len;
                         skip = 0;
+                        if (total == max)
+                                break;
                 }
-                if (out->pipe)
+                if (out->pipe || total == max)
                         break;
         }
 
@@ -89,7 +97,7 @@ static void arm_send(struct stream *s) {
         if (s->polling_out)
                 io_uring_prep_poll_add(sqe, s->fd, POLLOUT);
         else {
-                gather(s);
+                gather(s, ARMED_MAX);
                 /* MSG_WAITALL: the kernel goes on after a short send by itself. */
                 io_uring_prep_sendmsg(sqe, s->fd, &s->send_msg, MSG_NOSIGNAL | MSG_WAITALL);
         }
@@ -100,7 +108,7 @@ static void arm_send(struct stream *s) {
 void stream_send_queued(struct stream *s) {
         while (!s->closing && !s->sending && !STAILQ_EMPTY(&s->out)) {
                 bool from_pipe = pipe_is_next(s);
-                size_t total = from_pipe ? STAILQ_FIRST(&s->out)->pipe->held : gather(s);
+                size_t total = from_pipe ? STAILQ_FIRST(&s->out)->pipe->held : gather(s, SIZE_MAX);
                 ssize_t n;
 
                 if (from_pipe)

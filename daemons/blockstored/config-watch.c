@@ -26,7 +26,8 @@ static void watch_directory(struct config_watch *watch) {
                 return;
 
         (void) sd_event_add_inotify(watch->event, &watch->directory_source, watch->directory,
-                IN_CREATE | IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_DELETE_SELF | IN_ONLYDIR,
+                IN_CREATE | IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF |
+                        IN_ONLYDIR,
                 on_change, watch);
 }
 
@@ -41,7 +42,8 @@ static int on_calm(sd_event_source *source, uint64_t usec, void *userdata) {
 static int on_change(sd_event_source *source, const struct inotify_event *event, void *userdata) {
         struct config_watch *watch = userdata;
 
-        if (source == watch->directory_source && (event->mask & (IN_DELETE_SELF | IN_IGNORED)))
+        /* One that is called otherwise now is no more what is watched for. */
+        if (source == watch->directory_source && (event->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED)))
                 watch->directory_source = sd_event_source_disable_unref(watch->directory_source);
 
         if (sd_event_source_set_time_relative(watch->calm, CALM_USEC) >= 0)

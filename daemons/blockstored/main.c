@@ -12,7 +12,7 @@ int main(int argc, char *argv[]) {
         _cleanup_(manager_freep) struct manager *manager = NULL;
         int r;
 
-        r = program_options(argc, argv, "blockstored",
+        r = program_options(argc, argv, "blockstored", "", 0,
                 "The blockstore supervisor: owns org.blockstore on the system bus and the kernel devices of images.\n"
                 "systemd starts it (blockstored.service).\n");
         if (r >= 0)

@@ -2,7 +2,7 @@
 
 /* A device whose worker has failed for good, and that somebody holds. Its requests wait in the kernel, for whoever serves it next; nobody but us knows that there will be nobody. So the time that I/O may wait
  * (`io-timeout`) is counted here, from the moment that the worker was lost, and at its end the device is disconnected under its holder: the kernel fails what waits, and all that comes, with EIO. A
- * supervisor that was restarted counts anew. */
+ * supervisor that was restarted counts anew. At shutdown nobody waits that long, see manager-shutdown.c. */
 
 #include <string.h>
 #include <time.h>
@@ -32,11 +32,6 @@ void managed_device_served(struct managed *managed) {
         managed->io_deadline = sd_event_source_disable_unref(managed->io_deadline);
 }
 
-void managed_device_unserved(struct managed *managed) {
-        if (managed->unserved_usec == 0)
-                managed->unserved_usec = now_usec();
-}
-
 static void on_abandoned(enum failure failure, const char *message, void *userdata) {
         struct managed *managed = userdata;
 
@@ -50,21 +45,27 @@ static void on_abandoned(enum failure failure, const char *message, void *userda
         (void) managed_collect(managed);
 }
 
+void managed_abandon(struct managed *managed, const char *why) {
+        if (managed->abandoned || managed->link || !device_exists(managed->device) || device_is_busy(managed->device))
+                return;
+
+        managed->abandoned = true;
+        log_image(LOG_ERR, managed->image->name, "%s %s: its I/O fails from now on, and it is disconnected",
+                managed->image->device, why);
+        if (device_abandon(managed->device, on_abandoned, managed) < 0)
+                managed->abandoned = false;
+}
+
+void managed_device_unserved(struct managed *managed) {
+        if (managed->unserved_usec == 0)
+                managed->unserved_usec = now_usec();
+}
+
 static int on_io_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         struct managed *managed = userdata;
 
         managed->io_deadline = sd_event_source_disable_unref(managed->io_deadline);
-        /* Another operation is under way: when it is over, this is considered again. */
-        if (managed->link || !device_exists(managed->device) || device_is_busy(managed->device))
-                return 0;
-
-        managed->abandoned = true;
-        log_image(LOG_ERR, managed->image->name,
-                "%s has had no worker for as long as io-timeout allows: its I/O fails from now on, and it is "
-                "disconnected",
-                managed->image->device);
-        if (device_abandon(managed->device, on_abandoned, managed) < 0)
-                managed->abandoned = false;
+        managed_abandon(managed, "has had no worker for as long as io-timeout allows");
         return 0;
 }
 

@@ -3,7 +3,7 @@
 /* AttachImage: the options are kept for the worker, image@NAME.service is started, and its job is waited for. Type=notify makes that the moment when the image is usable. Callers
  * join: whoever asks for an image that is being attached waits for the same job.
  *
- *      is the socket active?  ->  start the service  ->  done: answer
+ *      is the socket active?  ->  start the service  ->  done: answer, when the worker has said so, too: its word comes by another way than systemd's
  *                                                    ->  failed: ask the unit why, stop the socket if it was started for this, answer
  *
  * A name that the store does not have is a mistake of who asks, and who asks is told. A failed unit of that name would be there for somebody else to find, and to
@@ -45,10 +45,8 @@ static void end_failed(struct managed *managed, enum failure failure, const char
                         managed->manager->units, managed->socket, on_socket_stopped, managed, &managed->stray_call);
 
         /* If its caller still waits, and so is told. */
-        if (failure == FAILURE_NO_SUCH_IMAGE && !managed->unit_had_failed && !LIST_EMPTY(&managed->operations)) {
+        if (failure == FAILURE_NO_SUCH_IMAGE && !managed->unit_had_failed && !LIST_EMPTY(&managed->operations))
                 units_reset_failed(managed->manager->units, managed->service);
-                managed->unit_forgiven = true;
-        }
 
         operations_fail(&managed->operations, failure, message);
         managed_consider_gone(managed);
@@ -72,6 +70,16 @@ static void on_failure_known(const struct unit_state *state, int error, void *us
         end_failed(managed, failure, message);
 }
 
+void managed_attach_told(struct managed *managed) {
+        if (managed->work != MANAGED_STARTING || managed->call ||
+                (managed->image->state == IMAGE_ATTACHING && managed->link))
+                return;
+
+        managed->work = MANAGED_IDLE;
+        operations_succeed(&managed->operations, managed->path);
+        manager_check_idle(managed->manager);
+}
+
 static void on_started(const char *result, const char *message, void *userdata) {
         struct managed *managed = userdata;
 
@@ -82,9 +90,7 @@ static void on_started(const char *result, const char *message, void *userdata) 
                 return;
         }
         if (strcmp(result, "done") == 0) {
-                managed->work = MANAGED_IDLE;
-                operations_succeed(&managed->operations, managed->path);
-                manager_check_idle(managed->manager);
+                managed_attach_told(managed);
                 return;
         }
         if (strcmp(result, "canceled") == 0) {
@@ -105,12 +111,23 @@ static void on_socket_known(const struct unit_state *state, int error, void *use
 
         managed->call = NULL;
         managed->socket_was_active = error < 0 || strcmp(state->active_state, "active") == 0;
-        managed->unit_had_failed =
-                managed->unit_known && unit_state_is_failed(&managed->unit) && !managed->unit_forgiven;
 
         r = units_start(managed->manager->units, managed->service, on_started, managed, &managed->call);
         if (r < 0)
                 end_failed(managed, FAILURE_SYSTEM, "systemd cannot be asked to start the image");
+}
+
+/* Asked for, since what the watch has said last may be older than a forgiving, by us or somebody else. */
+static void on_service_known(const struct unit_state *state, int error, void *userdata) {
+        struct managed *managed = userdata;
+        int r;
+
+        managed->call = NULL;
+        managed->unit_had_failed = error < 0 || unit_state_is_failed(state);
+
+        r = units_query(managed->manager->units, managed->socket, on_socket_known, managed, &managed->call);
+        if (r < 0)
+                end_failed(managed, FAILURE_SYSTEM, "systemd cannot be reached");
 }
 
 /* What is attached, or on its way, fits what is asked for now. */
@@ -200,7 +217,7 @@ static int attach(struct managed *managed, struct attach_options *options, uid_t
         managed->stray_call = units_call_free(managed->stray_call);
         (void) image_handle_event(managed->image, IMAGE_EVENT_START, NULL);
 
-        r = units_query(managed->manager->units, managed->socket, on_socket_known, managed, &managed->call);
+        r = units_query(managed->manager->units, managed->service, on_service_known, managed, &managed->call);
         if (r < 0)
                 end_failed(managed, FAILURE_SYSTEM, "systemd cannot be reached");
         return 0;

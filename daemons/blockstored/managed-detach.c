@@ -188,8 +188,6 @@ static int detach(struct managed *managed, const struct detach_options *options,
                                         : "no detach of it is waiting");
                 return sd_bus_reply_method_return(message, NULL);
         }
-        if (options->lazy)
-                managed_lazy_begin(managed);
 
         if (managed->work == MANAGED_STARTING) {
                 managed->call = units_call_free(managed->call);
@@ -204,9 +202,13 @@ static int detach(struct managed *managed, const struct detach_options *options,
         else
                 r = operation_new_internal(managed->manager, &managed->operations, done, userdata, ANSWER_USEC,
                         on_caller_timeout, managed, error);
-        if (r < 0 || managed->work == MANAGED_STOPPING) {
+        if (r < 0)
+                return r; /* and nothing is left of a request that was refused */
+        if (options->lazy)
+                managed_lazy_begin(managed);
+        if (managed->work == MANAGED_STOPPING) {
                 managed->detach_is_lazy &= options->lazy;
-                return r;
+                return 0;
         }
 
         r = begin(managed, options->lazy);

@@ -139,10 +139,8 @@ void managed_device_free_again(struct managed *managed) {
                 return;
 
         managed->device_queued = MANAGED_DEVICE_NONE;
-        if (!link) {
-                managed->device_socket = safe_close(managed->device_socket);
+        if (!link)
                 return;
-        }
 
         switch (queued) {
         case MANAGED_DEVICE_NONE:
@@ -176,6 +174,12 @@ static void queue(struct managed *managed, enum managed_device_call call, const 
         managed->device_socket = socket;
 }
 
+/* What a worker that is gone had asked for is not done for the next one, which has another socket, and may want the device that the last one was giving back. */
+static void drop_queued(struct managed *managed) {
+        managed->device_queued = MANAGED_DEVICE_NONE;
+        managed->device_socket = safe_close(managed->device_socket);
+}
+
 static int worker_hello(struct worker_link *link, void *userdata) {
         struct manager *manager = userdata;
         struct managed *managed;
@@ -186,6 +190,8 @@ static int worker_hello(struct worker_link *link, void *userdata) {
                 return r;
         fault_point("worker-greeted");
 
+        if (managed->link != link)
+                drop_queued(managed);
         managed->link = link;
         managed->image->linked = true;
         managed->image->failure = FAILURE_NONE;
@@ -209,8 +215,10 @@ static void worker_lost(struct worker_link *link, void *userdata) {
         if (managed->link != link)
                 return; /* a newer one has taken its place */
 
+        drop_queued(managed);
         managed->link = NULL;
         managed->image->linked = false;
+        managed_attach_told(managed);
         managed_device_unserved(managed);
         (void) image_handle_event(managed->image, IMAGE_EVENT_LINK_LOST,
                 managed->image->state == IMAGE_ATTACHED || managed->image->state == IMAGE_PARKED
@@ -347,6 +355,7 @@ static int worker_update(struct worker_link *link, const struct image_status *st
                 managed->options.steal = false;
                 (void) options_spend_steal(managed->image->name);
         }
+        managed_attach_told(managed);
         return 0;
 }
 

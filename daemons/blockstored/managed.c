@@ -142,7 +142,6 @@ static void on_unit(const struct unit_state *state, void *userdata) {
         }
         managed->unit = *state;
         managed->unit_known = true;
-        managed->unit_forgiven &= unit_state_is_failed(state);
 
         if (unit_state_is_failed(state)) {
                 enum failure failure = managed_failure(managed, message, sizeof(message));

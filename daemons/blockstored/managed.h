@@ -63,7 +63,6 @@ struct managed {
         struct units_call *call, *stray_call;
         struct units_job *job_call;              /* what systemd is doing with the service is being asked for */
         bool socket_was_active, unit_had_failed; /* before the attach under way */
-        bool unit_forgiven;                      /* systemd was told to, and has not said yet that it has */
         struct attach_options options;
         struct operation_list operations;
         struct resize *resize; /* which is making the device smaller, before the store is told */
@@ -81,6 +80,8 @@ void managed_device_served(struct managed *managed);
 void managed_device_unserved(struct managed *managed);
 /* No worker will come, but somebody holds the device: its I/O waits up to io-timeout, then it is disconnected all the same. */
 void managed_consider_abandoning(struct managed *managed);
+/* Fails the I/O of a device and disconnects it under its holder. Nothing happens when there is no device, when somebody serves it, while something else is being done with it, or again. why: "has ...". */
+void managed_abandon(struct managed *managed, const char *why);
 
 /* Finds out whether the service is being restarted, unless that is under way; managed_job_told() follows. */
 int managed_ask_job(struct managed *managed);
@@ -113,6 +114,8 @@ int managed_attach(struct managed *managed, struct attach_options *options, uid_
         sd_bus_error *error);
 int managed_detach(
         struct managed *managed, const struct detach_options *options, sd_bus_message *message, sd_bus_error *error);
+/* The worker has said how it is, or has gone: answers who waits for an attach whose job is done. */
+void managed_attach_told(struct managed *managed);
 /* Begins a detach that nobody waits for, of an image that nothing is being done with, unless somebody holds its device. */
 void managed_detach_if_free(struct managed *managed);
 /* The same for the supervisor's own ends, see operation_new_internal(). done may come before these return. */

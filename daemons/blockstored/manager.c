@@ -240,6 +240,7 @@ struct manager *manager_free(struct manager *manager) {
 
         /* Without announcing that every image is gone: the name goes, and that says it. */
         manager_bus_close(manager);
+        manager_unwatch_shutdown(manager);
         resizes_free(manager);
         transfers_free(manager);
         store_jobs_free(manager);
@@ -318,6 +319,7 @@ int manager_startup(struct manager *manager) {
         }
 
         /* From here on all is optional: devices are attached without a bus. */
+        manager_watch_shutdown(manager);
         if (units_list(manager->units, "image@*.service", on_unit_listed, manager, &manager->list_call) < 0)
                 manager->listed = true;
         r = manager_bus_connect(manager);

@@ -11,6 +11,7 @@
 #include "bouncer.h"
 #include "cleanup.h"
 #include "config-watch.h"
+#include "going-down.h"
 #include "job.h"
 #include "managed.h"
 #include "query.h"
@@ -49,6 +50,8 @@ struct manager {
         struct managed *images; /* hash by name */
         struct jobs *jobs;
         struct upgrade *upgrade; /* under way, or NULL */
+        struct going_down *going_down;
+        sd_event_source *shutdown_timer; /* once the system is going down */
         unsigned n_operations;
         LIST_HEAD(query_list, query) queries;
         LIST_HEAD(resize_list, resize) resizes;
@@ -71,6 +74,10 @@ struct managed *manager_find(struct manager *manager, const char *name);
 int manager_get(struct manager *manager, const char *name, struct managed **ret);
 /* To be called when something that keeps the supervisor here has come or gone. */
 void manager_check_idle(struct manager *manager);
+
+/* manager-shutdown.c */
+void manager_watch_shutdown(struct manager *manager);
+void manager_unwatch_shutdown(struct manager *manager);
 
 /* manager-bus.c */
 int manager_bus_connect(struct manager *manager);

@@ -8,6 +8,7 @@
  *
  * When the connection is lost, calls under way end with an error that says so, and watches are taken up again on the next one. */
 
+#include <assert.h>
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
@@ -17,17 +18,18 @@
 #include "peer-bus.h"
 #include "units.h"
 
-#define SYSTEMD_NAME      "org.freedesktop.systemd1"
-#define SYSTEMD_PATH      "/org/freedesktop/systemd1"
-#define SYSTEMD_UNIT_PATH "/org/freedesktop/systemd1/unit"
-#define SYSTEMD_MANAGER   "org.freedesktop.systemd1.Manager"
-#define SYSTEMD_UNIT      "org.freedesktop.systemd1.Unit"
-#define SYSTEMD_SERVICE   "org.freedesktop.systemd1.Service"
-#define SYSTEMD_PRIVATE   "/run/systemd/private"
-#define PROPERTIES        "org.freedesktop.DBus.Properties"
+#define SYSTEMD_NAME         "org.freedesktop.systemd1"
+#define SYSTEMD_PATH         "/org/freedesktop/systemd1"
+#define SYSTEMD_UNIT_PATH    "/org/freedesktop/systemd1/unit"
+#define SYSTEMD_MANAGER      "org.freedesktop.systemd1.Manager"
+#define SYSTEMD_UNIT         "org.freedesktop.systemd1.Unit"
+#define SYSTEMD_SERVICE      "org.freedesktop.systemd1.Service"
+#define SYSTEMD_NO_SUCH_UNIT "org.freedesktop.systemd1.NoSuchUnit"
+#define SYSTEMD_PRIVATE      "/run/systemd/private"
+#define PROPERTIES           "org.freedesktop.DBus.Properties"
 
-#define CALL_TIMEOUT_USEC (20U * 1000U * 1000U)
-#define RECONNECT_USEC    (1000U * 1000U)
+#define CALL_TIMEOUT_USEC    (20U * 1000U * 1000U)
+#define RECONNECT_USEC       (1000U * 1000U)
 
 struct units {
         sd_event *event;
@@ -63,7 +65,8 @@ struct units_call {
         void *userdata;
 };
 
-/* What a query reads, all at once: what is shown of a failed unit should not lag behind. Sockets and targets have no Service interface: that error leaves the field empty. */
+/* What a query reads of a unit that is loaded, all at once: what is shown of a failed unit should not lag behind. Sockets and targets have no Service interface: that error leaves the field empty. Of
+ * one that is not loaded it reads the first only: each read has systemd load the unit from its files, and forget it again. */
 static const struct {
         const char *interface, *property, *type;
         size_t offset, size;
@@ -470,7 +473,7 @@ static int on_property(sd_bus_message *message, void *userdata, sd_bus_error *er
         return 0;
 }
 
-static int send_reads(struct units_call *call) {
+static int send_reads(struct units_call *call, size_t n) {
         _cleanup_free_ char *path = NULL;
         int r;
 
@@ -478,11 +481,12 @@ static int send_reads(struct units_call *call) {
         if (r < 0)
                 return r;
 
+        assert(n > 0 && n <= ELEMENTSOF(queried));
         call->reads = calloc(ELEMENTSOF(queried), sizeof(*call->reads));
         if (!call->reads)
                 return -ENOMEM;
 
-        for (size_t i = 0; i < ELEMENTSOF(queried); i++) {
+        for (size_t i = 0; i < n; i++) {
                 call->reads[i].call = call;
                 r = sd_bus_call_method_async(call->units->bus, &call->reads[i].slot, destination(call->units), path,
                         PROPERTIES, "Get", on_property, call->reads + i, "ss", queried[i].interface,
@@ -492,6 +496,26 @@ static int send_reads(struct units_call *call) {
                 call->n_waiting++;
         }
 
+        return 0;
+}
+
+static int on_looked_up(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+        struct units_call *call = userdata;
+        size_t n = ELEMENTSOF(queried);
+        int r = 0;
+
+        if (sd_bus_message_is_method_error(message, SYSTEMD_NO_SUCH_UNIT)) {
+                /* What has failed, runs or has a job is loaded. */
+                (void) snprintf(call->state.active_state, sizeof(call->state.active_state), "inactive");
+                (void) snprintf(call->state.sub_state, sizeof(call->state.sub_state), "dead");
+                n = 1;
+        } else if (sd_bus_message_is_method_error(message, NULL))
+                r = -sd_bus_message_get_errno(message);
+
+        if (r >= 0)
+                r = send_reads(call, n);
+        if (r < 0)
+                end_query(call, r);
         return 0;
 }
 
@@ -505,7 +529,8 @@ int units_query(
                 return r;
         call->state_done = done;
 
-        r = send_reads(call);
+        r = sd_bus_call_method_async(units->bus, &call->slot, destination(units), SYSTEMD_PATH, SYSTEMD_MANAGER,
+                "GetUnit", on_looked_up, call, "s", unit);
         if (r < 0) {
                 units_call_free(call);
                 return r;

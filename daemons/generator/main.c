@@ -9,6 +9,7 @@
 #include "complain.h"
 #include "generator.h"
 #include "host-config.h"
+#include "program-options.h"
 #include "rehearsal.h"
 
 int main(int argc, char *argv[]) {
@@ -19,21 +20,21 @@ int main(int argc, char *argv[]) {
                 .crypttab = getenv("SYSTEMD_CRYPTTAB") ?: "/etc/crypttab",
                 .images = HOST_CONFIG_DIRECTORY "/images.d",
         };
+        int r;
 
         if (argc == 2 && strcmp(argv[1], "--check") == 0)
                 return generator_rehearse(&paths, stdout) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
-        if (argc != 4) {
-                fprintf(stderr, "Usage: blockstore-generator NORMAL EARLY LATE\n"
-                                "       blockstore-generator --check\n"
-                                "systemd calls the former; see blockstore-generator(8).\n");
-                return EXIT_FAILURE;
-        }
+        r = program_options(argc, argv, "blockstore-generator", "NORMAL EARLY LATE", 3,
+                "Writes units from imagetab, fstab and crypttab into these directories: systemd calls it.\n\n"
+                "      --check    Write nothing: tell what it would complain of. No arguments then\n");
+        if (r >= 0)
+                return r;
 
         /* There are no images before the real root. */
         if (access("/etc/initrd-release", F_OK) == 0)
                 return EXIT_SUCCESS;
 
-        paths.normal = argv[1];
-        paths.early = argv[2];
+        paths.normal = argv[argc - 3];
+        paths.early = argv[argc - 2];
         return generator_run(&paths) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

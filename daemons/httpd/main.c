@@ -10,7 +10,7 @@ int main(int argc, char *argv[]) {
         _cleanup_(httpd_freep) struct httpd *httpd = NULL;
         int r;
 
-        r = program_options(argc, argv, "blockstore-httpd",
+        r = program_options(argc, argv, "blockstore-httpd", "", 0,
                 "Shows the images of this host to browsers, Prometheus and other HTTP clients.\n"
                 "systemd starts it with its sockets (blockstore-httpd.socket).\n");
         if (r >= 0)

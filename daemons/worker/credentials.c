@@ -2,28 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "credentials.h"
+#include "refusal.h"
 #include "tls-client.h"
 
 #define PASSWORD_MAX 1024U
-
-static int fail(char **ret_message, int error, const char *format, ...) _printf_(3, 4);
-static int fail(char **ret_message, int error, const char *format, ...) {
-        va_list ap;
-        char *message;
-
-        va_start(ap, format);
-        if (vasprintf(&message, format, ap) < 0)
-                message = NULL;
-        va_end(ap);
-
-        *ret_message = message;
-        return error;
-}
 
 /* The first line of the file. Returns its length, or a negative errno. */
 static ssize_t read_password(const char *directory, const char *name, char ret[static PASSWORD_MAX]) {
@@ -101,11 +87,11 @@ int credentials_load(
         int r = 0;
 
         if (!config->user)
-                return fail(ret_message, -EINVAL,
+                return refuse_with(ret_message, -EINVAL,
                         "No user to log in as: set \"user\" in " HOST_CONFIG_DIRECTORY
                         "/blockstore.json or in the image's file.");
         if (strlen(config->user) == 0 || strlen(config->user) > IVBS_USER_SIZE)
-                return fail(ret_message, -EINVAL, "The user name \"%s\" is not of 1-%u bytes.", config->user,
+                return refuse_with(ret_message, -EINVAL, "The user name \"%s\" is not of 1-%u bytes.", config->user,
                         IVBS_USER_SIZE);
 
         if (directory)
@@ -119,24 +105,24 @@ int credentials_load(
         explicit_bzero(text, sizeof(text));
 
         if (n == -ENOENT)
-                return fail(ret_message, -ENOKEY,
+                return refuse_with(ret_message, -ENOKEY,
                         "No password for user \"%s\": neither credential blockstore.%s nor blockstore.default was "
                         "found in systemd's credential "
                         "stores. Write the password to /etc/credstore/blockstore.default (mode 0600).",
                         config->user, image ?: "NAME");
         if (n < 0)
-                return fail(ret_message, (int) n,
+                return refuse_with(ret_message, (int) n,
                         "The credential with the password for user \"%s\" cannot be read: %s.", config->user,
                         strerror((int) -n));
         if (n == 0)
-                return fail(ret_message, -ENOKEY, "The credential with the password for user \"%s\" is empty.",
+                return refuse_with(ret_message, -ENOKEY, "The credential with the password for user \"%s\" is empty.",
                         config->user);
         if (r < 0)
-                return fail(ret_message, r, "Out of memory.");
+                return refuse_with(ret_message, r, "Out of memory.");
 
         r = take_tls(config, credentials);
         if (r < 0)
-                return fail(ret_message, r, "Out of memory.");
+                return refuse_with(ret_message, r, "Out of memory.");
         strcpy(credentials->user, config->user);
         *ret = TAKE_PTR(credentials);
         return 0;

@@ -330,7 +330,15 @@ static void tell_why(struct pool *pool, const struct proxy *lost, const char *me
         pool_set_reason(pool, lost, message);
 }
 
-static void active_lost(struct pool *pool, struct proxy *proxy, const struct session_end *end) {
+/* What is known of a proxy whose session s has ended so. One that has asked to be left is there, and says why it does not serve. */
+static enum proxy_state state_after(const struct session *s, const struct session_end *end) {
+        if (end->verdict == SESSION_REFUSED)
+                return PROXY_REFUSED;
+        return s->draining ? PROXY_DRAINING : PROXY_UNREACHABLE;
+}
+
+static void active_lost(struct pool *pool, const struct session *s, const struct session_end *end) {
+        struct proxy *proxy = s->proxy;
         /* Failures that are forgotten tell that it has served: one that only lets us in is no reason to ask others the sooner. */
         bool served = proxy->failures == 0;
 
@@ -338,8 +346,7 @@ static void active_lost(struct pool *pool, struct proxy *proxy, const struct ses
         pool->leaving = false;
         pool->moved = true;
         pool->open = false;
-        proxy_failed(pool->proxies, proxy, ring_now_usec(pool->ring),
-                end->verdict == SESSION_REFUSED ? PROXY_REFUSED : PROXY_UNREACHABLE, end->message);
+        proxy_failed(pool->proxies, proxy, ring_now_usec(pool->ring), state_after(s, end), end->message);
         tell_why(pool, proxy, end->message);
         if (served)
                 proxies_hurry(pool->proxies, proxy);
@@ -383,13 +390,13 @@ static void on_ended(struct session *s, const struct session_end *end, struct re
                         retire_others(pool, s->proxy, end->message);
 
                 if (role == ROLE_STANDBY)
-                        proxy_failed(pool->proxies, s->proxy, ring_now_usec(pool->ring),
-                                end->verdict == SESSION_REFUSED ? PROXY_REFUSED : PROXY_UNREACHABLE, end->message);
+                        proxy_failed(
+                                pool->proxies, s->proxy, ring_now_usec(pool->ring), state_after(s, end), end->message);
                 else if (end->verdict == SESSION_EXPIRED) {
                         pool_set_reason(pool, s->proxy, end->message);
                         pool_fail(pool, end->failure);
                 } else if (count_members(pool) == 0)
-                        active_lost(pool, s->proxy, end);
+                        active_lost(pool, s, end);
                 else
                         pool->fill_not_before_usec = ring_now_usec(pool->ring) + FILL_RETRY_USEC;
         }

@@ -11,6 +11,7 @@
 
 #include "config.h"
 #include "query-internal.h"
+#include "query-options.h"
 
 static void query_operation_free(struct query_operation *operation) {
         sd_bus_message_unref(operation->call);
@@ -179,39 +180,12 @@ static void on_removed(
                 (void) sd_bus_reply_method_return(operation->call, NULL);
 }
 
-/* The options of RemoveImage: uuid s; snapshots b. */
-static int read_remove_options(sd_bus_message *m, struct ivbs_remove_image *remove, sd_bus_error *error) {
-        const char *key, *value;
-        int r, snapshots;
-        sd_id128_t id;
-
-        r = sd_bus_message_enter_container(m, 'a', "{sv}");
-        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
-                r = sd_bus_message_read(m, "s", &key);
-                if (r < 0)
-                        return r;
-                if (strcmp(key, "snapshots") == 0) {
-                        r = sd_bus_message_read(m, "v", "b", &snapshots);
-                        if (r < 0)
-                                return r;
-                        remove->flags = snapshots ? IVBS_REMOVE_SNAPSHOTS_TOO : 0;
-                        r = sd_bus_message_exit_container(m);
-                        continue;
-                }
-                if (strcmp(key, "uuid") != 0)
-                        return peer_bus_error_set(error, FAILURE_USAGE, "RemoveImage knows no option \"%s\".", key);
-                r = sd_bus_message_read(m, "v", "s", &value);
-                if (r < 0)
-                        return r;
-                if (sd_id128_from_string(value, &id) < 0)
-                        return peer_bus_error_set(error, FAILURE_USAGE, "\"%s\" is not a UUID.", value);
-                memcpy(remove->uuid, id.bytes, sizeof(remove->uuid));
-                r = sd_bus_message_exit_container(m);
-        }
-        return r < 0 ? r : 0;
-}
-
 static int method_remove_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        static const struct query_option options[] = {
+                { "uuid", 0 },
+                { "snapshots", IVBS_REMOVE_SNAPSHOTS_TOO },
+                {},
+        };
         _cleanup_(query_operationp) struct query_operation *operation = NULL;
         struct ivbs_remove_image remove = {};
         uint8_t payload[IVBS_REMOVE_IMAGE_SIZE];
@@ -222,7 +196,7 @@ static int method_remove_image(sd_bus_message *m, void *userdata, sd_bus_error *
         if (r >= 0)
                 r = query_check_name(name, error);
         if (r >= 0)
-                r = read_remove_options(m, &remove, error);
+                r = query_read_options(m, options, &remove.flags, remove.uuid, error);
         if (r < 0)
                 return r;
         strcpy(remove.name, name);

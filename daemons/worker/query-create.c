@@ -7,6 +7,7 @@
 
 #include "ivbs-lifecycle.h"
 #include "query-internal.h"
+#include "query-options.h"
 
 #define NO_CHECKSUMS                                                                                                 \
         "A store in a Ceph cluster has no checksums for single images: Ceph has its own for all data, and compares " \
@@ -61,33 +62,13 @@ static void on_created(
                 operation->call, "s", sd_id128_is_null(job) ? "" : sd_id128_to_string(job, text));
 }
 
-/* The options: checksums b; of CreateImage preallocate b. */
-static int read_options(sd_bus_message *m, struct ivbs_create_image *create, bool preallocate, sd_bus_error *error) {
-        const char *key;
-        uint32_t flag;
-        int r, yes;
-
-        r = sd_bus_message_enter_container(m, 'a', "{sv}");
-        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
-                r = sd_bus_message_read(m, "s", &key);
-                if (r < 0)
-                        return r;
-                flag = strcmp(key, "preallocate") == 0 && !preallocate ? IVBS_CREATE_PREALLOCATE
-                       : strcmp(key, "checksums") == 0                 ? IVBS_CREATE_CHECKSUMS
-                                                                       : 0;
-                if (flag == 0)
-                        return peer_bus_error_set(
-                                error, FAILURE_USAGE, "%s knows no option \"%s\".", sd_bus_message_get_member(m), key);
-                r = sd_bus_message_read(m, "v", "b", &yes);
-                if (r < 0)
-                        return r;
-                create->flags |= yes ? flag : 0;
-                r = sd_bus_message_exit_container(m);
-        }
-        return r < 0 ? r : 0;
-}
-
 int query_create_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        /* Only the latter is one of PreallocateImage, too. */
+        static const struct query_option options[] = {
+                { "preallocate", IVBS_CREATE_PREALLOCATE },
+                { "checksums", IVBS_CREATE_CHECKSUMS },
+                {},
+        };
         _cleanup_(query_operationp) struct query_operation *operation = NULL;
         struct ivbs_create_image create = {};
         uint8_t payload[IVBS_CREATE_IMAGE_SIZE];
@@ -101,7 +82,7 @@ int query_create_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         if (r >= 0)
                 r = query_check_size(create.size, error);
         if (r >= 0)
-                r = read_options(m, &create, preallocate, error);
+                r = query_read_options(m, options + preallocate, &create.flags, NULL, error);
         if (r >= 0)
                 r = query_operation_new(userdata, m, &operation, error);
         if (r < 0)

@@ -10,6 +10,7 @@
 
 #include "ivbs-lifecycle.h"
 #include "query-internal.h"
+#include "query-options.h"
 
 /* What the proxy refuses with a meaning of its own here; answers the call when it does. */
 static bool was_done(struct query_operation *operation, int error, uint32_t status, const char *message) {
@@ -110,34 +111,10 @@ static int start(struct query *query, sd_bus_message *m, const char *name, const
         return 0;
 }
 
-/* The options of all of these: uuid s. */
-static int read_options(sd_bus_message *m, struct ivbs_image_change *change, sd_bus_error *error) {
-        const char *key, *value;
-        sd_id128_t id;
-        int r;
-
-        r = sd_bus_message_enter_container(m, 'a', "{sv}");
-        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
-                r = sd_bus_message_read(m, "s", &key);
-                if (r < 0)
-                        return r;
-                if (strcmp(key, "uuid") != 0)
-                        return peer_bus_error_set(
-                                error, FAILURE_USAGE, "%s knows no option \"%s\".", sd_bus_message_get_member(m), key);
-                r = sd_bus_message_read(m, "v", "s", &value);
-                if (r < 0)
-                        return r;
-                if (sd_id128_from_string(value, &id) < 0)
-                        return peer_bus_error_set(error, FAILURE_USAGE, "\"%s\" is not a UUID.", value);
-                memcpy(change->uuid, id.bytes, sizeof(change->uuid));
-                r = sd_bus_message_exit_container(m);
-        }
-        return r < 0 ? r : 0;
-}
-
 /* Names in the order of the arguments, each into where it belongs; the options follow. */
 static int change_image(
         sd_bus_message *m, struct query *query, uint32_t op, bool snapshot, bool new_name, sd_bus_error *error) {
+        static const struct query_option options[] = { { "uuid", 0 }, {} };
         _cleanup_(query_operationp) struct query_operation *operation = NULL;
         bool job = op != IVBS_OP_RENAME_IMAGE && op != IVBS_OP_REMOVE_SNAPSHOT;
         char *fields[3];
@@ -161,7 +138,7 @@ static int change_image(
                         return r;
                 strcpy(fields[i], text);
         }
-        r = read_options(m, &change, error);
+        r = query_read_options(m, options, &change.flags, change.uuid, error);
         if (r < 0)
                 return r;
 

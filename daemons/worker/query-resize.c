@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "query-internal.h"
+#include "query-options.h"
 
 static void on_resized(
         void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message) {
@@ -38,28 +39,8 @@ static void on_resized(
                 (void) sd_bus_reply_method_return(operation->call, "t", reply.size);
 }
 
-/* The options of ResizeImage: force-shrink b. */
-static int read_resize_options(sd_bus_message *m, struct ivbs_resize_image *resize, sd_bus_error *error) {
-        const char *key;
-        int r, shrink;
-
-        r = sd_bus_message_enter_container(m, 'a', "{sv}");
-        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
-                r = sd_bus_message_read(m, "s", &key);
-                if (r < 0)
-                        return r;
-                if (strcmp(key, "force-shrink") != 0)
-                        return peer_bus_error_set(error, FAILURE_USAGE, "ResizeImage knows no option \"%s\".", key);
-                r = sd_bus_message_read(m, "v", "b", &shrink);
-                if (r < 0)
-                        return r;
-                resize->flags = shrink ? IVBS_RESIZE_SHRINK : 0;
-                r = sd_bus_message_exit_container(m);
-        }
-        return r < 0 ? r : 0;
-}
-
 int query_resize_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        static const struct query_option options[] = { { "force-shrink", IVBS_RESIZE_SHRINK }, {} };
         _cleanup_(query_operationp) struct query_operation *operation = NULL;
         struct ivbs_resize_image resize = {};
         uint8_t payload[IVBS_RESIZE_IMAGE_SIZE];
@@ -72,7 +53,7 @@ int query_resize_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         if (r >= 0)
                 r = query_check_size(resize.size, error);
         if (r >= 0)
-                r = read_resize_options(m, &resize, error);
+                r = query_read_options(m, options, &resize.flags, NULL, error);
         if (r < 0)
                 return r;
         strcpy(resize.name, name);

@@ -94,7 +94,7 @@ static uint64_t earlier(uint64_t a, uint64_t b) {
 }
 
 void session_watch(struct session *s) {
-        uint64_t dead_usec = s->config->dead_time_usec, now = ring_now_usec(s->ring), since, next;
+        uint64_t dead_usec = s->config->dead_time_usec, now = ring_now_usec(s->ring), since, end, next;
         uint64_t idle_usec = (s->idle_limit_ms ?: 30000U) * UINT64_C(1000) / 3;
 
         if (now - s->connected_usec > SERVED_USEC)
@@ -121,18 +121,19 @@ void session_watch(struct session *s) {
                 if (s->awaiting && s->config->login_timeout_usec > dead_usec)
                         dead_usec = s->config->login_timeout_usec;
 
-                if (now - since >= dead_usec) {
+                /* Where we were not run ourselves meanwhile it is asked late, and has as long to answer as ever. */
+                if (now - since >= dead_usec / 2 && s->probe_usec <= since)
+                        probe(s);
+                end = since + dead_usec;
+                if (s->probe_usec > since && end < s->probe_usec + dead_usec / 2)
+                        end = s->probe_usec + dead_usec / 2;
+                if (now >= end) {
                         s->end.silent = true;
                         session_close(s, SESSION_LOST, FAILURE_NO_PROXY,
                                 "the proxy has been silent for %" PRIu64 " ms", (now - since) / 1000);
                         return;
                 }
-                if (now - since >= dead_usec / 2) {
-                        if (s->probe_usec <= since)
-                                probe(s);
-                        next = earlier(next, since + dead_usec);
-                } else
-                        next = earlier(next, since + dead_usec / 2);
+                next = earlier(next, now - since >= dead_usec / 2 ? end : since + dead_usec / 2);
         } else
                 next = earlier(next, now + dead_usec / 4);
 

@@ -192,39 +192,39 @@ static int on_device_disconnected(sd_bus_message *m, void *userdata, sd_bus_erro
         return 0;
 }
 
-int supervisor_link_connect_device(
-        struct supervisor_link *link, int kernel_fd, const struct attachment *a, uint16_t flags) {
+/* Asks for something that the supervisor does to the device, which may take it a while. */
+static int call_device(
+        struct supervisor_link *link, const char *method, sd_bus_message_handler_t answered, const char *types, ...) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-        char uuid[SD_ID128_UUID_STRING_MAX];
-        sd_id128_t id;
+        va_list ap;
         int r;
 
         if (!link->up)
                 return -ENOTCONN;
 
-        memcpy(id.bytes, a->uuid, sizeof(id.bytes));
-        r = sd_bus_message_new_method_call(
-                link->bus, &m, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "ConnectDevice");
+        r = sd_bus_message_new_method_call(link->bus, &m, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, method);
+        if (r >= 0) {
+                va_start(ap, types);
+                r = sd_bus_message_appendv(m, types, ap);
+                va_end(ap);
+        }
         if (r >= 0)
-                r = sd_bus_message_append(m, "htuus", kernel_fd, a->size, DEVICE_BLOCK_SIZE, (uint32_t) flags,
-                        sd_id128_to_uuid_string(id, uuid));
-        if (r >= 0)
-                r = sd_bus_call_async(link->bus, NULL, m, on_device_connected, link, DEVICE_TIMEOUT_USEC);
+                r = sd_bus_call_async(link->bus, NULL, m, answered, link, DEVICE_TIMEOUT_USEC);
         return r < 0 ? r : 0;
 }
 
+int supervisor_link_connect_device(
+        struct supervisor_link *link, int kernel_fd, const struct attachment *a, uint16_t flags) {
+        char uuid[SD_ID128_UUID_STRING_MAX];
+        sd_id128_t id;
+
+        memcpy(id.bytes, a->uuid, sizeof(id.bytes));
+        return call_device(link, "ConnectDevice", on_device_connected, "htuus", kernel_fd, a->size, DEVICE_BLOCK_SIZE,
+                (uint32_t) flags, sd_id128_to_uuid_string(id, uuid));
+}
+
 int supervisor_link_disconnect_device(struct supervisor_link *link) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-        int r;
-
-        if (!link->up)
-                return -ENOTCONN;
-
-        r = sd_bus_message_new_method_call(
-                link->bus, &m, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "DisconnectDevice");
-        if (r >= 0)
-                r = sd_bus_call_async(link->bus, NULL, m, on_device_disconnected, link, DEVICE_TIMEOUT_USEC);
-        return r < 0 ? r : 0;
+        return call_device(link, "DisconnectDevice", on_device_disconnected, "");
 }
 
 static int on_device_told(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
@@ -238,19 +238,7 @@ static int on_device_told(sd_bus_message *m, void *userdata, sd_bus_error *ret_e
 }
 
 int supervisor_link_set_device_waiting(struct supervisor_link *link, bool waiting) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-        int r;
-
-        if (!link->up)
-                return -ENOTCONN;
-
-        r = sd_bus_message_new_method_call(
-                link->bus, &m, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "SetDeviceWaiting");
-        if (r >= 0)
-                r = sd_bus_message_append(m, "b", (int) waiting);
-        if (r >= 0)
-                r = sd_bus_call_async(link->bus, NULL, m, on_device_told, link, DEVICE_TIMEOUT_USEC);
-        return r < 0 ? r : 0;
+        return call_device(link, "SetDeviceWaiting", on_device_told, "b", (int) waiting);
 }
 
 static int on_device_resized(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
@@ -264,18 +252,7 @@ static int on_device_resized(sd_bus_message *m, void *userdata, sd_bus_error *re
 }
 
 int supervisor_link_resize_device(struct supervisor_link *link, uint64_t size) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-        int r;
-
-        if (!link->up)
-                return -ENOTCONN;
-
-        r = sd_bus_message_new_method_call(link->bus, &m, NULL, SUPERVISOR_PATH, SUPERVISOR_INTERFACE, "ResizeDevice");
-        if (r >= 0)
-                r = sd_bus_message_append(m, "t", size);
-        if (r >= 0)
-                r = sd_bus_call_async(link->bus, NULL, m, on_device_resized, link, DEVICE_TIMEOUT_USEC);
-        return r < 0 ? r : 0;
+        return call_device(link, "ResizeDevice", on_device_resized, "t", size);
 }
 
 static int on_unit_job(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {

@@ -191,12 +191,16 @@ static void give_up(struct worker *w) {
 }
 
 void worker_become_ready(struct worker *w) {
-        if (!w->ready) {
-                w->ready = true;
-                w->extend_timer = sd_event_source_disable_unref(w->extend_timer);
-                (void) sd_notify(false, "READY=1");
+        if (w->ready) {
+                worker_show(w);
+                return;
         }
+
+        w->ready = true;
+        w->extend_timer = sd_event_source_disable_unref(w->extend_timer);
+        /* The supervisor first: who has waited for the start, and asks the bus then, is to be told of an image that is attached. */
         worker_show(w);
+        (void) sd_notify(false, "READY=1");
 }
 
 static void on_attached(void *userdata, const struct attachment *attachment) {

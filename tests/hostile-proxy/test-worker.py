@@ -22,7 +22,9 @@ from worker_rig import Rig, wait_until  # noqa: E402
 
 BLOCK = 4096
 NO_PROXY = 69  # the worker's exit status, see docs/dbus.md
-PATIENCE = {"connect-timeout": "500ms", "login-timeout": "500ms", "dead-time": "500ms"}
+# A proxy here is a thread of an interpreter, which is not always run at once. Who has to be given up is given up sooner.
+PATIENCE = {"connect-timeout": "2s", "login-timeout": "2s", "dead-time": "2s"}
+IMPATIENCE = {"connect-timeout": "500ms", "login-timeout": "500ms", "dead-time": "500ms", "attach-timeout": "3s"}
 
 
 # Lies before there is an image.
@@ -65,7 +67,12 @@ def silent_at(*ops):
     class SilentAt(Connection):
         def answer(self, packet):
             if packet.op in ops:
-                self.until_closed()
+                # Its other connections have something to say meanwhile.
+                self.store.lock.release()
+                try:
+                    self.until_closed()
+                finally:
+                    self.store.lock.acquire()
             else:
                 super().answer(packet)
 
@@ -131,7 +138,7 @@ class Classic(Connection):
 
 
 def start(rig, *proxies, **settings):
-    rig.configure([proxy.address for proxy in proxies], **PATIENCE, **settings)
+    rig.configure([proxy.address for proxy in proxies], **{**PATIENCE, **settings})
 
 
 def exercise(client, fill):
@@ -148,9 +155,11 @@ def before_attach(kind, pattern):
         store = Store()
         liar, honest = Proxy(store, kind), Proxy(store)
 
-        start(rig, liar, **{"attach-timeout": 1})
+        start(rig, liar, **IMPATIENCE)
         rig.start_worker(ready=False)
-        rig.wait_ended(NO_PROXY, pattern)
+        # Said while it tries; at the end as well, unless the last of its tries came to nothing sooner.
+        rig.wait_said(f"STATUS=(attaching|failed).*{pattern}")
+        rig.wait_ended(NO_PROXY, "No proxy could be reached")
         assert liar.connections
 
         start(rig, liar, honest)

@@ -13,6 +13,7 @@
  *     proxy ADDRESS PRIORITY STATE USEC ORIGIN        a proxy, of the manager and of every image
  *     health ADDRESS FAILURES REASON...               of that proxy
  *     fail METHOD ERROR MESSAGE...                    from now on; "fail none" ends it
+ *     linger                                          the next job gets no further than two thirds until it is cancelled
  *     own | disown                                    the bus name */
 
 #include <systemd/sd-event.h>
@@ -60,6 +61,8 @@ static void command(char *text) {
                 ASSERT_OK(sd_bus_request_name(mock_bus, BUS_NAME, 0));
         else if (strcmp(verb, "disown") == 0)
                 ASSERT_OK(sd_bus_release_name(mock_bus, BUS_NAME));
+        else if (strcmp(verb, "linger") == 0)
+                mock_job_linger();
         else if (!mock_image_command(verb, rest) && !mock_manager_command(verb, rest) &&
                  !mock_proxy_command(verb, rest))
                 TEST_FAIL("no such command: %s", verb);

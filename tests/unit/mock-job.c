@@ -8,7 +8,7 @@
 #define JOB_PATH   JOB_PREFIX "/7"
 
 static unsigned n_looks;
-static bool cancelled;
+static bool cancelled, lingers;
 
 /* Who knows its path finds it. It is in no list, for nobody would see it begin or end. */
 static int find_job(
@@ -28,7 +28,9 @@ int mock_follow_store_job(sd_bus_message *m, void *userdata, sd_bus_error *error
 
 static int get_job_state(sd_bus *b, const char *path, const char *interface, const char *property,
         sd_bus_message *reply, void *userdata, sd_bus_error *error) {
-        return sd_bus_message_append(reply, "s", cancelled ? "cancelled" : ++n_looks < 3 ? "running" : "done");
+        if (!cancelled && !(lingers && n_looks == 2))
+                n_looks++;
+        return sd_bus_message_append(reply, "s", cancelled ? "cancelled" : n_looks < 3 ? "running" : "done");
 }
 
 static int get_job_text(sd_bus *b, const char *path, const char *interface, const char *property,
@@ -50,6 +52,7 @@ static int get_job_number(sd_bus *b, const char *path, const char *interface, co
 static int cancel_job(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         mock_say("call", "Job.Cancel");
         cancelled = true;
+        lingers = false;
         return sd_bus_reply_method_return(m, NULL);
 }
 
@@ -72,6 +75,10 @@ static const sd_bus_vtable job_vtable[] = {
 void mock_job_begin(void) {
         n_looks = 0;
         cancelled = false;
+}
+
+void mock_job_linger(void) {
+        lingers = true;
 }
 
 void mock_job_serve(void) {

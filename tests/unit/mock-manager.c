@@ -69,35 +69,46 @@ static void print_call(sd_bus_message *m, const char *name, const char *more) {
         mock_say("call", text);
 }
 
+/* Of a call with a name and options. Returns a negative errno when it is to be refused. */
+static int take_name(sd_bus_message *m, const char **ret, sd_bus_error *error) {
+        ASSERT_OK(sd_bus_message_read(m, "s", ret));
+        print_call(m, *ret, "");
+        return mock_refuse(m, error);
+}
+
+static int refuse_unknown(const char *name, sd_bus_error *error) {
+        return sd_bus_error_setf(error, "org.blockstore.Error.NoSuchImage", "The store has no image \"%s\".", name);
+}
+
+/* The object of an image is the answer. */
+static int reply_path(sd_bus_message *m, const char *name) {
+        char *path = mock_image_path(name);
+        int r = sd_bus_reply_method_return(m, "o", path);
+
+        free(path);
+        return r;
+}
+
 static int attach_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         const char *name;
-        char *path;
         int r;
 
-        ASSERT_OK(sd_bus_message_read(m, "s", &name));
-        print_call(m, name, "");
-        r = mock_refuse(m, error);
+        r = take_name(m, &name, error);
         if (r < 0)
                 return r;
         if (!mock_image_exists(name) && !find_stored(name))
-                return sd_bus_error_setf(
-                        error, "org.blockstore.Error.NoSuchImage", "The store has no image \"%s\".", name);
+                return refuse_unknown(name, error);
 
         mock_image_attach(name, outcome);
 
-        path = mock_image_path(name);
-        r = sd_bus_reply_method_return(m, "o", path);
-        free(path);
-        return r;
+        return reply_path(m, name);
 }
 
 static int detach_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         const char *name;
         int r;
 
-        ASSERT_OK(sd_bus_message_read(m, "s", &name));
-        print_call(m, name, "");
-        r = mock_refuse(m, error);
+        r = take_name(m, &name, error);
         if (r < 0)
                 return r;
         if (!mock_image_exists(name))
@@ -109,7 +120,6 @@ static int detach_image(sd_bus_message *m, void *userdata, sd_bus_error *error) 
 
 static int get_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         const char *name;
-        char *path;
         int r;
 
         ASSERT_OK(sd_bus_message_read(m, "s", &name));
@@ -120,10 +130,7 @@ static int get_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
                 return sd_bus_error_setf(
                         error, "org.blockstore.Error.NoSuchImage", "This host knows no image \"%s\".", name);
 
-        path = mock_image_path(name);
-        r = sd_bus_reply_method_return(m, "o", path);
-        free(path);
-        return r;
+        return reply_path(m, name);
 }
 
 static int list_store_images(sd_bus_message *m, void *userdata, sd_bus_error *error) {
@@ -173,8 +180,7 @@ static int list_snapshots(sd_bus_message *m, void *userdata, sd_bus_error *error
 
         ASSERT_OK(sd_bus_message_read(m, "s", &name));
         if (strcmp(name, "vm1") != 0)
-                return sd_bus_error_setf(
-                        error, "org.blockstore.Error.NoSuchImage", "The store has no image \"%s\".", name);
+                return refuse_unknown(name, error);
         return sd_bus_reply_method_return(m, "a(stttsb)", 1, "monday", UINT64_C(1) << 30, UINT64_C(1) << 20,
                 UINT64_C(1700000000000000), "1d0a4f0e-0000-4000-8000-000000000003", 1);
 }
@@ -239,14 +245,11 @@ static int remove_image(sd_bus_message *m, void *userdata, sd_bus_error *error) 
         const char *name;
         int r;
 
-        ASSERT_OK(sd_bus_message_read(m, "s", &name));
-        print_call(m, name, "");
-        r = mock_refuse(m, error);
+        r = take_name(m, &name, error);
         if (r < 0)
                 return r;
         if (!find_stored(name))
-                return sd_bus_error_setf(
-                        error, "org.blockstore.Error.NoSuchImage", "The store has no image \"%s\".", name);
+                return refuse_unknown(name, error);
 
         return sd_bus_reply_method_return(m, NULL);
 }

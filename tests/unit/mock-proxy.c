@@ -23,39 +23,36 @@ static int append_proxies(sd_bus_message *reply) {
         return sd_bus_message_close_container(reply);
 }
 
-int mock_list_proxies(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        sd_bus_message *reply;
-        int r;
-
-        r = mock_refuse(m, error);
-        if (r < 0)
-                return r;
-
-        ASSERT_OK(sd_bus_message_new_method_return(m, &reply));
-        ASSERT_OK(append_proxies(reply));
-        r = sd_bus_send(NULL, reply, NULL);
-        sd_bus_message_unref(reply);
-        return r;
-}
-
-int mock_probe_proxies(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        sd_bus_message *reply;
-        int r;
-
-        r = mock_refuse(m, error);
-        if (r < 0)
-                return r;
-
-        ASSERT_OK(sd_bus_message_new_method_return(m, &reply));
+static int append_probed(sd_bus_message *reply) {
         ASSERT_OK(sd_bus_message_open_container(reply, 'a', "(sustsus)"));
         for (size_t i = 0; i < n_proxies; i++)
                 ASSERT_OK(sd_bus_message_append(reply, "(sustsus)", proxies[i].address, (uint32_t) proxies[i].priority,
                         proxies[i].state, proxies[i].round_trip, proxies[i].origin, proxies[i].failures,
                         proxies[i].reason));
-        ASSERT_OK(sd_bus_message_close_container(reply));
+        return sd_bus_message_close_container(reply);
+}
+
+static int answer(sd_bus_message *m, int (*append)(sd_bus_message *reply), sd_bus_error *error) {
+        sd_bus_message *reply;
+        int r;
+
+        r = mock_refuse(m, error);
+        if (r < 0)
+                return r;
+
+        ASSERT_OK(sd_bus_message_new_method_return(m, &reply));
+        ASSERT_OK(append(reply));
         r = sd_bus_send(NULL, reply, NULL);
         sd_bus_message_unref(reply);
         return r;
+}
+
+int mock_list_proxies(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return answer(m, append_proxies, error);
+}
+
+int mock_probe_proxies(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return answer(m, append_probed, error);
 }
 
 int mock_drain_proxy(sd_bus_message *m, void *userdata, sd_bus_error *error) {

@@ -40,6 +40,8 @@ void mock_image_end(void);
 
 /* A job at its beginning. */
 void mock_job_begin(void);
+/* The next one waits to be cancelled. */
+void mock_job_linger(void);
 
 /* Whether this method shall fail: negative then, and the error has been set. */
 int mock_refuse(sd_bus_message *m, sd_bus_error *error);

@@ -71,6 +71,12 @@ static inline struct request *submit(struct fixture *x, enum request_op op, uint
         return request;
 }
 
+/* From now on: a handshake takes the scripted server's thread what it takes. */
+static inline void expect_life_within(struct fixture *x, uint64_t usec) {
+        x->client.config.dead_time_usec = usec;
+        session_watch(pool_get_session(x->pool));
+}
+
 static inline void wait_stopped(struct fixture *x) {
         RUN_UNTIL(x->client.ring, x->n_stopped > 0);
         run_what_is_due(x->client.ring);

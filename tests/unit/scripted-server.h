@@ -55,7 +55,12 @@ static inline void server_cut(struct server *s) {
         s->fd = safe_close(s->fd);
 }
 
+/* Without data there is nothing to write. */
 static inline void server_write(struct server *s, const void *data, size_t n) {
+        if (!data) {
+                ASSERT_EQ(n, 0U);
+                return;
+        }
         ASSERT_EQ(send(s->fd, data, n, MSG_NOSIGNAL), (ssize_t) n);
 }
 
@@ -67,8 +72,7 @@ static inline void server_send(
         memset(header.session_id, 0x5e, sizeof(header.session_id));
         ivbs_header_encode(&header, bytes);
         server_write(s, bytes, sizeof(bytes));
-        if (n > 0)
-                server_write(s, payload, n);
+        server_write(s, payload, n);
 }
 
 /* To what came last. */

@@ -244,6 +244,17 @@ class Objects(Rig):
         self.configure('late')
         wait_for(lambda: self.managed() == ['/org/blockstore/image/late'], 'the image is known')
 
+    def test_a_directory_in_the_place_of_another(self):
+        self.configure('vm1')
+        self.start()
+        os.rename(self.images, self.images + '.old')
+        wait_for(lambda: self.managed() == [], 'the image is gone')
+        os.mkdir(self.images)
+        self.configure('vm2')
+        wait_for(lambda: self.managed() == ['/org/blockstore/image/vm2'], 'the image is known')
+        os.unlink(os.path.join(self.images, 'vm2.json'))
+        wait_for(lambda: self.managed() == [], 'the image is gone')
+
 
 class Errors(Rig):
     def setUp(self):

@@ -36,10 +36,10 @@ static void end(void) {
 
 static void taken(void) {
         scratch_make();
-        ASSERT_OK(
-                load("{\"Mounted\":[{\"NbdDevice\":\"/dev/nbd0\",\"ImageName\":\"img\"},{\"imagename\":\"my disk/1\"},"
-                     "{\"ImageName\":\"-x\"},{\"ImageName\":\"third\"}],"
-                     "\"USER\":[{\"Username\":\"u\",\"Password\":\"p \\\"q\"},{\"username\":\"v\",\"more\":1}]}"));
+        ASSERT_OK(load(
+                "{\"Mounted\":[{\"NbdDevice\":\"/dev/nbd0\",\"ImageName\":\"img\"},{\"imagename\":\"my disk:/1\"},"
+                "{\"ImageName\":\"-x\"},{\"ImageName\":\"third\"}],"
+                "\"USER\":[{\"Username\":\"u\",\"Password\":\"p \\\"q\"},{\"username\":\"v\",\"more\":1}]}"));
         ASSERT_EQ(config->n_images, (size_t) 4);
         ASSERT_EQ(config->n_users, (size_t) 2);
         ASSERT_STREQ(config->images[0].image, "img");
@@ -47,8 +47,8 @@ static void taken(void) {
         ASSERT_STREQ(config->images[0].device, "/dev/nbd0");
         ASSERT_STREQ(config->images[0].user, "u");
         ASSERT_STREQ(config->images[0].password, "p \"q");
-        ASSERT_STREQ(config->images[1].image, "my disk/1");
-        ASSERT_STREQ(config->images[1].local, "my-disk-1");
+        ASSERT_STREQ(config->images[1].image, "my disk:/1");
+        ASSERT_STREQ(config->images[1].local, "my-disk--1");
         ASSERT_STREQ(config->images[1].device, "");
         ASSERT_STREQ(config->images[1].user, "v");
         ASSERT_STREQ(config->images[1].password, "");

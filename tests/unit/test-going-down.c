@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A worker hears of a shutdown that has begun, or begins; once. */
+/* Whoever asks for it hears of a shutdown that has begun, or begins; once. */
 
 #include <fcntl.h>
 #include <sched.h>
@@ -56,7 +56,9 @@ static void begins_later(void) {
         ASSERT_EQ(n_told, 0U);
         scratch_file("shutdown", "");
         run_until_told(event);
+        ASSERT_TRUE(going_down_is_announced(g));
         ASSERT_EQ(unlink(scratch_path("shutdown")), 0);
+        ASSERT_FALSE(going_down_is_announced(g));
         scratch_file("shutdown", "");
         while (ASSERT_OK(sd_event_run(event, 0)) > 0)
                 ;

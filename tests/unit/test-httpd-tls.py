@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""blockstore-httpd with TLS and client certificates, against the mock of test-httpd.py, whose fixture this is.
+"""blockstore-httpd with TLS and client certificates, with the rig of test-httpd.py.
 
-    test-httpd-tls.py BLOCKSTORE-HTTPD MOCK-BLOCKSTORED SOURCE-ROOT
+    test-httpd-tls.py BLOCKSTORE-HTTPD MOCK-BLOCKSTORED
 
 Everything is on the loopback, from where reading is free: what a certificate is good for shows in changes, which "local-token" closes to whoever proves nothing. What other hosts may reach is in tests/integration/cases/web.
 """
 
 import http.client
-import importlib.util
 import os
 import shutil
 import socket
@@ -16,13 +15,13 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
-HTTPD, MOCK, SOURCE = sys.argv[1:4]
-spec = importlib.util.spec_from_file_location('fixture', os.path.join(SOURCE, 'tests/unit/test-httpd.py'))
-fixture = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(fixture)
-DEADLINE, TOKEN, SKIP = fixture.DEADLINE, fixture.TOKEN, fixture.SKIP
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
+
+import httpd_rig  # noqa: E402
+from httpd_rig import DEADLINE, SKIP, SOURCE, TOKEN, Httpd, start_mock  # noqa: E402
 
 keys = {}
 
@@ -61,8 +60,8 @@ def credentials(**files):
 
 
 def setUpModule():
-    fixture.setUpModule()
-    keys['directory'] = tempfile.mkdtemp(dir=fixture.state['directory'])
+    httpd_rig.setUpModule()
+    keys['directory'] = tempfile.mkdtemp(dir=httpd_rig.state['directory'])
     for name in ('servers', 'clients', 'strangers'):
         make_authority(name)
     make_certificate('server', 'servers', 'subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n')
@@ -73,7 +72,7 @@ def setUpModule():
 
 
 def tearDownModule():
-    fixture.tearDownModule()
+    httpd_rig.tearDownModule()
 
 
 class Case(unittest.TestCase):
@@ -82,9 +81,9 @@ class Case(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.mock = fixture.Mock()
-        cls.mock.do('add vm1')
-        cls.httpd = fixture.Httpd(cls.settings, credentials=credentials(**cls.files))
+        cls.mock = start_mock()
+        cls.mock.tell('add vm1')
+        cls.httpd = Httpd(cls.settings, credentials=credentials(**cls.files))
 
     @classmethod
     def tearDownClass(cls):
@@ -139,21 +138,21 @@ class Tls(Case):
             self.assertEqual((answer.status, answer.json['error']), (401, 'org.blockstore.Error.AccessDenied'), certificate)
             self.assertIn('client certificate', answer.json['message'])
             self.assertIs(self.get('/api/v1/session', certificate).json['token_needed'], True)
-        self.assertEqual(self.mock.calls, [])
+        self.assertEqual(self.mock.changes(), [])
         self.assertIs(self.get('/api/v1/session', 'client').json['token_needed'], False)
         self.assertEqual(self.detach('client').status, 200)
-        self.assertEqual(self.mock.call(), 'call DetachImage vm1')
+        self.assertEqual(self.mock.wait_change(), 'DetachImage vm1')
         # The token is as good.
         self.assertEqual(self.detach(csrf=False, Authorization=f'Bearer {TOKEN}').status, 200)
-        self.assertEqual(self.mock.call(), 'call DetachImage vm1')
+        self.assertEqual(self.mock.wait_change(), 'DetachImage vm1')
 
     def test_forgery(self):
         """A browser shows its certificate to whoever asks."""
         self.assertEqual(self.detach('client', csrf=False).json['error'], 'Forged')
         self.assertEqual(self.detach('client', Origin='https://evil.example').json['error'], 'Forged')
-        self.assertEqual(self.mock.calls, [])
+        self.assertEqual(self.mock.changes(), [])
         self.assertEqual(self.detach('client', Origin=f'https://localhost:{self.httpd.tls_port}').status, 200)
-        self.mock.call()
+        self.mock.wait_change()
 
     def test_plain_sockets_know_no_certificates(self):
         answer = self.httpd.post('/api/v1/images/vm1/detach', {})
@@ -165,10 +164,10 @@ class Tls(Case):
             lines = s.makefile('rb')
             while not lines.readline().startswith(b'event: snapshot'):
                 pass
-            self.mock.do('set vm1 StateReason Told over TLS.')
+            self.mock.tell('set vm1 StateReason Told over TLS.')
             while b'Told over TLS.' not in lines.readline():
                 pass
-            self.mock.do('set vm1 StateReason ')
+            self.mock.tell('set vm1 StateReason ')
 
     def test_listeners_that_leave_are_missed(self):
         """Also while there is nothing to tell: their places are free again, so that there is room for far more than fit at once."""
@@ -176,10 +175,10 @@ class Tls(Case):
             with self.context().wrap_socket(socket.create_connection(('127.0.0.1', self.httpd.tls_port), timeout=DEADLINE), server_hostname='localhost') as s:
                 s.sendall(b'GET /api/v1/events HTTP/1.0\r\nHost: localhost\r\n\r\n')
                 s.recv(1)
-        deadline = fixture.time.monotonic() + DEADLINE
+        deadline = time.monotonic() + DEADLINE
         while b' 200 ' not in (answer := self.first_line('/api/v1/events')):
             self.assertIn(b' 503 ', answer)
-            self.assertLess(fixture.time.monotonic(), deadline)
+            self.assertLess(time.monotonic(), deadline)
 
     def first_line(self, where):
         with self.context().wrap_socket(socket.create_connection(('127.0.0.1', self.httpd.tls_port), timeout=DEADLINE), server_hostname='localhost') as s:
@@ -218,12 +217,12 @@ class WithoutClients(Case):
         answer = self.detach('client')
         self.assertEqual(answer.status, 401)
         self.assertNotIn('certificate', answer.json['message'])
-        self.assertEqual(self.mock.calls, [])
+        self.assertEqual(self.mock.changes(), [])
 
 
 class BadCredentials(unittest.TestCase):
     def test_refused(self):
-        mock = fixture.Mock()
+        mock = start_mock()
         try:
             for files, words in (({}, 'Cannot serve TLS at 127.0.0.1:'),
                                  ({'certificate': 'server.pem'}, 'credential certificate: there is no credential key'),
@@ -233,7 +232,7 @@ class BadCredentials(unittest.TestCase):
                                  ({'certificate': 'server.pem', 'key': 'client.key'}, 'Cannot set up TLS'),
                                  ({'certificate': 'server.pem', 'key': 'server.key', 'client_ca': '-----BEGIN CERTIFICATE-----\nx'}, 'Cannot set up TLS'),
                                  ({'certificate': 'server.pem', 'key': 'server.key', 'token': 'short'}, 'credential token')):
-                httpd = fixture.Httpd({}, credentials=credentials(**files))
+                httpd = Httpd({}, credentials=credentials(**files))
                 httpd.process.wait(DEADLINE)
                 status, errors = httpd.close()
                 self.assertEqual(status, 78, (files, errors))
@@ -247,4 +246,4 @@ if __name__ == '__main__':
         if not shutil.which(needed):
             print(f'skip: there is no {needed}')
             sys.exit(SKIP)
-    unittest.main(argv=sys.argv[:1] + sys.argv[4:])
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:])

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """blockstore-httpd against a mock of org.blockstore on a bus of its own, over TCP on the loopback and over a Unix socket.
 
-    test-httpd.py BLOCKSTORE-HTTPD MOCK-BLOCKSTORED SOURCE-ROOT
+    test-httpd.py BLOCKSTORE-HTTPD MOCK-BLOCKSTORED
 
 What is checked is what a browser, Prometheus, an old control program or somebody hostile meets. The test waits for a line or an answer, with a deadline that only a failure reaches.
 """
@@ -13,205 +13,15 @@ import os
 import re
 import select
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
-HTTPD, MOCK, SOURCE = sys.argv[1:4]
-sys.path.insert(0, os.path.join(SOURCE, 'tests/lib'))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
 
-from private_bus import PrivateBus  # pylint: disable=wrong-import-position
-
-DEADLINE = 30
-SKIP = 77
-TOKEN = 'correct-horse-battery-staple'
-
-state = {}
-
-
-def setUpModule():
-    state['directory'] = directory = tempfile.mkdtemp(prefix='blockstore-httpd-')
-    state['bus'] = PrivateBus(directory)
-    os.makedirs(os.path.join(directory, 'credentials'))
-    with open(os.path.join(directory, 'credentials', 'token'), 'w', encoding='utf-8') as f:
-        f.write(TOKEN + '\n')
-    for index, size, pid in ((0, 0, None), (1, 0, '17'), (2, 0, None), (3, 2048, None), (10, 0, None)):
-        device = os.path.join(directory, 'block', f'nbd{index}')
-        os.makedirs(device)
-        with open(os.path.join(device, 'size'), 'w', encoding='utf-8') as f:
-            f.write(f'{size}\n')
-        if pid:
-            with open(os.path.join(device, 'pid'), 'w', encoding='utf-8') as f:
-                f.write(pid + '\n')
-    state['environment'] = state['bus'].environment(
-        BLOCKSTORE_WEB_DIRECTORY=os.path.join(SOURCE, 'daemons/httpd/web'),
-        BLOCKSTORE_SYSFS_BLOCK=os.path.join(directory, 'block'))
-
-
-def tearDownModule():
-    state['bus'].stop()
-    shutil.rmtree(state['directory'])
-
-
-class Mock:
-    def __init__(self):
-        self.process = subprocess.Popen([MOCK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=state['environment'])
-        self.seen = b''
-        self.calls = []
-        assert self.line() == 'ready'
-
-    def line(self):
-        while b'\n' not in self.seen:
-            ready, _, _ = select.select([self.process.stdout], [], [], DEADLINE)
-            data = os.read(self.process.stdout.fileno(), 65536) if ready else b''
-            if not data:
-                raise AssertionError(f'the mock says no more than {self.seen!r}')
-            self.seen += data
-        line, self.seen = self.seen.split(b'\n', 1)
-        return line.decode()
-
-    def keep(self, line):
-        """Notes a call that changes something."""
-        if line.split()[1] not in ('GetAll', 'GetManagedObjects', 'HeatMap'):
-            self.calls.append(line)
-
-    def do(self, *commands):
-        for command in commands:
-            self.process.stdin.write(command.encode() + b'\n')
-            self.process.stdin.flush()
-            while (line := self.line()) != 'ok':
-                self.keep(line)
-
-    def call(self):
-        """The next call that the mock got."""
-        while not self.calls:
-            self.keep(self.line())
-        return self.calls.pop(0)
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait(DEADLINE)
-        self.process.stdout.close()
-
-
-class Answer:
-    def __init__(self, response):
-        self.status = response.status
-        self.headers = response.headers
-        self.body = response.read()
-
-    @property
-    def text(self):
-        return self.body.decode()
-
-    @property
-    def json(self):
-        return json.loads(self.body)
-
-
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__('localhost', timeout=DEADLINE)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(DEADLINE)
-        self.sock.connect(self.path)
-
-
-class Httpd:
-    """The program as systemd starts it: with its sockets, here a TCP one and a Unix one."""
-
-    def __init__(self, settings, token=True, credentials=None):
-        """token: whether the credentials have the usual one. credentials: a directory of them instead, and then there is a socket for TLS, too."""
-        self.directory = tempfile.mkdtemp(dir=state['directory'])
-        with open(os.path.join(self.directory, 'httpd.json'), 'w', encoding='utf-8') as f:
-            json.dump(settings, f)
-        self.path = os.path.join(self.directory, 'http')
-        self.sockets = [socket.socket(), socket.socket(socket.AF_UNIX)]
-        self.sockets[0].bind(('127.0.0.1', 0))
-        if credentials:
-            self.sockets.append(socket.socket())
-            self.sockets[2].bind(('127.0.0.1', 0))
-            self.tls_port = self.sockets[2].getsockname()[1]
-        self.sockets[1].bind(self.path)
-        for s in self.sockets:
-            s.listen(64)
-        self.port = self.sockets[0].getsockname()[1]
-        self.credentials = credentials or (os.path.join(state['directory'], 'credentials') if token else None)
-        self.process = None
-        self.start()
-
-    def start(self):
-        environment = {**state['environment'], 'BLOCKSTORE_CONFIG_DIRECTORY': self.directory}
-        if self.credentials:
-            environment['CREDENTIALS_DIRECTORY'] = self.credentials
-        # The descriptors from 3 on may be something else of ours.
-        high = [os.dup2(s.fileno(), 100 + i) for i, s in enumerate(self.sockets)]
-        moves = ' '.join(f'{3 + i}<&{100 + i} {100 + i}<&-' for i in range(len(high)))
-        script = f'exec {moves}; LISTEN_PID=$$ LISTEN_FDS={len(high)} LISTEN_FDNAMES={":".join(("plain", "plain", "https")[:len(high)])} exec "$0"'
-        self.process = subprocess.Popen(['bash', '-c', script, HTTPD], env=environment, pass_fds=high, stderr=subprocess.PIPE)
-        for fd in high:
-            os.close(fd)
-
-    def request(self, method, path, body=None, headers=None, connection=None):
-        own = connection is None
-        connection = connection or http.client.HTTPConnection('127.0.0.1', self.port, timeout=DEADLINE)
-        connection.request(method, path, body=body, headers=headers or {})
-        answer = Answer(connection.getresponse())
-        if own:
-            connection.close()
-        return answer
-
-    def get(self, path, **headers):
-        return self.request('GET', path, headers={k.replace('_', '-'): v for k, v in headers.items()})
-
-    def post(self, path, value=None, **headers):
-        given = {'Content-Type': 'application/json', 'X-Blockstore-CSRF': self.csrf()}
-        given.update({k.replace('_', '-'): v for k, v in headers.items()})
-        return self.request('POST', path, json.dumps(value) if value is not None else None, {k: v for k, v in given.items() if v is not None})
-
-    def csrf(self):
-        return self.get('/api/v1/session').json['csrf_token']
-
-    def classic(self, **members):
-        return self.request('POST', '/', json.dumps(members))
-
-    def raw(self, data, leave=False):
-        """What comes back for these bytes, until the other side closes. leave: nothing more will be sent, and that is said."""
-        with socket.create_connection(('127.0.0.1', self.port), timeout=DEADLINE) as s:
-            answer = b''
-            try:
-                s.sendall(data)
-                if leave:
-                    s.shutdown(socket.SHUT_WR)
-            except OSError:
-                return answer
-            while True:
-                try:
-                    more = s.recv(65536)
-                except ConnectionResetError:
-                    break
-                if not more:
-                    break
-                answer += more
-            return answer
-
-    def close(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(DEADLINE)
-        errors = self.process.stderr.read().decode()
-        self.process.stderr.close()
-        for s in self.sockets:
-            s.close()
-        assert 'Sanitizer' not in errors and 'runtime error' not in errors, errors
-        return status, errors
+from httpd_rig import DEADLINE, SKIP, SOURCE, TOKEN, Httpd, UnixConnection, setUpModule, start_mock, state, tearDownModule  # noqa: E402
 
 
 class Events:
@@ -248,8 +58,8 @@ class Case(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.mock = Mock()
-        cls.mock.do('proxy 127.0.0.1:11417 100 active 350 configured', 'proxy 127.0.0.1:11418 100 unreachable 0 announced',
+        cls.mock = start_mock()
+        cls.mock.tell('proxy 127.0.0.1:11417 100 active 350 configured', 'proxy 127.0.0.1:11418 100 unreachable 0 announced',
                     'health 127.0.0.1:11418 3 connection refused', 'store vm1 1073741824 4096 c0ffee00-0000-4000-8000-000000000001 0',
                     'add vm1', 'set vm1 Configured 1', 'add quo"te')
         cls.httpd = Httpd(cls.settings, cls.token)
@@ -286,7 +96,7 @@ class Reading(Case):
 
     def test_counters_are_fresh(self):
         for n in (5, 6):
-            self.mock.do(f'set vm1 ReadOperations {n}')
+            self.mock.tell(f'set vm1 ReadOperations {n}')
             # What was asked for a fifth of a second ago counts as fresh; so ask until it is there.
             deadline = time.monotonic() + DEADLINE
             while self.httpd.get('/api/v1/images/vm1').json['read_operations'] != n:
@@ -358,10 +168,10 @@ class Reading(Case):
 
     def test_health(self):
         self.assertEqual(self.httpd.get('/check-health').status, 200)
-        self.mock.do('set vm1 StateReason No proxy can be reached.', 'set vm1 State parked')
+        self.mock.tell('set vm1 StateReason No proxy can be reached.', 'set vm1 State parked')
         sick = self.wait_for_status('/check-health', 503)
         self.assertEqual(sick.json['problems'], [{'image': 'vm1', 'state': 'parked', 'reason': 'No proxy can be reached.'}])
-        self.mock.do('set vm1 State inactive', 'set vm1 StateReason ')
+        self.mock.tell('set vm1 State inactive', 'set vm1 StateReason ')
         self.wait_for_status('/check-health', 200)
 
     def wait_for_status(self, path, status):
@@ -398,7 +208,7 @@ class Metrics(Case):
         self.assertEqual(families['blockstore_image_read_bytes'].unit, 'bytes')
 
     def test_values(self):
-        self.mock.do('set vm1 LatencyUSec 1500', 'set vm1 ReadBytes 4096', 'set vm1 State attached')
+        self.mock.tell('set vm1 LatencyUSec 1500', 'set vm1 ReadBytes 4096', 'set vm1 State attached')
         deadline = time.monotonic() + DEADLINE
         while True:
             families = self.parse(self.httpd.get('/metrics').text, False)
@@ -409,23 +219,23 @@ class Metrics(Case):
         proxies = families['blockstore_proxy_up'].samples
         self.assertEqual(proxies[(('image', 'vm1'), ('proxy', '127.0.0.1:11417'))], '1')
         self.assertEqual(proxies[(('image', 'vm1'), ('proxy', '127.0.0.1:11418'))], '0')
-        self.mock.do('set vm1 State inactive')
+        self.mock.tell('set vm1 State inactive')
 
     def test_without_supervisor(self):
-        self.mock.do('disown')
+        self.mock.tell('disown')
         deadline = time.monotonic() + DEADLINE
         while (families := self.parse(self.httpd.get('/metrics').text, False))['blockstore_up'].samples != {(): '0'}:
             self.assertLess(time.monotonic(), deadline)
         self.assertNotIn('blockstore_image_size_bytes', families)
         self.assertEqual(self.httpd.get('/check-health').status, 503)
         self.assert_failure(self.httpd.get('/api/v1/images'), 503)
-        self.mock.do('own')
+        self.mock.tell('own')
         while self.httpd.get('/api/v1/images').status != 200:
             self.assertLess(time.monotonic(), deadline)
 
 
     def test_histograms(self):
-        self.mock.do('set vm1 Stalls 2', 'set vm1 LongestStallUSec 3100000', 'set vm1 StalledUSec 1500000', 'set vm1 Reconnects 5', 'set vm1 State attached')
+        self.mock.tell('set vm1 Stalls 2', 'set vm1 LongestStallUSec 3100000', 'set vm1 StalledUSec 1500000', 'set vm1 Reconnects 5', 'set vm1 State attached')
         for accept, openmetrics in (('', False), ('application/openmetrics-text', True)):
             deadline = time.monotonic() + DEADLINE
             while not (families := self.parse(self.httpd.get('/metrics', Accept=accept).text, openmetrics))['blockstore_image_request_duration_seconds'].samples:
@@ -443,7 +253,7 @@ class Metrics(Case):
                 self.assertEqual(families[f'blockstore_image_{name}'].samples[vm1], value)
         self.assertEqual(self.httpd.get('/api/v1/images/vm1').json['read_latency'], {'sum_usec': 60500000, 'buckets': [
             {'up_to_usec': 50, 'count': 60}, {'up_to_usec': 20000, 'count': 39}, {'up_to_usec': 1000000, 'count': 0}, {'count': 1}]})
-        self.mock.do('set vm1 State inactive')
+        self.mock.tell('set vm1 State inactive')
 
 
 class Live(Case):
@@ -454,29 +264,29 @@ class Live(Case):
         _, snapshot = events.next('snapshot')
         self.assertEqual([image['name'] for image in snapshot['images']], ['quo"te', 'vm1'])
 
-        self.mock.do('set vm1 ActiveProxy 127.0.0.1:11417', 'set vm1 State attached')
+        self.mock.tell('set vm1 ActiveProxy 127.0.0.1:11417', 'set vm1 State attached')
         while True:
             _, image = events.next('image')
             if image['state'] == 'attached':
                 break
-        self.mock.do('set vm1 ReadOperations 77')
+        self.mock.tell('set vm1 ReadOperations 77')
         while True:
             _, counters = events.next('counters')
             if counters[0]['read_operations'] == 77:
                 break
         self.assertEqual([c['name'] for c in counters], ['vm1'])
 
-        self.mock.do('set vm1 State reconnecting', 'set vm1 ActiveProxy ', 'set vm1 Failovers 1', 'set vm1 ActiveProxy 127.0.0.1:11418', 'set vm1 State attached')
+        self.mock.tell('set vm1 State reconnecting', 'set vm1 ActiveProxy ', 'set vm1 Failovers 1', 'set vm1 ActiveProxy 127.0.0.1:11418', 'set vm1 State attached')
         _, failover = events.next('failover')
         self.assertEqual((failover['image'], failover['from'], failover['to']), ('vm1', '127.0.0.1:11417', '127.0.0.1:11418'))
         self.assertEqual(self.httpd.get('/api/v1/failovers').json['failovers'], [failover])
 
-        self.mock.do('add other')
+        self.mock.tell('add other')
         while events.next('image')[1]['name'] != 'other':
             pass
-        self.mock.do('drop other')
+        self.mock.tell('drop other')
         self.assertEqual(events.next('image-removed')[1], {'name': 'other'})
-        self.mock.do('set vm1 State inactive')
+        self.mock.tell('set vm1 State inactive')
 
     def test_too_many_listeners(self):
         listeners = []
@@ -501,8 +311,8 @@ class Unattached(Case):
     """No image, so no worker that knows a proxy."""
     @classmethod
     def setUpClass(cls):
-        cls.mock = Mock()
-        cls.mock.do('proxy 127.0.0.1:11417 100 reachable 350 configured', 'proxy 127.0.0.1:11418 100 unreachable 0 configured')
+        cls.mock = start_mock()
+        cls.mock.tell('proxy 127.0.0.1:11417 100 reachable 350 configured', 'proxy 127.0.0.1:11418 100 unreachable 0 configured')
         cls.httpd = Httpd(cls.settings, cls.token)
 
     def test_proxies(self):
@@ -510,36 +320,36 @@ class Unattached(Case):
         self.assertEqual(self.httpd.get('/api/v1/proxies').json['proxies'], [
             {'address': '127.0.0.1:11417', 'priority': 100, 'state': 'reachable', 'round_trip_usec': 350, 'origin': 'configured', 'images': []},
             {'address': '127.0.0.1:11418', 'priority': 100, 'state': 'unreachable', 'round_trip_usec': 0, 'origin': 'configured', 'images': []}])
-        self.mock.do('fail ListProxies org.blockstore.Error.NoProxy No proxy is configured.')
+        self.mock.tell('fail ListProxies org.blockstore.Error.NoProxy No proxy is configured.')
         self.assert_failure(self.httpd.get('/api/v1/proxies'), 503, 'org.blockstore.Error.NoProxy')
-        self.mock.do('fail none')
+        self.mock.tell('fail none')
 
 
 class Control(Case):
     def test_attach_and_detach(self):
         answer = self.httpd.post('/api/v1/images/vm1/attach', {'read_only': True})
         self.assertEqual((answer.status, answer.json), (200, {}))
-        self.assertEqual(self.mock.call(), 'call AttachImage vm1 read-only=true')
+        self.assertEqual(self.mock.wait_change(), 'AttachImage vm1 read-only=true')
         self.assertEqual(self.httpd.get('/api/v1/images/vm1').json['state'], 'attached')
         self.assertEqual(self.httpd.post('/api/v1/images/vm1/detach').status, 200)
-        self.assertEqual(self.mock.call(), 'call DetachImage vm1')
+        self.assertEqual(self.mock.wait_change(), 'DetachImage vm1')
 
     def test_heat_map(self):
         self.assert_failure(self.httpd.get('/api/v1/images/quo%22te/heatmap'), 409, 'org.blockstore.Error.NotAttached')
-        self.mock.do('set vm1 State attached')
+        self.mock.tell('set vm1 State attached')
         heat = self.httpd.get('/api/v1/images/vm1/heatmap').json
         self.assertEqual((heat['half_life_usec'], len(heat['reads']), heat['reads'][255], heat['reads'][256], heat['writes'][512]), (60000000, 1024, 10, 0, 2.5))
         self.assertGreaterEqual(self.httpd.get('/api/v1/images/nothere/heatmap').status, 400)
-        self.mock.do('set vm1 State inactive')
+        self.mock.tell('set vm1 State inactive')
 
     def test_what_the_supervisor_refuses(self):
         for name, status in (('Busy', 409), ('AccessDenied', 403), ('NoSuchImage', 404), ('Held', 409), ('NoProxy', 503), ('Timeout', 504)):
-            self.mock.do(f'fail DetachImage org.blockstore.Error.{name} The reason why.')
+            self.mock.tell(f'fail DetachImage org.blockstore.Error.{name} The reason why.')
             answer = self.httpd.post('/api/v1/images/vm1/detach', {})
             self.assert_failure(answer, status, f'org.blockstore.Error.{name}')
             self.assertEqual(answer.json['message'], 'The reason why.')
-            self.mock.call()
-        self.mock.do('fail none')
+            self.mock.wait_change()
+        self.mock.tell('fail none')
 
     def test_bad_bodies(self):
         for body in ('[]', '"x"', '{', '{"read_only": 1}', '{"lazy": true}', '{"x": true}', '{"read_only": true} {}', '{"a":' * 20, '\x00', 'nul'):
@@ -548,7 +358,7 @@ class Control(Case):
         for name in ('a%20b', '..', '%2e%2e', '-x', 'x' * 65, 'a%00b'):
             answer = self.httpd.post(f'/api/v1/images/{name}/attach', {})
             self.assertIn(answer.status, (400, 404), name)
-        self.assertEqual(self.mock.calls, [])
+        self.assertEqual(self.mock.changes(), [])
 
     def test_forgery(self):
         own = f'127.0.0.1:{self.httpd.port}'
@@ -560,11 +370,11 @@ class Control(Case):
         # The old protocol knows no such header: it is not for browsers.
         for headers in ({'Origin': f'http://{own}'}, {'Sec-Fetch-Site': 'same-origin'}, {'Origin': 'http://evil.example'}):
             self.assert_failure(self.httpd.request('POST', '/', '{"Command":"disc"}', headers), 403, 'Forged')
-        self.assertEqual(self.mock.calls, [])
+        self.assertEqual(self.mock.changes(), [])
         # The page itself.
         answer = self.httpd.post('/api/v1/images/vm1/attach', {}, Origin=f'http://{own}', Sec_Fetch_Site='same-origin')
         self.assertEqual(answer.status, 200)
-        self.mock.call()
+        self.mock.wait_change()
 
     def test_rebinding(self):
         for host in ('evil.example', f'evil.example:{self.httpd.port}', '127.0.0.1.evil.example', 'localhost.evil.example', '', '[::1', 'a:b'):
@@ -599,7 +409,7 @@ class Switches(Case):
 class Classic(Case):
     def forget_device(self):
         """The mock's devices stay when they are detached."""
-        self.mock.do('set vm1 Device ')
+        self.mock.tell('set vm1 Device ')
         deadline = time.monotonic() + DEADLINE
         while '/dev/nbd0' in self.httpd.classic(Command='listm').text:
             self.assertLess(time.monotonic(), deadline)
@@ -615,8 +425,8 @@ class Classic(Case):
     def test_mount_and_unmount(self):
         answer = self.httpd.classic(Command='mount', Device='/dev/nbd0', Image='vm1', User='demo', Pass='a secret')
         self.assertEqual((answer.status, answer.text), (200, 'Mounted image vm1 on /dev/nbd0\n'))
-        call = self.mock.call()
-        self.assertEqual(call, 'call AttachImage vm1 user=demo')
+        call = self.mock.wait_change()
+        self.assertEqual(call, 'AttachImage vm1 user=demo')
         self.assertEqual(self.httpd.classic(Command='listm').text, 'Mounted devices:\n/dev/nbd0\tvm1\n')
         self.assertEqual(self.httpd.get('/status/').text, 'Mounted devices:\n/dev/nbd0\tvm1\n')
         self.assertEqual(self.httpd.get('/status/json').json, {'Mounted': [{'NbdDevice': '/dev/nbd0', 'ImageName': 'vm1'}]})
@@ -625,12 +435,12 @@ class Classic(Case):
         self.assertEqual(again.status, 409)
         self.assertIn('image vm1 is mounted on it', again.text)
 
-        self.mock.do('fail DetachImage org.blockstore.Error.Busy /dev/nbd0 is mounted on /srv.')
+        self.mock.tell('fail DetachImage org.blockstore.Error.Busy /dev/nbd0 is mounted on /srv.')
         self.assertEqual(self.httpd.classic(Command='unmount', Device='/dev/nbd0').text, 'Error: /dev/nbd0 is mounted on /srv.\n')
-        self.mock.call()
-        self.mock.do('fail none')
+        self.mock.wait_change()
+        self.mock.tell('fail none')
         self.assertEqual(self.httpd.classic(Command='unmount', Device='/dev/nbd0').text, 'Unmounted\n')
-        self.assertEqual(self.mock.call(), 'call DetachImage vm1')
+        self.assertEqual(self.mock.wait_change(), 'DetachImage vm1')
         self.forget_device()
 
     def test_mount_is_honest(self):
@@ -641,10 +451,10 @@ class Classic(Case):
             self.assertEqual(answer.status, status, device)
             self.assertIn(words, answer.text)
         self.assertEqual(self.httpd.classic(Command='mount', Device='/dev/nbd0', Image='../x').status, 400)
-        self.assertEqual(self.mock.calls, [])
+        self.assertEqual(self.mock.changes(), [])
         answer = self.httpd.classic(Command='mount', Device='/dev/nbd0', Image='nothere')
         self.assertEqual((answer.status, answer.text), (404, 'Error: The store has no image "nothere".\n'))
-        self.mock.call()
+        self.mock.wait_change()
         self.assertEqual(self.httpd.classic(Command='unmount', Device='/dev/nbd1').text, 'Error: no image is mounted on /dev/nbd1\n')
 
     def test_another_device(self):
@@ -656,7 +466,7 @@ class Classic(Case):
             os.rename(os.path.join(state['directory'], 'block/away'), os.path.join(state['directory'], 'block/nbd0'))
         self.assertEqual(answer.status, 409)
         self.assertIn('nothing is mounted', answer.text)
-        self.assertEqual([self.mock.call(), self.mock.call()], ['call AttachImage vm1', 'call DetachImage vm1'])
+        self.assertEqual([self.mock.wait_change(), self.mock.wait_change()], ['AttachImage vm1', 'DetachImage vm1'])
         self.forget_device()
 
     def test_malformed(self):
@@ -669,7 +479,7 @@ class Classic(Case):
         answer = self.httpd.classic(Command='disc')
         self.assertEqual(answer.status, 200)
         self.assertEqual(self.httpd.process.wait(DEADLINE), 0)
-        self.assertEqual(self.mock.calls, [])
+        self.assertEqual(self.mock.changes(), [])
         # The next request starts it again: here the test does what systemd would.
         self.httpd.process.stderr.close()
         self.httpd.start()
@@ -757,7 +567,7 @@ class Hostile(Case):
 
 class BadSettings(unittest.TestCase):
     def test_refused(self):
-        mock = Mock()
+        mock = start_mock()
         try:
             for settings, words in (({'contrl': True}, 'control'), ({'control': 'yes'}, 'httpd.json:1'), ({'hosts': ['a b']}, 'hosts'), ({'hosts': 'x'}, 'hosts')):
                 httpd = Httpd(settings)
@@ -773,4 +583,4 @@ if __name__ == '__main__':
     if not shutil.which('dbus-daemon'):
         print('skip: there is no dbus-daemon')
         sys.exit(SKIP)
-    unittest.main(argv=sys.argv[:1] + sys.argv[4:])
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:])

@@ -386,6 +386,39 @@ static void a_drain_is_followed(void) {
         server_join(b);
 }
 
+/* One that is being drained lets us in and refuses the image: it is there, and is not taken for one that is not. */
+static void is_drained_script(struct server *s) {
+        uint8_t notice[IVBS_NOTICE_LENGTH];
+
+        s->caps = FENCING_CAPS;
+        server_modern_login(s);
+        server_expect(s, IVBS_OP_ATTACH_LEASE);
+        ivbs_notice_encode(&(const struct ivbs_notice){ IVBS_NOTICE_DRAIN, 0 }, notice);
+        server_send(s, IVBS_OP_NOTICE, 0, 0, notice, sizeof(notice));
+        server_reply(s, IVBS_STATUS_USE_ANOTHER_PROXY, NULL, 0);
+        server_expect_end(s);
+}
+
+static void serves_instead_script(struct server *s) {
+        s->caps = FENCING_CAPS;
+        server_modern_up(s, false);
+        expect_stop(s);
+}
+
+static void drained_proxy_refuses(void) {
+        struct server *a = server_start(is_drained_script, NULL), *b = server_start(serves_instead_script, NULL);
+        struct fixture x;
+
+        begin(&x, a, b);
+        go_and_attach(&x);
+        ASSERT_STREQ(pool_get_active(x.pool)->address, b->address);
+        ASSERT_EQ(proxies_get(pool_get_proxies(x.pool), 0)->state, PROXY_DRAINING);
+        ASSERT_STREQ(proxies_get(pool_get_proxies(x.pool), 0)->reason, "the proxy drains");
+        stop(&x);
+        server_join(a);
+        server_join(b);
+}
+
 /* What overlaps a write that is under way stays here until that has its answer, however the server would order the two. */
 static void overlap_script(struct server *s) {
         uint32_t first;
@@ -631,8 +664,8 @@ static void a_silent_classic_server_is_asked(void) {
         struct fixture x;
 
         begin(&x, s, NULL);
-        x.client.config.dead_time_usec = 400000;
         go_and_attach(&x);
+        expect_life_within(&x, 2400000);
         submit(&x, REQUEST_WRITE, 4096, 512);
         RUN_UNTIL(x.client.ring, x.client.n_done > 0);
         ASSERT_EQ(pool_get_failovers(x.pool), 0U);
@@ -754,5 +787,6 @@ TEST_MAIN(TEST(a_new_size_is_taken_up), TEST(what_was_cut_off_is_not_rewritten),
         TEST(stopped_while_it_moves), TEST(detach_is_waited_for), TEST(a_restarted_reader_does_not_fence),
         TEST(readers_have_no_generation), TEST(a_lost_write_is_fenced), TEST(a_lost_fence_is_found_out),
         TEST(the_fencer_dies), TEST(a_fence_is_overtaken), TEST(stolen_meanwhile), TEST(a_fence_put_off),
-        TEST(a_restarted_worker_fences), TEST(a_drain_is_followed), TEST(a_drain_leads_nowhere), TEST(overlaps_wait),
-        TEST(classic_without_replay), TEST(classic_expired), TEST(a_silent_classic_server_is_asked));
+        TEST(a_restarted_worker_fences), TEST(a_drain_is_followed), TEST(drained_proxy_refuses),
+        TEST(a_drain_leads_nowhere), TEST(overlaps_wait), TEST(classic_without_replay), TEST(classic_expired),
+        TEST(a_silent_classic_server_is_asked));

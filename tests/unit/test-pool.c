@@ -408,8 +408,8 @@ static void silence_is_death(void) {
         struct fixture x;
 
         begin(&x, s, NULL);
-        x.client.config.dead_time_usec = 50000;
         go_and_attach(&x);
+        expect_life_within(&x, 50000);
         submit(&x, REQUEST_WRITE, 4096, 512);
         RUN_UNTIL(x.client.ring, pool_get_state(x.pool) == POOL_PARKED);
         ASSERT_TRUE(strstr(pool_get_reason(x.pool), "silent for"));
@@ -441,9 +441,45 @@ static void slowness_is_not_death(void) {
         struct fixture x;
 
         begin(&x, s, NULL);
-        x.client.config.dead_time_usec = 1000000;
+        go_and_attach(&x);
+        expect_life_within(&x, 3000000);
+        submit(&x, REQUEST_WRITE, 4096, 512);
+        RUN_UNTIL(x.client.ring, x.client.n_done > 0);
+        ASSERT_EQ(x.client.errors[0], 0);
+        ASSERT_EQ(pool_get_failovers(x.pool), 0U);
+        x.client.config.dead_time_usec = PATIENCE_USEC;
+        stop(&x);
+        server_join(s);
+}
+
+/* The loop is not run for longer than the dead time, so that the question whether the proxy is there is put late. It is not left for that. */
+static void late_question_script(struct server *s) {
+        uint32_t sequence;
+
+        server_modern_up(s, false);
+        take_write(s, 4096);
+        sequence = s->header.sequence;
+        ASSERT_TRUE(server_take_any(s));
+        ASSERT_EQ(s->header.op, IVBS_OP_KEEPALIVE);
+        server_send(s, IVBS_OP_WRITE, 0, sequence, NULL, 0);
+        expect_stop(s);
+}
+
+static void who_was_not_asked_is_not_dead(void) {
+        struct server *s = server_start(late_question_script, NULL);
+        struct session *session;
+        struct fixture x;
+
+        begin(&x, s, NULL);
         go_and_attach(&x);
         submit(&x, REQUEST_WRITE, 4096, 512);
+        RUN_UNTIL(x.client.ring, pool_get_session(x.pool)->n_in_flight > 0);
+        session = pool_get_session(x.pool);
+        session->owed_usec -= 10000000;
+        session->stream.last_input_usec -= 10000000;
+        session->probe_usec = 0;
+        /* More than half of it is more than this machine is slow. */
+        expect_life_within(&x, 8000000);
         RUN_UNTIL(x.client.ring, x.client.n_done > 0);
         ASSERT_EQ(x.client.errors[0], 0);
         ASSERT_EQ(pool_get_failovers(x.pool), 0U);
@@ -469,8 +505,8 @@ static void idleness_is_not_death(void) {
         struct fixture x;
 
         begin(&x, s, NULL);
-        x.client.config.dead_time_usec = 3000000;
         go_and_attach(&x);
+        expect_life_within(&x, 3000000);
         /* As if the last word had come long ago. */
         pool_get_session(x.pool)->stream.last_input_usec -= 10000000;
         submit(&x, REQUEST_WRITE, 4096, 512);
@@ -619,6 +655,6 @@ static void names(void) {
 
 TEST_MAIN(TEST(every_kind), TEST(not_now_is_tried_again), TEST(use_another_proxy), TEST(replayed_in_order),
         TEST(impostors), TEST(classic_stays_classic), TEST(expired), TEST(refused_by_all), TEST(refused_by_one),
-        TEST(io_timeout), TEST(silence_is_death), TEST(slowness_is_not_death), TEST(idleness_is_not_death),
-        TEST(stop_waits_for_what_is_in_flight), TEST(stop_without_a_flush), TEST(stop_limits_the_wait),
-        TEST(stopped_before_it_began), TEST(names));
+        TEST(io_timeout), TEST(silence_is_death), TEST(slowness_is_not_death), TEST(who_was_not_asked_is_not_dead),
+        TEST(idleness_is_not_death), TEST(stop_waits_for_what_is_in_flight), TEST(stop_without_a_flush),
+        TEST(stop_limits_the_wait), TEST(stopped_before_it_began), TEST(names));

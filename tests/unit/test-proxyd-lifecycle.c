@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sys/wait.h>
 
+#include "proxyd-steps.h"
 #include "proxyd-store.h"
 
 #define SIZE  (1U << 20)
@@ -236,13 +237,6 @@ static void under_way(void) {
 
 /* --- crashes --- */
 
-static unsigned steps_left;
-
-static void die_at_step(const char *step) {
-        if (--steps_left == 0)
-                _exit(0);
-}
-
 static int make_snapshot(struct store *store) {
         return run_copy(store, PIECE, STORE_COPY_SNAPSHOT, "t", NULL);
 }
@@ -391,8 +385,7 @@ static void crash_at_each_step(void) {
                         ASSERT_OK(pid);
                         if (pid == 0) {
                                 store = open_store(path);
-                                steps_left = step;
-                                store_file_step = die_at_step;
+                                die_at(step);
                                 _exit(cases[i].run(store) < 0 ? 2 : 1);
                         }
                         ASSERT_EQ(waitpid(pid, &status, 0), pid);

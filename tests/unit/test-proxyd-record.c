@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/wait.h>
 
+#include "proxyd-steps.h"
 #include "proxyd-store.h"
 
 static int open_directory(const char *path) {
@@ -133,13 +134,6 @@ static void damaged_records(void) {
 
 /* --- crashes --- */
 
-static unsigned steps_left;
-
-static void die_at_step(const char *step) {
-        if (--steps_left == 0)
-                _exit(0);
-}
-
 /* Dies at each step in turn: a record is always the old one or the new one. */
 static void crash_while_saving(void) {
         struct image_record old = full_record(), new = full_record(), found;
@@ -156,8 +150,7 @@ static void crash_while_saving(void) {
                 pid = fork();
                 ASSERT_OK(pid);
                 if (pid == 0) {
-                        steps_left = step;
-                        store_file_step = die_at_step;
+                        die_at(step);
                         _exit(image_record_save(fd, &new) < 0 ? 2 : 1);
                 }
                 ASSERT_EQ(waitpid(pid, &status, 0), pid);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/wait.h>
 
+#include "proxyd-steps.h"
 #include "proxyd-store.h"
 
 #define SMALL 65536U
@@ -91,13 +92,6 @@ static void grows_and_shrinks(void) {
 
 /* --- crashes --- */
 
-static unsigned steps_left;
-
-static void die_at_step(const char *step) {
-        if (--steps_left == 0)
-                _exit(0);
-}
-
 /* Returns whether it ended before the step. */
 static bool resize_and_die(const char *path, unsigned step, uint64_t size) {
         int status;
@@ -110,8 +104,7 @@ static bool resize_and_die(const char *path, unsigned step, uint64_t size) {
 
                 if (store->ops->open_image(store, "x", &image) < 0)
                         _exit(3);
-                steps_left = step;
-                store_file_step = die_at_step;
+                die_at(step);
                 _exit(resize(image, size) < 0 ? 2 : 1);
         }
         ASSERT_EQ(waitpid(pid, &status, 0), pid);

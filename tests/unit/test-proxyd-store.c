@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sys/wait.h>
 
+#include "proxyd-steps.h"
 #include "proxyd-store.h"
 
 static void create_and_open(void) {
@@ -157,13 +158,6 @@ static void leases(void) {
 
 /* --- crashes --- */
 
-static unsigned steps_left;
-
-static void die_at_step(const char *step) {
-        if (--steps_left == 0)
-                _exit(0);
-}
-
 static void check_no_leftovers(const char *path) {
         _cleanup_free_ char *images = NULL;
         struct dirent *entry;
@@ -221,8 +215,7 @@ static bool run_and_die(const char *path, unsigned step, int (*run)(struct store
         if (pid == 0) {
                 struct store *store = open_store(path);
 
-                steps_left = step;
-                store_file_step = die_at_step;
+                die_at(step);
                 _exit(run(store) < 0 ? 2 : 1);
         }
         ASSERT_EQ(waitpid(pid, &status, 0), pid);
@@ -289,8 +282,7 @@ static void crash_while_making_the_store(void) {
 
                 ASSERT_OK(pid);
                 if (pid == 0) {
-                        steps_left = step;
-                        store_file_step = die_at_step;
+                        die_at(step);
                         _exit(make_store(open_store(path)) < 0 ? 2 : 1);
                 }
                 ASSERT_EQ(waitpid(pid, &status, 0), pid);

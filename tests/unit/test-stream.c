@@ -281,6 +281,33 @@ static void large_payloads(void) {
         finish(ring, b);
 }
 
+/* Who reads slowly is seen to read, and not only when all of a large message has been read. */
+static void slow_reader(void) {
+        _cleanup_(ring_freep) struct ring *ring = ring_with_watchman();
+        _cleanup_free_ uint8_t *payload = payload_new(1, PAYLOAD_MAX), *read_into = malloc(PAYLOAD_MAX);
+        struct message m = {};
+        size_t n_read = 0;
+        struct end *a;
+        int fds[2];
+
+        ASSERT_TRUE(read_into);
+        pair(fds);
+        a = end_new(ring, fds[0]);
+        message_send(&m, a, 1, payload, PAYLOAD_MAX);
+        while (n_read < PAYLOAD_MAX / 2) {
+                ssize_t n = recv(fds[1], read_into, PAYLOAD_MAX / 2 - n_read, MSG_DONTWAIT);
+
+                ASSERT_TRUE(n > 0 || errno == EAGAIN);
+                n_read += n > 0 ? (size_t) n : 0;
+                ASSERT_OK(ring_step(ring, false));
+        }
+        RUN_UNTIL(ring, a->stream.bytes_out >= n_read - 512U * 1024U);
+        ASSERT_EQ(m.n_done, 0U);
+        close(fds[1]);
+        RUN_UNTIL(ring, a->n_closed > 0);
+        end_free(a);
+}
+
 /* What the socket has room for goes in the step in which it was queued, and its end is not told from inside the call. */
 static void sent_in_the_same_step(void) {
         _cleanup_(ring_freep) struct ring *ring = ring_with_watchman();
@@ -672,7 +699,7 @@ static void thousand_streams(void) {
         ASSERT_EQ(count_descriptors(), before);
 }
 
-TEST_MAIN(TEST(many_small_messages), TEST(single_bytes), TEST(large_payloads), TEST(sent_in_the_same_step),
-        TEST(lingering), TEST(large_and_small_by_turns), TEST(paused_and_resumed), TEST(trimmed),
-        TEST(payload_asked_for_while_receiving), TEST(peer_closes), TEST(closed_with_messages_queued),
+TEST_MAIN(TEST(many_small_messages), TEST(single_bytes), TEST(large_payloads), TEST(slow_reader),
+        TEST(sent_in_the_same_step), TEST(lingering), TEST(large_and_small_by_turns), TEST(paused_and_resumed),
+        TEST(trimmed), TEST(payload_asked_for_while_receiving), TEST(peer_closes), TEST(closed_with_messages_queued),
         TEST(closed_by_its_owner), TEST(too_much_for_the_buffer), TEST(thousand_streams));

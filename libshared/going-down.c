@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A worker has no bus to ask, and hears of a shutdown last: file systems above are unmounted before its unit is stopped. So blockstore-shutdown.service, which nothing is ordered after, makes a file when the
- * shutdown begins. The directory is watched first and the file looked for then: it cannot slip through.
+/* A worker has no bus to ask, the supervisor may have lost it, and both hear of a shutdown last: file systems above are unmounted before their units are stopped. So blockstore-shutdown.service, which nothing
+ * is ordered after, makes a file when the shutdown begins. The directory is watched first and the file looked for then: it cannot slip through.
  *
  * The kernel gives a user 128 watches by default (fs.inotify.max_user_instances), and all workers are one user: whoever gets none looks for the file every second. */
 
@@ -25,11 +25,15 @@ struct going_down {
         sd_event_source *watch, *look;
 };
 
-static void look(struct going_down *g) {
+bool going_down_is_announced(const struct going_down *g) {
         char path[sizeof(g->directory) + sizeof("/" FILE_NAME)];
 
         (void) snprintf(path, sizeof(path), "%s/" FILE_NAME, g->directory);
-        if (g->told || access(path, F_OK) < 0)
+        return access(path, F_OK) >= 0;
+}
+
+static void look(struct going_down *g) {
+        if (g->told || !going_down_is_announced(g))
                 return;
         g->told = true;
         g->begun(g->userdata);
