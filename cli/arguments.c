@@ -158,6 +158,12 @@ static int parse_options(int argc, char *argv[], const struct verb *verb) {
                         if (optopt >= OPTION_BASE)
                                 return -report(FAILURE_USAGE, verb ? verb->name : NULL, "--%s takes no value",
                                         set.entries[optopt - OPTION_BASE]->name);
+                        /* A number is named as it was typed; getopt stays at a word until it is through with it. */
+                        if (optopt >= '0' && optopt <= '9')
+                                return -refuse_option(&set, verb,
+                                        argv[optind] && argv[optind][0] == '-' && argv[optind][1] == optopt
+                                                ? argv[optind]
+                                                : argv[optind - 1]);
                         return -refuse_option(&set, verb, optopt ? shorthand : argv[optind - 1]);
                 }
                 if (c == ':')

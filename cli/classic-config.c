@@ -3,7 +3,6 @@
 /* The original crashed when there were fewer users than images, and took what was no JSON for an empty file. Here the one is an image without a user, and the other an error with its line. */
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "classic-config.h"
 #include "config.h"
 #include "host-config.h"
+#include "refusal.h"
 
 #define LOCAL_NAME_MAX 64U
 
@@ -22,26 +22,16 @@ static struct json_object *find(struct json_object *object, const char *key) {
         return NULL;
 }
 
-static int refuse(char **ret_message, const char *format, ...) _printf_(2, 3);
-static int refuse(char **ret_message, const char *format, ...) {
-        va_list ap;
-
-        va_start(ap, format);
-        if (vasprintf(ret_message, format, ap) < 0)
-                *ret_message = NULL;
-        va_end(ap);
-        return -EINVAL;
-}
-
 /* A list; an absent one is NULL, and empty. Returns 0 or -EINVAL. */
 static int find_list(
         struct json_object *root, const char *path, const char *key, struct json_object **ret, char **ret_message) {
         struct json_object *list = find(root, key);
 
         if (list && !json_object_is_type(list, json_type_array))
-                return refuse(ret_message, "%s: %s must be a list", path, key);
+                return refuse_with(ret_message, -EINVAL, "%s: %s must be a list", path, key);
         if (list && json_object_array_length(list) > CLASSIC_IMAGES_MAX)
-                return refuse(ret_message, "%s: %s has more than %u entries", path, key, CLASSIC_IMAGES_MAX);
+                return refuse_with(
+                        ret_message, -EINVAL, "%s: %s has more than %u entries", path, key, CLASSIC_IMAGES_MAX);
         *ret = list;
         return 0;
 }
@@ -59,11 +49,13 @@ static int copy_text(const struct place *place, const char *key, char **ret, cha
         char *copy;
 
         if (!json_object_is_type(place->object, json_type_object))
-                return refuse(ret_message, "%s: %s[%zu] must be an object", place->path, place->list, place->i);
+                return refuse_with(
+                        ret_message, -EINVAL, "%s: %s[%zu] must be an object", place->path, place->list, place->i);
         value = find(place->object, key);
         if (value && (!json_object_is_type(value, json_type_string) ||
                              strlen(json_object_get_string(value)) != (size_t) json_object_get_string_len(value)))
-                return refuse(ret_message, "%s: %s[%zu].%s must be text", place->path, place->list, place->i, key);
+                return refuse_with(
+                        ret_message, -EINVAL, "%s: %s[%zu].%s must be text", place->path, place->list, place->i, key);
         copy = strdup(value ? json_object_get_string(value) : "");
         if (!copy)
                 return -ENOMEM;
@@ -76,8 +68,9 @@ char *classic_local_name(const char *image) {
 
         if (!name)
                 return NULL;
+        /* A name may have a ':', but then no password of its own: systemd knows no credential of such a name. */
         for (char *c = name; *c; c++)
-                if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:-", *c))
+                if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-", *c))
                         *c = '-';
         if (*name && !image_local_name_is_valid(name))
                 *name = 'x';

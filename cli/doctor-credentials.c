@@ -11,6 +11,7 @@
 #include "doctor.h"
 #include "host-config.h"
 
+#define PATH_SIZE   512U
 #define CREDS       "/usr/bin/systemd-creds"
 #define DEFAULT     "blockstore.default"
 #define WRITE_PLAIN "install -D -m 0600 /dev/stdin /etc/credstore/" DEFAULT
@@ -66,22 +67,39 @@ static void look_at_encrypted(struct doctor *d, const char *name, const char *pa
         }
 }
 
-/* Returns whether there is one of that name. */
-static bool look_for(struct doctor *d, const char *name, const char *subject) {
-        char path[512];
-
+/* Whether there is one of that name, and where. */
+static bool find(const char *name, char ret_path[static PATH_SIZE], bool *ret_encrypted) {
         for (unsigned i = 0; i < ELEMENTSOF(plain); i++) {
-                snprintf(path, sizeof path, "%s/%s", plain[i], name);
-                if (access(path, F_OK) == 0) {
-                        look_at_plain(d, path, subject);
+                snprintf(ret_path, PATH_SIZE, "%s/%s", plain[i], name);
+                if (access(ret_path, F_OK) == 0) {
+                        *ret_encrypted = false;
                         return true;
                 }
         }
 
-        snprintf(path, sizeof path, ENCRYPTED "/%s", name);
-        if (access(path, F_OK) < 0)
+        snprintf(ret_path, PATH_SIZE, ENCRYPTED "/%s", name);
+        *ret_encrypted = true;
+        return access(ret_path, F_OK) == 0;
+}
+
+/* Returns whether there is one of that name that is used. */
+static bool look_for(struct doctor *d, const char *name, const char *subject) {
+        char path[PATH_SIZE];
+        bool encrypted;
+
+        if (!find(name, path, &encrypted))
                 return false;
-        look_at_encrypted(d, name, path, subject);
+        if (strchr(name, ':')) {
+                found(d, FINDING_WARNING, subject, NULL,
+                        "%s is not used: to systemd a name with a ':' is none of a credential. Give the image another "
+                        "name on this host (attach --as), or let it use " DEFAULT ".",
+                        path);
+                return false;
+        }
+        if (encrypted)
+                look_at_encrypted(d, name, path, subject);
+        else
+                look_at_plain(d, path, subject);
         return true;
 }
 

@@ -95,8 +95,17 @@ int image_load_store(sd_bus *bus, sd_bus_error *error, struct json_object **ret)
 }
 
 int image_check_name(const char *name) {
+        const char *at = strchr(name, '@');
+
         if (image_local_name_is_valid(name))
                 return 0;
+
+        /* As the store calls it, and as attach took it. */
+        if (at && at > name && at[1])
+                return report(FAILURE_USAGE, NULL,
+                        "\"%s\" cannot be an image's name on this host: a snapshot is called \"%.*s:%s\" here, unless "
+                        "attach --as said otherwise",
+                        name, (int) (at - name), name, at + 1);
 
         return report(FAILURE_USAGE, NULL,
                 "\"%s\" cannot be an image's name on this host: expected up to %u of A-Z a-z 0-9 _ . : -, the first a "

@@ -148,8 +148,23 @@ int job_watch(const struct cli *cli, sd_bus *bus, const char *path, const struct
         }
 }
 
-int job_watch_tell_lost(void) {
-        return report_plain(FAILURE_SYSTEM,
-                "the job is not known any more: blockstored has been restarted, and what was under way has ended with "
-                "it. See: journalctl -u blockstored");
+int job_watch_call(const struct cli *cli, sd_bus *bus, sd_bus_message *message, const char *name,
+        const struct job_watch_how *how) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        const char *path;
+        int r;
+
+        r = bus_call_change(cli, bus, message, &error, &reply);
+        if (r >= 0)
+                r = sd_bus_message_read(reply, "o", &path);
+        if (r < 0)
+                return report_bus(how->action, name, &error, r);
+
+        r = job_watch(cli, bus, path, how);
+        if (r == JOB_WATCH_LOST)
+                return report_plain(FAILURE_SYSTEM,
+                        "the job is not known any more: blockstored has been restarted, and what was under way has "
+                        "ended with it. See: journalctl -u blockstored");
+        return r;
 }

@@ -23,5 +23,6 @@ enum {
 /* Watches an object with org.blockstore.Job until its end: a bar on a terminal, JSON lines otherwise, on standard output. Ctrl-C cancels it. Returns 0 when it is done, an exit code after having told the user, JOB_WATCH_LOST, or
  * another negative errno. */
 int job_watch(const struct cli *cli, sd_bus *bus, const char *path, const struct job_watch_how *how);
-/* Of a job that ends with the supervisor. Returns an exit code. */
-int job_watch_tell_lost(void);
+/* Makes a call about the image name that is answered with the path of a job which ends with the supervisor, and watches that. Returns as job_watch(), and an exit code when it was lost. */
+int job_watch_call(const struct cli *cli, sd_bus *bus, sd_bus_message *message, const char *name,
+        const struct job_watch_how *how);

@@ -31,8 +31,9 @@ static const struct {
         { FAILURE_IO, "See the log of the proxy, and: journalctl -u 'image@*' -u 'blockstore-query@*'" },
         { FAILURE_HELD, "Detach it there first; if that host is gone for good: blockstorectl attach --steal NAME" },
         { FAILURE_TIMEOUT, "It may go on in the background: blockstorectl status NAME" },
-        { FAILURE_ACCESS_DENIED, "The rights on this host are polkit's (try as root); those in the store are of "
-                                 "\"user\" in /etc/blockstore and its credential" },
+        { FAILURE_ACCESS_DENIED, "On this host polkit decides (root may). In the store it is the rights of \"user\" "
+                                 "in blockstore.json, "
+                                 "whose password is the credential: /etc/credstore/blockstore.default" },
         { FAILURE_CONFIGURATION, "Correct the file that is named and try again" },
 };
 

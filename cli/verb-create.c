@@ -2,6 +2,7 @@
 
 /* What is wrong with the arguments is told here, before anybody is asked; what the store makes of them is for the proxy to say. */
 
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -44,6 +45,8 @@ static int size_argument(const char *text, uint64_t *ret) {
         int r;
 
         r = size_parse(text, &size);
+        if (r == -ERANGE || (r >= 0 && size > INT64_MAX))
+                return report(FAILURE_USAGE, "create", "\"%s\" is more than any image can have", text);
         if (r < 0)
                 return report(FAILURE_USAGE, "create",
                         "\"%s\" is no size: expected bytes, or a number with K, M, G, T, P or E (powers of 1024), "

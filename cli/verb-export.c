@@ -31,10 +31,8 @@ static enum content_format format_of(const char *path) {
 }
 
 static int export(const struct cli *cli, sd_bus *bus, const struct content_file *file, const char *name) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *message = NULL, *reply = NULL;
-        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *message = NULL;
         char action[600];
-        const char *path;
         int r;
 
         (void) snprintf(action, sizeof(action), "export \"%s\"", name);
@@ -49,14 +47,9 @@ static int export(const struct cli *cli, sd_bus *bus, const struct content_file 
                         (int) arg_verify);
         if (r < 0)
                 return r;
-        r = bus_call_change(cli, bus, message, &error, &reply);
-        if (r >= 0)
-                r = sd_bus_message_read(reply, "o", &path);
-        if (r < 0)
-                return report_bus(action, name, &error, r);
-        r = job_watch(
-                cli, bus, path, &(const struct job_watch_how){ .action = action, .lines_to_stderr = file->stream });
-        return r == JOB_WATCH_LOST ? job_watch_tell_lost() : r;
+
+        return job_watch_call(cli, bus, message, name,
+                &(const struct job_watch_how){ .action = action, .lines_to_stderr = file->stream });
 }
 
 int verb_export(const struct cli *cli, char *arguments[], unsigned n_arguments) {

@@ -178,7 +178,8 @@ static int import_image(struct import *import, size_t i) {
 
         add_row(import, image, arg_dry_run ? "to be taken over" : "taken over");
         if (strcmp(image->local, image->image) != 0)
-                say(import, "%s is called %s here, since a unit's name cannot be that.", image->image, image->local);
+                say(import, "%s is called %s here, since the name of a unit or of its password cannot be that.",
+                        image->image, image->local);
         if (!image->user || !*image->user)
                 say(import, "%s has no user of its own; \"user\" of /etc/blockstore/blockstore.json is used.",
                         image->local);

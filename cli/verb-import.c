@@ -2,6 +2,7 @@
 
 /* The file is opened here, by the one who asks, and its descriptor goes to the supervisor: the daemons read nothing that the caller could not. All else happens there, as a job that is watched. */
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "bus.h"
@@ -11,6 +12,8 @@
 #include "output.h"
 #include "report.h"
 #include "verbs.h"
+
+#define SECTOR_SIZE 512U
 
 static bool arg_overwrite, arg_resume, arg_keep, arg_no_checksum, arg_verify, arg_checksums;
 static const char *arg_format, *arg_size, *arg_sha256;
@@ -79,11 +82,20 @@ static int append_options(sd_bus_message *message, const struct content_file *fi
         return r < 0 ? r : sd_bus_message_close_container(message);
 }
 
+/* An image consists of whole sectors, and nothing in it tells where the file ended. Of a stream the size is what may come, not what came. */
+static void tell_padding(const struct content_file *file, const char *name) {
+        uint64_t padding = (SECTOR_SIZE - file->size % SECTOR_SIZE) % SECTOR_SIZE;
+
+        if (!file->stream && padding > 0)
+                remark("The file ends within a sector of %u bytes: %s has %" PRIu64
+                       " bytes of zeroes more at its end, and so will have what is exported of it. The file has "
+                       "%" PRIu64 " bytes.",
+                        SECTOR_SIZE, name, padding, file->size);
+}
+
 static int import(const struct cli *cli, sd_bus *bus, const struct content_file *file, const char *name) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *message = NULL, *reply = NULL;
-        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *message = NULL;
         char action[300];
-        const char *path;
         int r;
 
         (void) snprintf(action, sizeof(action), "import \"%s\"", name);
@@ -96,16 +108,13 @@ static int import(const struct cli *cli, sd_bus *bus, const struct content_file 
                 r = append_options(message, file);
         if (r < 0)
                 return r;
-        r = bus_call_change(cli, bus, message, &error, &reply);
-        if (r >= 0)
-                r = sd_bus_message_read(reply, "o", &path);
-        if (r < 0)
-                return report_bus(action, name, &error, r);
 
-        r = job_watch(cli, bus, path,
+        r = job_watch_call(cli, bus, message, name,
                 &(const struct job_watch_how){ .action = action,
                         .hint = arg_keep || arg_resume ? "What has arrived is kept: go on with --resume" : NULL });
-        return r == JOB_WATCH_LOST ? job_watch_tell_lost() : r;
+        if (r == 0)
+                tell_padding(file, name);
+        return r;
 }
 
 int verb_import(const struct cli *cli, char *arguments[], unsigned n_arguments) {
