@@ -113,13 +113,13 @@ def compare(samples):
 
 
 def starts(share, images):
-    one, many = numbers(share, "attach-one"), numbers(share, "attach-many")
+    one, many, nothing = (numbers(share, name) for name in ("attach-one", "attach-many", "nothing-many"))
     text = f"`systemctl start` of one image until it is attached and has its device: {median(one):.0f} ms ({min(one)}–{max(one)}). " if one else ""
     if many:
         verdict = "met" if many[0] <= AT_ONCE * 1e3 and numbers(share, "attached") == [images] else "**behind**"
         text += (f"{images} images at once: {many[0] / 1e3:.1f} s, {(numbers(share, 'attached') or [0])[0]} active (aim: {AT_ONCE} s, {verdict}); "
-                 f"their stop: {(numbers(share, 'detach-many') or [0])[0] / 1e3:.1f} s.")  # fmt: skip
-    return text + "\n", one, many
+                 f"their stop: {(numbers(share, 'detach-many') or [0])[0] / 1e3:.1f} s. As many services with the same sandbox that run `true`: {(nothing or [0])[0] / 1e3:.1f} s.")  # fmt: skip
+    return text + "\n", {"attach_ms": one, "attach_many_ms": many, "nothing_many_ms": nothing}
 
 
 def run(options, directory, say):
@@ -128,12 +128,12 @@ def run(options, directory, say):
     share, machine = boot(options, directory, images, seconds, rounds, say)
     samples = collect(share)
     text, ratios = compare(samples)
-    sentence, one, many = starts(share, images)
+    sentence, times = starts(share, images)
     done = len({sample["round"] for sample in samples})
     text += f"\n{done} rounds of {seconds:g} s. {sentence}"
     print(text)
     result = {"command": "tools/bench vm" + (" --quick" if options.quick else ""), "commit": options.commit, "settings": {"rounds": done, "seconds": seconds}, "samples": samples, "ratios": ratios,
-              "attach_ms": one, "attach_many_ms": many, "images": images, "text": text}  # fmt: skip
+              **times, "images": images, "text": text}  # fmt: skip
     failure = what_failed(share, machine)
     if failure:
         raise Failed(failure, result)

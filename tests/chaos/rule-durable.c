@@ -118,7 +118,7 @@ enum rule_verdict rule_flush_rewrite(const struct rig_options *options, const ch
         scene_store_file(&s, "fail-flush", "1\n");
         io = scene_start(&s, NBD_CMD_FLUSH, 0, 0, 0);
         s.rig->worker_wanted = false;
-        if (!scene_try(&s, scene_io_is_done, s.ios + io, 5 * SEC) || !s.ios[io].done || s.ios[io].error != 0) {
+        if (!scene_try(&s, scene_io_is_done, s.ios + io, 10 * SEC) || !s.ios[io].done || s.ios[io].error != 0) {
                 scene_end(&s);
                 return RULE_IS_BROKEN;
         }

@@ -214,7 +214,7 @@ enum rule_verdict rule_fence_settle(const struct rig_options *options, const cha
                         scene_give_up("W1 has failed");
                 scene_write(&s, 0, 0, W2);
                 scene_store_file(&s, "hold-writes", NULL);
-                if (scene_try(&s, ghost_is_there, NULL, SEC))
+                if (scene_try(&s, ghost_is_there, NULL, 10 * SEC))
                         verdict = RULE_IS_BROKEN;
         } else {
                 scene_store_file(&s, "hold-writes", NULL);

@@ -27,6 +27,15 @@ case_step=0.1
 [ "${TEST_SUITE:-}" != vm ] || case_step=0.25
 # Nobody writes there: to wait for it is to sleep without a process.
 exec {case_pause}<> <(:)
+# Properties are read by a process that stays (property-reader.c), where it is installed.
+case_reader=/usr/lib/blockstore-tests/lib/property-reader
+case_asked=0 case_depth=0
+if [ -x $case_reader ]; then
+    coproc CASE_READER { exec $case_reader; }
+    # Those of the array are not there in subshells.
+    exec {case_ask}>&"${CASE_READER[1]}" {case_answer}<&"${CASE_READER[0]}"
+    disown "$CASE_READER_PID"
+fi
 
 # defer COMMAND...: run at the end of the case, last in first out; failing there is no harm.
 defer() {
@@ -80,11 +89,28 @@ skip() {
     exit 77
 }
 
-# wait_for SECONDS COMMAND...: until COMMAND succeeds. Its output is shown only when it never did.
+# captured COMMAND...: its status; its output (both streams) is in OUTPUT. By way of a file: a function takes no process then, and a
+# program only its own.
+captured() {
+    local status=0 case_depth=$((case_depth + 1))
+    local file=$TEST_TMP/.output.$BASHPID.$case_depth
+    "$@" >"$file" 2>&1 || status=$?
+    IFS= read -r -d '' OUTPUT <"$file" || true
+    while [[ $OUTPUT == *$'\n' ]]; do
+        OUTPUT=${OUTPUT%$'\n'}
+    done
+    return $status
+}
+
+# wait_for SECONDS COMMAND...: until COMMAND succeeds. Its output is shown only when it never did. SECONDS only bound a defect; where others
+# take the processors as well nothing can be concluded from a few of them, so it is case_patience at least.
+case_patience=30
 wait_for() {
-    local patience=$1 deadline=$((SECONDS + $1))
+    local patience=$1 deadline
+    [ "$patience" -ge $case_patience ] || patience=$case_patience
+    deadline=$((SECONDS + patience))
     shift
-    until OUTPUT=$("$@" 2>&1); do
+    until captured "$@"; do
         if [ $SECONDS -ge "$deadline" ]; then
             echo "$OUTPUT" >&2
             fail "after $patience s still not so: $*"
@@ -96,7 +122,7 @@ wait_for() {
 # run COMMAND...: must succeed; its output (both streams) is in OUTPUT.
 run() {
     local status=0
-    OUTPUT=$("$@" 2>&1) || status=$?
+    captured "$@" || status=$?
     [ $status = 0 ] || fail "exit status $status of: $*
 $OUTPUT"
 }
@@ -105,7 +131,7 @@ $OUTPUT"
 check_fails() {
     local expected=$1 status=0
     shift
-    OUTPUT=$("$@" 2>&1) || status=$?
+    captured "$@" || status=$?
     if [ "$expected" = any ] && [ $status != 0 ]; then
         return 0
     fi
@@ -120,26 +146,63 @@ check_eq() {
 
 # check_match REGEX TEXT [WHAT]: extended regular expression, somewhere in TEXT, case ignored.
 check_match() {
-    grep -qiE -- "$1" <<<"$2" || fail "${3:-text} does not match '$1': $2"
+    case_matches "$1" "$2" || fail "${3:-text} does not match '$1': $2"
 }
 
 check_no_match() {
-    ! grep -qiE -- "$1" <<<"$2" || fail "${3:-text} matches '$1': $2"
+    ! case_matches "$1" "$2" || fail "${3:-text} matches '$1': $2"
+}
+
+# case_matches REGEX TEXT: as grep does it, line by line; a single line takes no process.
+case_matches() {
+    local status=0
+    if [[ $2 == *$'\n'* ]]; then
+        grep -qiE -- "$1" <<<"$2"
+        return
+    fi
+    shopt -s nocasematch
+    # shellcheck disable=SC2319 # 2: a regular expression that makes no sense
+    [[ $2 =~ $1 ]] || status=$?
+    shopt -u nocasematch
+    [ $status -le 1 ] || fail "not a regular expression: $1"
+    return $status
+}
+
+# read_property image|unit NAME PROPERTY: in PROPERTY.
+read_property() {
+    local tag=$BASHPID.$((++case_asked)) line=
+    if [ -n "${case_ask:-}" ]; then
+        echo "$tag $*" >&"$case_ask"
+        # What answers somebody who has not waited for it is not for us.
+        until [[ $line == "$tag "* ]]; do
+            read -r -t 60 -u "$case_answer" line || fail "nobody answers: $*"
+        done
+        line=${line#"$tag "}
+        case $line in
+        =*) PROPERTY=${line#=} && return 0 ;;
+        !*) echo "${line#!}" >&2 && return 1 ;;
+        esac
+    fi
+    if [ "$1" = unit ]; then
+        PROPERTY=$(systemctl show --value -p "$3" "$2")
+    else
+        PROPERTY=$(busctl get-property org.blockstore "$(image_object "$2")" org.blockstore.Image "$3" |
+            sed 's/^[a-z]* //; s/^"\(.*\)"$/\1/')
+    fi
 }
 
 # unit_is STATE UNIT: for wait_for. STATE as in `systemctl is-active`.
 unit_is() {
-    [ "$(systemctl is-active "$2")" = "$1" ]
+    read_property unit "$2" ActiveState && [ "$PROPERTY" = "$1" ]
 }
 
 unit_property() {
-    systemctl show --value -p "$2" "$1"
+    read_property unit "$1" "$2" && echo "$PROPERTY"
 }
 
 # image_property NAME PROPERTY: as the bus tells it, without the type and quotes.
 image_property() {
-    busctl get-property org.blockstore "$(image_object "$1")" org.blockstore.Image "$2" |
-        sed 's/^[a-z]* //; s/^"\(.*\)"$/\1/'
+    read_property image "$1" "$2" && echo "$PROPERTY"
 }
 
 # image_object NAME: the object path, as sd_bus_path_encode() makes it.
@@ -158,22 +221,38 @@ image_object() {
 
 # image_state_is STATE NAME: for wait_for.
 image_state_is() {
-    [ "$(image_property "$2" State)" = "$1" ]
+    read_property image "$2" State && [ "$PROPERTY" = "$1" ]
+}
+
+# wait_attached NAME: waits for it. The supervisor hears that from the worker, by another way than systemd.
+wait_attached() {
+    wait_for 10 image_state_is attached "$1"
 }
 
 # image_counts NAME PROPERTY MINIMUM: for wait_for; counters are refreshed once a second.
 image_counts() {
-    local count
-    count=$(image_property "$1" "$2")
-    [ "$count" -ge "$3" ] || { echo "$2 of $1 is $count, not $3 or more" && return 1; }
+    read_property image "$1" "$2" || return 1
+    [ "$PROPERTY" -ge "$3" ] || { echo "$2 of $1 is $PROPERTY, not $3 or more" && return 1; }
 }
 
 # reason_matches NAME REGEX: for wait_for, like the one before; the supervisor hears of a failure
 # when systemd does, or a moment later.
 reason_matches() {
-    local reason
-    reason=$(image_property "$1" StateReason)
-    grep -qiE -- "$2" <<<"$reason" || { echo "StateReason of $1: '$reason'" && return 1; }
+    read_property image "$1" StateReason || return 1
+    case_matches "$2" "$PROPERTY" || { echo "StateReason of $1: '$PROPERTY'" && return 1; }
+}
+
+# case_journal [OPTION...]: the messages since the case has begun. What was written last may be on its way yet.
+case_began=$EPOCHREALTIME
+case_journal() {
+    journalctl -q --no-pager -b -o cat --since "@$case_began" "$@"
+}
+
+# journal_has REGEX [OPTION...]: for wait_for: something in it matches.
+journal_has() {
+    local found
+    found=$(case_journal "${@:2}")
+    case_matches "$1" "$found" || { tail -n 20 <<<"$found" && return 1; }
 }
 
 # listens PORT: whether something on the loopback accepts connections.
@@ -200,15 +279,11 @@ users_file() {
 # credential store. JSON-MEMBERS, such as '"attach-timeout": "5s"', go in as well.
 # shellcheck disable=SC2120 # cases pass them
 configure_host() {
-    mkdir -p $CONFIG/images.d $CONFIG/proxyd "$(dirname $CREDENTIAL)"
-    rm -f $CONFIG/images.d/*.json
-    cat >$CONFIG/blockstore.json <<EOF
-{
-  "proxies": ["$PROXY_A", "$PROXY_B"],
-  "user": "$USER_NAME"${1:+,
-  $1}
-}
-EOF
+    mkdir -p $CONFIG/images.d $CONFIG/proxyd "${CREDENTIAL%/*}"
+    ! compgen -G "$CONFIG/images.d/*.json" >/dev/null || rm -f $CONFIG/images.d/*.json
+    # (printf takes no process, cat does.)
+    printf '%s\n' '{' "  \"proxies\": [\"$PROXY_A\", \"$PROXY_B\"]," "  \"user\": \"$USER_NAME\"${1:+,
+  $1}" '}' >$CONFIG/blockstore.json
     (umask 077 && echo "$USER_PASSWORD" >$CREDENTIAL)
     defer rm -f $CONFIG/blockstore.json $CREDENTIAL
 }
@@ -231,16 +306,9 @@ store_json() {
 
 # configure_proxy NAME PORT PEER-PORT [STORE]
 configure_proxy() {
-    mkdir -p $CONFIG/proxyd
-    cat >"$CONFIG/proxyd/$1.json" <<EOF
-{
-  "listen": ["127.0.0.1:$2"],
-  "store": $(store_json "${4:-$STORE}"),
-  "users": "users.json",
-  "peers": ["127.0.0.1:$3"],
-  "idle-limit": "30s"
-}
-EOF
+    [ -d $CONFIG/proxyd ] || mkdir -p $CONFIG/proxyd
+    printf '%s\n' '{' "  \"listen\": [\"127.0.0.1:$2\"]," "  \"store\": $(store_json "${4:-$STORE}")," '  "users": "users.json",' \
+        "  \"peers\": [\"127.0.0.1:$3\"]," '  "idle-limit": "30s"' '}' >"$CONFIG/proxyd/$1.json"
     users_file
     defer rm -f "$CONFIG/proxyd/$1.json"
 }
@@ -310,26 +378,49 @@ stop_image() {
         systemctl stop "image@$1.target" "image@$1.socket" "image@$1.service"
     fi
     systemctl reset-failed "image@$1.*"
-    rm -f "/run/blockstore/options/$1.json"
+    [ ! -e "/run/blockstore/options/$1.json" ] || rm -f "/run/blockstore/options/$1.json"
 }
 
-# start_image NAME: and its device is there.
+# start_image NAME: and its device is there, and the supervisor knows.
 start_image() {
     run systemctl start "image@$1.service"
     [ -b "/dev/blockstore/$1" ] || fail "image@$1.service is started, but /dev/blockstore/$1 is not a block device"
+    wait_attached "$1"
+}
+
+# start_socket_image NAME: one without a device, and the supervisor knows.
+start_socket_image() {
+    run systemctl start "image@$1.service"
+    wait_attached "$1"
+}
+
+# kill_proxies a|b...: with SIGKILL, and none of them is started again by itself: they are gone from that moment on.
+kill_proxies() {
+    local dropins=/run/systemd/system/blockstore-proxyd@.service.d units=("${@/#/blockstore-proxyd@}")
+    units=("${units[@]/%/.service}")
+    mkdir -p $dropins
+    printf '[Service]\nRestart=no\n' >$dropins/stays-away.conf
+    systemctl daemon-reload
+    run systemctl kill -s KILL "${units[@]}"
+    run systemctl stop "${units[@]}"
+    systemctl reset-failed "${units[@]}" 2>/dev/null || true
+    rm -f $dropins/stays-away.conf
+    rmdir $dropins 2>/dev/null || true
+    systemctl daemon-reload
 }
 
 # image_is_gone NAME: service, socket and device; for wait_for.
 image_is_gone() {
     local unit
+    [ ! -e "/dev/blockstore/$1" ] || { echo "/dev/blockstore/$1 exists" && return 1; }
+    [ ! -e "/run/blockstore/image/$1/nbd" ] || { echo "/run/blockstore/image/$1/nbd exists" && return 1; }
     for unit in service socket; do
-        case $(systemctl is-active "image@$1.$unit") in
+        read_property unit "image@$1.$unit" ActiveState || return 1
+        case $PROPERTY in
         inactive | failed) ;;
         *) echo "image@$1.$unit is active" && return 1 ;;
         esac
     done
-    [ ! -e "/dev/blockstore/$1" ] || { echo "/dev/blockstore/$1 exists" && return 1; }
-    [ ! -e "/run/blockstore/image/$1/nbd" ] || { echo "/run/blockstore/image/$1/nbd exists" && return 1; }
 }
 
 nbd_uri() {

@@ -125,7 +125,7 @@ system_look() {
     if [ "${system_state[$1]}" = booting ]; then
         if [ -e "$folder/share/started" ]; then
             system_state[$1]=up
-        elif [ $alive = 0 ] || [ $((SECONDS - system_began[$1])) -ge "${BOOT_PATIENCE:-120}" ]; then
+        elif [ $alive = 0 ] || [ $((SECONDS - system_began[$1])) -ge "${BOOT_PATIENCE:-300}" ]; then
             if grep -q 'Kernel panic' "$folder/console" && [ -z "${system_retried[$1]:-}" ]; then
                 # An emulated processor now and then runs into code that the other one is just patching: not ours, and over when the kernel is up.
                 echo "$suite: the kernel has crashed while it booted; once more" >&2

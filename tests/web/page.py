@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The page in a headless Chromium: see tests/web/run.
 
-    page.py BLOCKSTORE-HTTPD MOCK-BLOCKSTORED SOURCE-ROOT SCREENSHOTS
+    page.py BLOCKSTORE-HTTPD MOCK-BLOCKSTORED SCREENSHOTS
 """
 
-import importlib.util
 import os
 import signal
 import sys
@@ -14,12 +13,11 @@ import time
 
 from browser import PATIENCE, Browser
 
-HTTPD, MOCK, SOURCE, SCREENSHOTS = sys.argv[1:5]
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
 
-sys.argv[1:] = [HTTPD, MOCK, SOURCE]
-spec = importlib.util.spec_from_file_location('fixture', os.path.join(SOURCE, 'tests/unit/test-httpd.py'))
-fixture = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(fixture)
+import httpd_rig  # noqa: E402
+
+SCREENSHOTS = sys.argv[3]
 
 
 def load(mock, name, state, seconds):
@@ -28,7 +26,7 @@ def load(mock, name, state, seconds):
         state['n'] += 1
         wave = 1 + (state['n'] * 7 % 11)
         state['bytes'] += wave * 9_000_000
-        mock.do(f'set {name} ReadBytes {state["bytes"]}', f'set {name} ReadOperations {state["bytes"] // 65536}', f'set {name} LatencyUSec {300 + wave * 60}')
+        mock.tell(f'set {name} ReadBytes {state["bytes"]}', f'set {name} ReadOperations {state["bytes"] // 65536}', f'set {name} LatencyUSec {300 + wave * 60}')
         time.sleep(1)
 
 
@@ -49,10 +47,10 @@ def walk(browser, mock, httpd):
     browser.click(card + 'h3 button')
     browser.wait_text('#confirm', 'Attach vm1?')
     browser.click('#confirm-yes')
-    assert mock.call() == 'call AttachImage vm1'
+    assert mock.wait_change() == 'AttachImage vm1'
     browser.wait_text(card, 'attached')
     browser.wait_text(card, '/dev/nbd0')
-    mock.do('set vm1 ActiveProxy 127.0.0.1:11417', 'set vm1 StandbyProxy 127.0.0.1:11418', 'set vm1 Sessions 4')
+    mock.tell('set vm1 ActiveProxy 127.0.0.1:11417', 'set vm1 StandbyProxy 127.0.0.1:11418', 'set vm1 Sessions 4')
     browser.wait_text(card, 'in reserve 127.0.0.1:11418')
 
     # The charts move.
@@ -74,12 +72,12 @@ def walk(browser, mock, httpd):
     assert pixels[0] == 1024 and pixels[1] == pixels[2] > 200 and pixels[3] == 0 and pixels[4] > 50 and pixels[5] == 0 and pixels[6] == 0, pixels
 
     # A failover, as it happens.
-    mock.do('set vm1 State reconnecting', 'set vm1 StateReason 127.0.0.1:11417 has closed the connection.', 'set vm1 ActiveProxy ')
+    mock.tell('set vm1 State reconnecting', 'set vm1 StateReason 127.0.0.1:11417 has closed the connection.', 'set vm1 ActiveProxy ')
     browser.wait_text(card, 'reconnecting')
     browser.wait_text('#summary', '1 reconnecting')
     browser.emulate('light')
     browser.screenshot('reconnecting-light', 1280, 900)
-    mock.do('set vm1 Failovers 1', 'set vm1 ActiveProxy 127.0.0.1:11418', 'set vm1 StandbyProxy ', 'set vm1 StateReason ', 'set vm1 State attached')
+    mock.tell('set vm1 Failovers 1', 'set vm1 ActiveProxy 127.0.0.1:11418', 'set vm1 StandbyProxy ', 'set vm1 StateReason ', 'set vm1 State attached')
     browser.wait_text('#failovers', '127.0.0.1:11417 → 127.0.0.1:11418')
     browser.wait_text(card, '1 failover')
     load(mock, 'vm1', numbers, 6)
@@ -92,17 +90,17 @@ def walk(browser, mock, httpd):
     browser.screenshot('page-light', 1280, 900)
 
     # What the supervisor refuses is said, and nothing else happens.
-    mock.do('fail DetachImage org.blockstore.Error.Busy /dev/nbd0 is mounted on /srv.')
+    mock.tell('fail DetachImage org.blockstore.Error.Busy /dev/nbd0 is mounted on /srv.')
     browser.click(card + 'h3 button')
     browser.wait_text('#confirm', 'Detach vm1?')
     browser.screenshot('detach-light', 1280, 900)
     browser.click('#confirm-yes')
     browser.wait_text('#notice', '/dev/nbd0 is mounted on /srv.')
-    mock.do('fail none')
+    mock.tell('fail none')
     browser.click(card + 'h3 button')
     browser.click('#confirm-yes')
     browser.wait_text(card, 'inactive')
-    mock.do('drop vm1')
+    mock.tell('drop vm1')
     browser.wait('the end of the card', 'return !document.querySelector(arguments[0])', card)
 
     # The service goes and comes: the page comes back by itself.
@@ -118,11 +116,11 @@ def walk(browser, mock, httpd):
 
 
 def main():
-    fixture.setUpModule()
-    mock = fixture.Mock()
-    mock.do('proxy 127.0.0.1:11417 100 active 350 configured', 'proxy 127.0.0.1:11418 100 standby 410 announced', 'store vm1 1073741824 4096 c0ffee00-0000-4000-8000-000000000001 0',
+    httpd_rig.setUpModule()
+    mock = httpd_rig.start_mock()
+    mock.tell('proxy 127.0.0.1:11417 100 active 350 configured', 'proxy 127.0.0.1:11418 100 standby 410 announced', 'store vm1 1073741824 4096 c0ffee00-0000-4000-8000-000000000001 0',
             'add vm1', 'set vm1 Configured 1', 'add db', 'set db Size 53687091200', 'set db State parked', 'set db StateReason No proxy can be reached.', 'add <img/src=x>')
-    httpd = fixture.Httpd({'control': True}, False)
+    httpd = httpd_rig.Httpd({'control': True}, False)
     with tempfile.TemporaryDirectory() as directory:
         browser = Browser(directory, SCREENSHOTS)
         try:
@@ -132,7 +130,7 @@ def main():
     status, errors = httpd.close()
     assert status == 0, errors
     mock.close()
-    fixture.tearDownModule()
+    httpd_rig.tearDownModule()
 
 
 main()
