@@ -59,8 +59,11 @@ static void timer_pushed_back(void) {
         uint64_t deadline;
 
         alarm_init(&alarm, ring);
-        ring_timer_set(&alarm.timer, 1000);
-        ASSERT_OK(ring_step(ring, false));
+        do {
+                alarm.n_expired = 0;
+                ring_timer_set(&alarm.timer, 1000);
+                ASSERT_OK(ring_step(ring, false));
+        } while (alarm.n_expired > 0); /* this process may have had no processor for so long */
         ring_timer_set(&alarm.timer, 30000);
         deadline = alarm.timer.deadline_usec;
         RUN_UNTIL(ring, alarm.n_expired > 0);
@@ -404,10 +407,13 @@ static void lingers_only_while_it_looks(void) {
 
         /* And when nothing comes, it is done before the ring sleeps: a timer is all that can wake it here. */
         alarm_init(&alarm, ring);
-        ring_timer_set(&alarm.timer, 20000);
         ring_linger(ring, &b);
-        while (alarm.n_expired == 0)
-                ASSERT_OK(ring_step(ring, true));
+        do {
+                alarm.n_expired = 0;
+                ring_timer_set(&alarm.timer, 20000);
+                while (alarm.n_expired == 0)
+                        ASSERT_OK(ring_step(ring, true));
+        } while (b.lingering); /* it has not slept, when the timer was over before it could */
         ASSERT_STREQ(order, "aooab");
         ASSERT_FALSE(a.lingering || a.queued || b.lingering || b.queued);
 
