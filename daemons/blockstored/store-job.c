@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The job is the proxy's, and goes on whether anybody asks or not. So it is asked after, twice a second, and a question that is lost costs nothing; only when nobody knows of it for long, or the proxy that answers does not know it, it
+/* The job is the proxy's, and goes on whether anybody asks or not. So it is asked after, twice a second (where nobody answers, less often), and a question that is lost costs nothing; only when nobody knows of it for long, or the proxy that answers does not know it, it
  * has failed as far as can be told. The supervisor keeps nothing of it: one that is started anew knows of a job again when somebody asks for it by its id. */
 
 #include <errno.h>
@@ -13,7 +13,8 @@
 #include "store-job.h"
 
 #define LOOK_USEC    (500U * 1000U)
-#define FAILURES_MAX 60U /* questions in a row that no proxy answers */
+#define LOOKS_MAX    10U                         /* ... for so many of them, where nobody answers */
+#define UNHEARD_USEC (15U * 60U * 1000U * 1000U) /* since the last answer: a proxy that is gone may come back */
 
 struct store_job {
         struct manager *manager;
@@ -28,8 +29,9 @@ struct store_job {
         char id[JOB_STORE_ID_SIZE];
         struct job *job;
         sd_event_source *look;
-        bool seen, cancel; /* cancel: the proxy has to be told */
-        unsigned n_failures;
+        bool seen, cancel;   /* cancel: the proxy has to be told */
+        unsigned n_failures; /* in a row */
+        uint64_t heard_usec; /* CLOCK_MONOTONIC, the last answer */
 };
 
 const char *store_job_kind(const char *method) {
@@ -86,8 +88,17 @@ static void fail(struct store_job *follower, enum failure failure, const char *m
         end(follower);
 }
 
+static uint64_t now_usec(const struct store_job *follower) {
+        uint64_t now = 0;
+
+        (void) sd_event_now(follower->manager->event, CLOCK_MONOTONIC, &now);
+        return now;
+}
+
 static void look_later(struct store_job *follower) {
-        if (sd_event_source_set_time_relative(follower->look, LOOK_USEC) < 0 ||
+        unsigned n = follower->n_failures < LOOKS_MAX ? follower->n_failures + 1U : LOOKS_MAX;
+
+        if (sd_event_source_set_time_relative(follower->look, n * (uint64_t) LOOK_USEC) < 0 ||
                 sd_event_source_set_enabled(follower->look, SD_EVENT_ONESHOT) < 0)
                 fail(follower, FAILURE_INTERNAL, "The job cannot be followed any more, and goes on");
 }
@@ -130,11 +141,14 @@ static void on_status(sd_bus_message *answer, enum failure failure, const char *
         follower->query = NULL;
         if (answer) {
                 follower->n_failures = 0;
+                follower->heard_usec = now_usec(follower);
                 take_status(follower, answer);
-        } else if (failure == FAILURE_NO_SUCH_IMAGE || ++follower->n_failures >= FAILURES_MAX)
+        } else if (failure == FAILURE_NO_SUCH_IMAGE || now_usec(follower) - follower->heard_usec >= UNHEARD_USEC)
                 fail(follower, failure, message);
-        else
+        else {
+                follower->n_failures++;
                 look_later(follower);
+        }
 }
 
 /* Whether it was done shows the next look. */
@@ -177,6 +191,7 @@ static int follow(struct store_job *follower, const char *id) {
         if (n >= STORE_JOBS_MAX)
                 return -EBUSY;
         (void) snprintf(follower->id, sizeof(follower->id), "%s", id);
+        follower->heard_usec = now_usec(follower);
         r = sd_event_add_time_relative(
                 manager->event, &follower->look, CLOCK_MONOTONIC, LOOK_USEC / 5, 0, on_look, follower);
         if (r >= 0)

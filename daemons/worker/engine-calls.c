@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Store operations of the main thread, one at a time on the pool's session: they wait in order until there is one. Each has a deadline of its own, and is answered exactly
- * once. An operation whose session died is not tried again: it may have been carried out. */
+/* Store operations of the main thread, one at a time on the pool's session: they wait in order until there is one, or each proxy has been tried in vain since they came. One that takes its time has not
+ * been: it is waited for. Each has a deadline of its own, and is answered exactly once. An operation whose session died is not tried again: it may have been carried out. */
 
 #include <errno.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@ struct engine_call {
         uint8_t payload[CALL_PAYLOAD_MAX];
         size_t n;
         uint64_t timeout_usec;
-        uint64_t deadline_usec;
+        uint64_t since_usec, deadline_usec;
         bool sent, answered;
         engine_reply_t reply;
         void *userdata;
@@ -97,6 +97,13 @@ void engine_calls_step(struct engine *engine) {
                         answer(call, -ENOTCONN, 0, NULL, 0, pool_get_reason(engine->pool));
                         continue;
                 }
+                if (!session && proxies_have_failed_since(pool_get_proxies(engine->pool), call->since_usec)) {
+                        bool denied = pool_get_refusal(engine->pool) == FAILURE_ACCESS_DENIED;
+
+                        STAILQ_REMOVE_HEAD(&engine->calls, entry);
+                        answer(call, denied ? -EACCES : -ENOTCONN, 0, NULL, 0, pool_get_reason(engine->pool));
+                        continue;
+                }
                 if (!session)
                         break;
 
@@ -170,13 +177,17 @@ static void on_call(struct mail *mail, void *context) {
         struct engine *engine = context;
 
         call->engine = engine;
-        call->deadline_usec = ring_now_usec(engine->ring) + call->timeout_usec;
+        call->since_usec = ring_now_usec(engine->ring);
+        call->deadline_usec = call->since_usec + call->timeout_usec;
         if (engine->stopping) {
                 answer(call, -ESHUTDOWN, 0, NULL, 0, "the worker is stopping");
                 return;
         }
 
         STAILQ_INSERT_TAIL(&engine->calls, call, entry);
+        /* What is known of the proxies is of some time ago. */
+        if (!pool_get_session(engine->pool))
+                pool_hurry(engine->pool);
         engine_calls_step(engine);
 }
 

@@ -100,7 +100,7 @@ int engine_hand_over(struct engine *engine, uint64_t timeout_usec);
 /* After attached(): continues what engine_hand_over() left. Takes legacies, also on failure. */
 int engine_adopt(struct engine *engine, struct legacies *legacies);
 
-/* A store operation on the next ready session: see session_call(). reply comes on the main thread: error -ENOTCONN with message when no session could be had within timeout_usec,
+/* A store operation on the next ready session: see session_call(). reply comes on the main thread: error -ENOTCONN with message when each proxy has been tried in vain since (-EACCES: and one of them has refused the login), or no session could be had within timeout_usec,
  * -ETIMEDOUT when it did not answer. n: at most 512. */
 typedef void (*engine_reply_t)(
         void *userdata, int error, uint32_t status, const uint8_t *payload, size_t n, const char *message);

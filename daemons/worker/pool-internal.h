@@ -61,6 +61,7 @@ struct pool {
         struct session *leader;       /* the member that fences and rewrites */
         struct session *standby;
         const struct session *last;    /* over which a request went last; only compared, never looked into */
+        enum failure refusal;          /* of the proxy that refused us last */
         struct proxy *active;          /* where the members are; NULL: to be chosen */
         struct ring_timer dial_timer;  /* the next try to make a session */
         uint64_t fill_not_before_usec; /* members beside the leader */

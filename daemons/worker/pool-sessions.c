@@ -346,6 +346,8 @@ static void active_lost(struct pool *pool, const struct session *s, const struct
         pool->leaving = false;
         pool->moved = true;
         pool->open = false;
+        if (end->verdict == SESSION_REFUSED)
+                pool->refusal = end->failure;
         proxy_failed(pool->proxies, proxy, ring_now_usec(pool->ring), state_after(s, end), end->message);
         tell_why(pool, proxy, end->message);
         if (served)

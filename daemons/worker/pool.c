@@ -388,6 +388,11 @@ struct pool *pool_free(struct pool *pool) {
         return NULL;
 }
 
+void pool_hurry(struct pool *pool) {
+        proxies_hurry(pool->proxies, NULL);
+        pool_land(pool);
+}
+
 /* What there is to know */
 
 enum pool_state pool_get_state(const struct pool *pool) {
@@ -400,6 +405,13 @@ uint64_t pool_get_state_since(const struct pool *pool) {
 
 const char *pool_get_reason(const struct pool *pool) {
         return pool->reason;
+}
+
+enum failure pool_get_refusal(struct pool *pool) {
+        for (size_t i = 0; i < proxies_count(pool->proxies); i++)
+                if (proxies_get(pool->proxies, i)->state == PROXY_REFUSED)
+                        return pool->refusal;
+        return FAILURE_NONE;
 }
 
 const struct proxy *pool_get_active(const struct pool *pool) {

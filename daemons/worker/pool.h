@@ -52,11 +52,16 @@ void pool_stop(struct pool *pool, bool detach, uint64_t timeout_usec);
 #define POOL_STOP_WAIT_USEC (5U * 1000U * 1000U)
 void pool_limit_wait(struct pool *pool, uint64_t usec);
 
+/* Somebody waits for a session: whoever backs off is tried now. */
+void pool_hurry(struct pool *pool);
+
 /* What there is to know. Strings and pointers are valid until the next step. */
 enum pool_state pool_get_state(const struct pool *pool);
 uint64_t pool_get_state_since(const struct pool *pool); /* CLOCK_REALTIME, µs */
 /* A sentence why the state is what it is, "" when there is nothing to say. */
 const char *pool_get_reason(const struct pool *pool);
+/* What that is when it is a proxy's refusal; FAILURE_NONE when no proxy refuses us. */
+enum failure pool_get_refusal(struct pool *pool);
 const struct proxy *pool_get_active(const struct pool *pool);  /* or NULL */
 const struct proxy *pool_get_standby(const struct pool *pool); /* or NULL */
 unsigned pool_get_sessions(const struct pool *pool);           /* that carry I/O */

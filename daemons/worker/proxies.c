@@ -307,6 +307,7 @@ void proxy_failed(
         if (state == PROXY_DRAINING && (proxy->state != PROXY_DRAINING || proxy->drain_until_usec <= now_usec))
                 proxy->drain_until_usec = now_usec + with_jitter(proxies, PROXY_BACKOFF_MAX_USEC);
         proxy->state = state;
+        proxy->failed_usec = now_usec;
         snprintf(proxy->reason, sizeof(proxy->reason), "%s", reason);
         if (proxy->not_before_usec > now_usec)
                 return;
@@ -318,6 +319,18 @@ void proxy_failed(
 
         proxy->failures++;
         proxy->not_before_usec = now_usec + with_jitter(proxies, wait);
+}
+
+bool proxies_have_failed_since(const struct proxies *proxies, uint64_t since_usec) {
+        for (size_t i = 0; i < proxies->n; i++) {
+                const struct proxy *p = &proxies->entries[i].proxy;
+
+                if (proxies->entries[i].gone)
+                        continue;
+                if ((p->state != PROXY_UNREACHABLE && p->state != PROXY_REFUSED) || p->failed_usec < since_usec)
+                        return false;
+        }
+        return true;
 }
 
 void proxies_hurry(struct proxies *proxies, const struct proxy *except) {

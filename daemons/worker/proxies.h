@@ -33,6 +33,7 @@ struct proxy {
         bool announced; /* not configured: known from a list */
         enum proxy_state state;
         unsigned failures;             /* since it last served */
+        uint64_t failed_usec;          /* when it last did; 0: never */
         uint64_t not_before_usec;      /* it backs off until then; 0: it does not */
         uint64_t drain_until_usec;     /* PROXY_DRAINING: not before then as long as there is another */
         uint64_t round_trip_usec;      /* mean of what was measured, newer ones counting more; 0: not known */
@@ -79,6 +80,9 @@ void proxy_measured(struct proxy *proxy, uint64_t round_trip_usec);
  * sessions to a proxy end, are one. state: UNREACHABLE, REFUSED or DRAINING. */
 void proxy_failed(
         struct proxies *proxies, struct proxy *proxy, uint64_t now_usec, enum proxy_state state, const char *reason);
+
+/* Whether each has refused us or could not be reached since then. One that drains is about to be something else. */
+bool proxies_have_failed_since(const struct proxies *proxies, uint64_t since_usec);
 
 /* Somebody waits: who backs off may be tried at once, and backs off from the beginning if that fails. Not the one given, and not those that drain. */
 void proxies_hurry(struct proxies *proxies, const struct proxy *except);

@@ -56,6 +56,8 @@ bool query_succeeded(struct query_operation *operation, int error, uint32_t stat
         if (error < 0) {
                 if (q->refused)
                         query_reply_error(operation, q->refused, message[0] ? message : q->sentence);
+                else if (error == -EACCES)
+                        query_reply_error(operation, FAILURE_ACCESS_DENIED, message);
                 else {
                         snprintf(text, sizeof(text), "No proxy could be asked: %s",
                                 message[0] ? message : "none answers.");
