@@ -122,8 +122,16 @@ static int append_options(sd_bus_message *message, const char *name) {
         return sd_bus_message_append(message, "sa{sv}", name, 0);
 }
 
+/* Only that it has failed is left of it. A device is there yet when its worker is not any more: that is detached. */
+static bool has_only_failed(sd_bus *bus, const char *name) {
+        _cleanup_(json_object_putp) struct json_object *image = NULL;
+
+        return image_load(bus, name, NULL, &image) >= 0 && strcmp(json_string(image, "state"), "failed") == 0 &&
+               !*json_string(image, "device");
+}
+
 /* How it went, for somebody who has not asked for more than that it be done. */
-static void show_success(sd_bus *bus, const char *name) {
+static void show_success(sd_bus *bus, const char *name, bool had_only_failed) {
         _cleanup_free_ char *path = NULL;
         int pending = 0;
 
@@ -138,6 +146,8 @@ static void show_success(sd_bus *bus, const char *name) {
                 printf("%s is in use, and is detached when it is not any more. To keep it: blockstorectl detach "
                        "--cancel %s\n",
                         name, name);
+        else if (had_only_failed)
+                printf("%s was not attached. It had failed, which is forgotten now.\n", name);
         else
                 printf("%s is detached.\n", name);
 }
@@ -158,7 +168,7 @@ int verb_detach(const struct cli *cli, char *arguments[], unsigned n_arguments) 
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
         const char *name = arguments[0];
         uint64_t seconds = 0, deadline;
-        bool told = false;
+        bool told = false, had_only_failed;
         char action[128];
         int r;
 
@@ -173,6 +183,7 @@ int verb_detach(const struct cli *cli, char *arguments[], unsigned n_arguments) 
                 return r;
 
         snprintf(action, sizeof action, arg_cancel ? "cancel the detaching of \"%s\"" : "detach \"%s\"", name);
+        had_only_failed = has_only_failed(bus, name);
         deadline = now_sec() + seconds;
         for (;;) {
                 _cleanup_(sd_bus_message_unrefp) sd_bus_message *message = NULL;
@@ -209,6 +220,6 @@ int verb_detach(const struct cli *cli, char *arguments[], unsigned n_arguments) 
         }
 
         if (cli->json == JSON_OFF)
-                show_success(bus, name);
+                show_success(bus, name, had_only_failed);
         return 0;
 }

@@ -130,6 +130,15 @@ class ChangeTest(BusTest):
         self.check(run('detach', 'vm1', '--json=short'), 0, '')
         self.check(run('detach', 'vm9'), 67, '', 'cannot detach "vm9"')
 
+    def test_detach_what_has_failed(self):
+        """What was not attached is not said to have been; what has a device yet was."""
+        self.mock.tell('add vm1', 'set vm1 State failed')
+        self.check(run('detach', 'vm1'), 0, 'vm1 was not attached. It had failed, which is forgotten now.\n')
+        self.mock.tell('set vm1 State failed')
+        self.check(run('detach', 'vm1', '--lazy'), 0, 'vm1 was not attached. It had failed, which is forgotten now.\n')
+        self.mock.tell('set vm1 State failed', 'set vm1 Device /dev/nbd0')
+        self.check(run('detach', 'vm1'), 0, 'vm1 is detached.\n')
+
     def test_detached_without_a_flush(self):
         self.mock.tell('add vm1', 'set vm1 State attached', 'set vm1 Device /dev/nbd0', 'fail DetachImage org.blockstore.Error.IO The last flush did not succeed.')
         result = run('detach', 'vm1')
