@@ -4,6 +4,8 @@
 #include <stddef.h>
 
 #define PASSWORD_MAX 1024U /* with the final 0 */
+#define PASSWORD_GOOD_MIN \
+        12U /* characters: who has heard a login can try passwords at his leisure. Shorter ones are taken, with a remark */
 
 /* A password, never from the command line: on a terminal asked for twice without echo, else one line from stdin.
  * Returns 0; -EINTR (Ctrl-C), or an exit code after having told the user. The caller wipes the buffer with

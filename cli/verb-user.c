@@ -142,14 +142,32 @@ static int check_name(const char *name) {
                 IVBS_USER_SIZE);
 }
 
-/* What the file keeps of a password. */
+/* What the file keeps of a password, and what is to be said of it. */
 struct kept {
         char *hash, *scram;
+        unsigned n_characters;
 };
 
 static void kept_done(struct kept *kept) {
         free(kept->hash);
         free(kept->scram);
+}
+
+static unsigned count_characters(const char *utf8) {
+        unsigned n = 0;
+
+        for (; *utf8; utf8++)
+                n += ((unsigned char) *utf8 & 0xc0) != 0x80;
+        return n;
+}
+
+/* As passwd(1) does for root: what the administrator wants is done, and not without a word. */
+static void remark_if_short(const char *name, const struct kept *kept) {
+        if (kept->n_characters < PASSWORD_GOOD_MIN)
+                remark("The password of %s has only %u character%s, which can be guessed: use %u or more, at random. "
+                       "To change "
+                       "it: blockstorectl user passwd %s",
+                        name, kept->n_characters, kept->n_characters == 1 ? "" : "s", PASSWORD_GOOD_MIN, name);
 }
 
 /* Asks for the password and makes what the file keeps of it. */
@@ -158,6 +176,8 @@ static int read_kept(const char *name, struct kept *ret) {
         int r;
 
         r = password_read(name, password);
+        if (r == 0)
+                ret->n_characters = count_characters(password);
         if (r == 0)
                 r = ivbs_hash_password(password, strlen(password), wire);
         explicit_bzero(password, sizeof password);
@@ -228,6 +248,7 @@ static int run_add(const struct cli *cli, char *arguments[], unsigned n_argument
 
         if (cli->json == JSON_OFF)
                 printf("%s may log in.\n", user.name);
+        remark_if_short(user.name, &kept);
         if (!user.admin && user.n_read == 0 && user.n_write == 0)
                 remark("%s has no rights yet: neither --read, --write nor --admin was given.", user.name);
         return 0;
@@ -276,6 +297,7 @@ static int run_passwd(const struct cli *cli, char *arguments[], unsigned n_argum
 
         if (cli->json == JSON_OFF)
                 printf("The password of %s is changed.\n", name);
+        remark_if_short(name, &kept);
         return 0;
 }
 

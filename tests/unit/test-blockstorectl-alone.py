@@ -32,9 +32,9 @@ class UserTest(unittest.TestCase):
             return {user['name']: user for user in json.load(f)['users']}
 
     def test_all(self):
-        added = self.user('add', 'alice', '--read=*', '--write=vm-*', '--write', 'data', text='secret\n')
+        added = self.user('add', 'alice', '--read=*', '--write=vm-*', '--write', 'data', text='a long secret\n')
         self.assertEqual((added.returncode, added.stdout, added.stderr), (0, 'alice may log in.\n', ''))
-        self.assertEqual(self.user('add', 'root', '--admin', '--no-classic', text='other').returncode, 0)
+        self.assertEqual(self.user('add', 'root', '--admin', '--no-classic', text='another secret').returncode, 0)
         bare = self.user('add', 'bare', text='x\n')
         self.assertEqual(bare.returncode, 0)
         self.assertIn('bare has no rights yet', bare.stderr)
@@ -77,6 +77,15 @@ bare   -     -          no     scram,classic
 
         self.assertEqual(self.user('remove', 'alice').returncode, 0)
         self.assertEqual(sorted(self.load()), ['bare', 'root'])
+
+    def test_short_password(self):
+        """It is taken, from a pipe as on a terminal, and not without a word. What counts are characters, not bytes."""
+        short = self.user('add', 'alice', '--read=*', text='ab\n')
+        self.assertEqual((short.returncode, short.stdout), (0, 'alice may log in.\n'))
+        self.assertRegex(short.stderr, '^[^\n]*The password of alice has only 2 characters,[^\n]*use 12 or more[^\n]*blockstorectl user passwd alice\n$')
+        self.assertIn('only 1 character,', self.user('passwd', 'alice', text='ä\n').stderr)
+        self.assertIn('only 11 characters,', self.user('passwd', 'alice', text='ä' * 11 + '\n').stderr)
+        self.assertEqual(self.user('passwd', 'alice', text='x' * 12 + '\n').stderr, '')
 
     def test_refused(self):
         self.assertEqual(self.user('list').returncode, 78)
