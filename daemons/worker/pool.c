@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <systemd/sd-id128.h>
 
@@ -315,11 +316,27 @@ static void dial_stopped(struct ring_timer *timer) {
         pool_step_stop(POOL_OF(timer, dial_timer));
 }
 
+/* Of the jitter, which keeps those who have lost a proxy together from coming back together. Nothing here waits until a machine that boots has gathered its first randomness: until then workers differ by the boot, the
+ * process and the moment. */
+static uint64_t jitter_seed(const struct pool *pool) {
+        struct timespec now;
+        uint64_t seed;
+
+        if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) == (ssize_t) sizeof(seed))
+                return seed;
+
+        (void) clock_gettime(CLOCK_MONOTONIC, &now);
+        seed = (uint64_t) now.tv_sec * 1000000000U + (uint64_t) now.tv_nsec;
+        seed ^= (uint64_t) getpid() << 40;
+        for (size_t i = 0; i < sizeof(pool->boot_id); i++)
+                seed = (seed ^ pool->boot_id[i]) * UINT64_C(0x100000001b3); /* FNV */
+        return seed;
+}
+
 int pool_new(struct pool **ret, struct ring *ring, struct buffers *buffers, struct requests *requests,
         const struct host_config *config, const struct credentials *credentials, struct attachment *attachment,
         const struct pool_ops *ops, void *userdata) {
         _cleanup_(pool_freep) struct pool *pool = NULL;
-        uint64_t seed = 0;
         sd_id128_t boot_id;
         int r;
 
@@ -364,8 +381,7 @@ int pool_new(struct pool **ret, struct ring *ring, struct buffers *buffers, stru
         r = pool_durable_init(pool, buffers);
         if (r < 0)
                 return r;
-        (void) getrandom(&seed, sizeof(seed), GRND_NONBLOCK);
-        r = proxies_new(&pool->proxies, config->proxies, config->n_proxies, seed);
+        r = proxies_new(&pool->proxies, config->proxies, config->n_proxies, jitter_seed(pool));
         if (r < 0)
                 return r;
 

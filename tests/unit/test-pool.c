@@ -2,7 +2,22 @@
 
 /* A pool against scripted servers: what happens to requests while connections come and go. */
 
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include "pool-fixture.h"
+
+/* The C library's, in this program. */
+static bool has_no_randomness;
+
+ssize_t getrandom(void *buffer, size_t n, unsigned flags) {
+        if (has_no_randomness) {
+                errno = EAGAIN;
+                return -1;
+        }
+        return syscall(SYS_getrandom, buffer, n, flags);
+}
 
 static void every_kind_script(struct server *s) {
         static uint8_t data[512];
@@ -647,6 +662,36 @@ static void stopped_before_it_began(void) {
         }
 }
 
+/* Of one that backs off seven times: the times, by which those that come up together keep apart. */
+static void note_waits(uint64_t ret[static 7]) {
+        struct server *s = server_start(nobody_script, NULL);
+        struct proxies *proxies;
+        struct fixture x;
+
+        begin(&x, s, NULL);
+        go(&x);
+        proxies = pool_get_proxies(x.pool);
+        for (unsigned i = 0; i < 7; i++) {
+                struct proxy *proxy = proxies_get_writable(proxies, 0);
+                uint64_t now = UINT64_C(10) * PROXY_BACKOFF_MAX_USEC * (i + 1);
+
+                proxy_failed(proxies, proxy, now, PROXY_UNREACHABLE, "gone");
+                ret[i] = proxy->not_before_usec - now;
+        }
+        stop(&x);
+        server_join(s);
+}
+
+static void jitter_without_randomness(void) {
+        uint64_t one[7], other[7];
+
+        has_no_randomness = true;
+        note_waits(one);
+        note_waits(other);
+        has_no_randomness = false;
+        ASSERT_TRUE(memcmp(one, other, sizeof(one)) != 0);
+}
+
 static void names(void) {
         ASSERT_STREQ(pool_state_to_string(POOL_RECONNECTING), "reconnecting");
         ASSERT_STREQ(pool_state_to_string(_POOL_STATE_MAX), "unknown");
@@ -657,4 +702,4 @@ TEST_MAIN(TEST(every_kind), TEST(not_now_is_tried_again), TEST(use_another_proxy
         TEST(impostors), TEST(classic_stays_classic), TEST(expired), TEST(refused_by_all), TEST(refused_by_one),
         TEST(io_timeout), TEST(silence_is_death), TEST(slowness_is_not_death), TEST(who_was_not_asked_is_not_dead),
         TEST(idleness_is_not_death), TEST(stop_waits_for_what_is_in_flight), TEST(stop_without_a_flush),
-        TEST(stop_limits_the_wait), TEST(stopped_before_it_began), TEST(names));
+        TEST(stop_limits_the_wait), TEST(stopped_before_it_began), TEST(jitter_without_randomness), TEST(names));
