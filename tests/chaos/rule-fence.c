@@ -18,6 +18,18 @@ struct stuck {
         unsigned n_attached, n_fences, n_fenced;
 };
 
+/* Jobs of the store's one thread: what the proxy had given to that thread before is done when the first is answered, and what came of that with the second. */
+static int create_others(void *userdata) {
+        const struct rig *rig = userdata;
+        struct control control;
+
+        if (control_open(&control, rig->proxies[0].port, 202, RIG_USER, RIG_PASSWORD) < 0)
+                return 1;
+        if (control_create_image(&control, "second", 1U << 20) != 0)
+                return 2;
+        return control_create_image(&control, "third", 1U << 20) == 0 ? 0 : 3;
+}
+
 static bool target_has_stopped(struct scene *s, void *userdata) {
         return child_has_stopped(userdata);
 }
@@ -54,6 +66,9 @@ enum rule_verdict rule_hold(const struct rig_options *options, const char *rules
         relay_set_filter(s.rig->proxies[0].relay, watch_frozen, &stuck);
         scene_start_all(&s);
         s.rig->proxies[0].wanted = false; /* whoever takes over may kill it */
+        /* ... but not for a lock on the record: having changed it, the proxy looks at it, and perhaps again. Frozen over that it would be killed with or without the rule. */
+        if (scene_control(&s, create_others, s.rig) != 0)
+                scene_give_up("A second host cannot create images");
 
         w1 = scene_start(&s, NBD_CMD_WRITE, 0, 0, W1);
         scene_wait(&s, target_has_stopped, &s.rig->proxies[0].child, "the proxy had W1 and was frozen");
@@ -159,7 +174,7 @@ static bool fence_has_arrived(struct scene *s, void *userdata) {
         return ((struct stuck *) userdata)->n_fences > 0;
 }
 
-/* A log-in takes a hash of the password: by then anything that the proxy need not wait for is long answered. */
+/* A log-in takes a hash of the password: what was sent before it has been read long since. */
 static int log_in_and_out(void *userdata) {
         const struct rig *rig = userdata;
         struct control control;
@@ -204,9 +219,10 @@ enum rule_verdict rule_fence_settle(const struct rig_options *options, const cha
 
         /* The other connection is there, and fences this one. */
         relay_cut_link(relay_find(stuck.relay, stuck.link));
+        /* A FENCE that need not wait for changes is answered after its job for the store's thread. */
         scene_wait(&s, fence_has_arrived, &stuck, "the worker had sent FENCE");
-        if (scene_control(&s, log_in_and_out, s.rig) != 0)
-                scene_give_up("A second host cannot log in");
+        if (scene_control(&s, create_others, s.rig) != 0)
+                scene_give_up("A second host cannot create images");
 
         if (stuck.n_fenced > 0) {
                 /* Too early: the way is free for the ghost. */

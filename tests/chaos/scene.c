@@ -235,10 +235,16 @@ static bool control_has_ended(struct scene *s, void *userdata) {
 
 int scene_control(struct scene *s, int (*function)(void *userdata), void *userdata) {
         struct control_wait w = { .pid = control_fork(function, userdata) };
+        int r;
 
         if (w.pid < 0)
                 scene_give_up("Cannot fork: %s", strerror(-w.pid));
         scene_wait(s, control_has_ended, &w, "a second host was done");
+        /* Which is seen before what the others had sent by then, where this process had to wait for a processor. */
+        while ((r = sd_event_run(s->rig->event, 0)) > 0)
+                ;
+        if (r < 0 && r != -EINTR)
+                scene_give_up("The event loop has failed: %s", strerror(-r));
         return WIFEXITED(w.status) ? WEXITSTATUS(w.status) : 255;
 }
 

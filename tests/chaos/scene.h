@@ -70,7 +70,7 @@ bool scene_try(struct scene *scene, scene_condition_t condition, void *userdata,
 void scene_wait(struct scene *scene, scene_condition_t condition, void *userdata, const char *what);
 bool scene_io_is_done(struct scene *scene, void *io); /* a condition; io: struct scene_io */
 
-/* Runs function(userdata) in a child while the loop goes on; returns its exit status. */
+/* Runs function(userdata) in a child while the loop goes on; returns its exit status when what others had sent by its end has come, too. */
 int scene_control(struct scene *scene, int (*function)(void *userdata), void *userdata);
 
 /* Kills, or stops, and waits until it is gone; starts and waits until it is ready. */
