@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The passwords that systemd gives to workers: which of the places in question has one, and whether it is any good. Nothing of a password is kept, shown or compared; that a proxy accepts it is
+/* The passwords of the images: which of the places in question has one, and whether it is any good. Nothing of a password is kept, shown or compared; that a proxy accepts it is
  * found out by a login (doctor-store.c). */
 
 #include <dirent.h>
@@ -8,19 +8,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "credential-stores.h"
 #include "doctor.h"
 #include "host-config.h"
 
 #define PATH_SIZE   512U
 #define CREDS       "/usr/bin/systemd-creds"
-#define DEFAULT     "blockstore.default"
-#define WRITE_PLAIN "install -D -m 0600 /dev/stdin /etc/credstore/" DEFAULT
-
-/* In the order in which systemd looks for a relative name (systemd.exec(5), LoadCredential=). */
-static const char *const plain[] = { "/etc/credstore", "/run/credstore", "/usr/local/lib/credstore",
-        "/usr/lib/credstore" };
-/* As in image@.service, LoadCredentialEncrypted=. */
-#define ENCRYPTED "/etc/credstore.encrypted"
+#define WRITE_PLAIN "install -D -m 0600 /dev/stdin /etc/credstore/" CREDENTIAL_DEFAULT
 
 static void look_at_plain(struct doctor *d, const char *path, const char *subject) {
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -67,19 +61,17 @@ static void look_at_encrypted(struct doctor *d, const char *name, const char *pa
         }
 }
 
-/* Whether there is one of that name, and where. */
+/* Whether there is one of that name, and where: as blockstore-password looks for it. */
 static bool find(const char *name, char ret_path[static PATH_SIZE], bool *ret_encrypted) {
-        for (unsigned i = 0; i < ELEMENTSOF(plain); i++) {
-                snprintf(ret_path, PATH_SIZE, "%s/%s", plain[i], name);
-                if (access(ret_path, F_OK) == 0) {
-                        *ret_encrypted = false;
+        for (unsigned i = 0; i < 2 * CREDENTIAL_STORES_N; i++) {
+                *ret_encrypted = i >= CREDENTIAL_STORES_N;
+                snprintf(ret_path, PATH_SIZE, "%s/%s",
+                        *ret_encrypted ? credential_stores_encrypted[i - CREDENTIAL_STORES_N] : credential_stores[i],
+                        name);
+                if (access(ret_path, F_OK) == 0)
                         return true;
-                }
         }
-
-        snprintf(ret_path, PATH_SIZE, ENCRYPTED "/%s", name);
-        *ret_encrypted = true;
-        return access(ret_path, F_OK) == 0;
+        return false;
 }
 
 /* Returns whether there is one of that name that is used. */
@@ -92,7 +84,7 @@ static bool look_for(struct doctor *d, const char *name, const char *subject) {
         if (strchr(name, ':')) {
                 found(d, FINDING_WARNING, subject, NULL,
                         "%s is not used: to systemd a name with a ':' is none of a credential. Give the image another "
-                        "name on this host (attach --as), or let it use " DEFAULT ".",
+                        "name on this host (attach --as), or let it use " CREDENTIAL_DEFAULT ".",
                         path);
                 return false;
         }
@@ -112,11 +104,11 @@ void check_credentials(struct doctor *d) {
         for (char **name = d->images; *name; name++) {
                 char credential[128];
 
-                snprintf(credential, sizeof credential, "blockstore.%s", *name);
-                (void) (look_for(d, credential, *name) || look_for(d, DEFAULT, DEFAULT));
+                snprintf(credential, sizeof credential, CREDENTIAL_PREFIX "%s", *name);
+                (void) (look_for(d, credential, *name) || look_for(d, CREDENTIAL_DEFAULT, CREDENTIAL_DEFAULT));
         }
-        if (!look_for(d, DEFAULT, DEFAULT))
-                found(d, FINDING_ERROR, DEFAULT, WRITE_PLAIN,
-                        "There is no password: neither in /etc/credstore and its like nor in " ENCRYPTED
-                        ". (The command takes it from the terminal, up to Ctrl-D.)");
+        if (!look_for(d, CREDENTIAL_DEFAULT, CREDENTIAL_DEFAULT))
+                found(d, FINDING_ERROR, CREDENTIAL_DEFAULT, WRITE_PLAIN,
+                        "There is no password: neither in /etc/credstore and its like nor in "
+                        "/etc/credstore.encrypted. (The command takes it from the terminal, up to Ctrl-D.)");
 }

@@ -350,6 +350,9 @@ static void look_at_settings(
                 complain(d, &unit, s->name, s->status, message);
         }
         look_at_program(d, &unit, "ExecStart", program, FINDING_ERROR, "");
+        if (strcmp(program, LIBEXEC "blockstore-worker") == 0)
+                look_at_program(d, &unit, "ExecStartPre", LIBEXEC "blockstore-password", FINDING_WARNING,
+                        "the password has to come from LoadCredential= in a drop-in, or there is none");
         if (strcmp(prefix, "image@") == 0)
                 look_at_program(d, &unit, "ExecStop", LIBEXEC "blockstore-release", FINDING_WARNING,
                         "at shutdown, what is mounted by hand and LVM are not taken off the image");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* Only what stat() tells is compared: nothing is read, and the supervisor sees no password. A file that is replaced has another inode, one that is edited has another time; and which of
- * the stores has the credential is systemd's business, so each place where it may come from or go to is looked at. */
+ * the stores has the credential is blockstore-password's business, so each place where it may come from or go to is looked at. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,24 +9,9 @@
 #include <sys/stat.h>
 
 #include "cleanup.h"
+#include "credential-stores.h"
 #include "host-config.h"
 #include "query-sources.h"
-
-#define CREDENTIAL "blockstore.default" /* as in blockstore-query@.service */
-
-/* Where systemd looks for a credential with a relative name: systemd.exec(5). */
-static const char *const stores[] = {
-        "/etc/credstore",
-        "/run/credstore",
-        "/usr/local/lib/credstore",
-        "/usr/lib/credstore",
-        "/etc/credstore.encrypted",
-        "/run/credstore.encrypted",
-        "/usr/local/lib/credstore.encrypted",
-        "/usr/lib/credstore.encrypted",
-};
-
-_Static_assert(ELEMENTSOF(stores) + 1 == QUERY_SOURCES_MAX, "each file has its place");
 
 static uint64_t nsec(struct timespec t) {
         return (uint64_t) t.tv_sec * 1000000000U + (uint64_t) t.tv_nsec;
@@ -56,8 +41,11 @@ void query_sources_look(const char *root, struct query_sources *ret) {
         *ret = (struct query_sources){};
         look("", configuration && *configuration ? configuration : HOST_CONFIG_DIRECTORY, "blockstore.json",
                 ret->files[0]);
-        for (size_t i = 0; i < ELEMENTSOF(stores); i++)
-                look(root, stores[i], CREDENTIAL, ret->files[i + 1]);
+        for (size_t i = 0; i < CREDENTIAL_STORES_N; i++) {
+                look(root, credential_stores[i], CREDENTIAL_DEFAULT, ret->files[1 + i]);
+                look(root, credential_stores_encrypted[i], CREDENTIAL_DEFAULT,
+                        ret->files[1 + CREDENTIAL_STORES_N + i]);
+        }
 }
 
 bool query_sources_equal(const struct query_sources *a, const struct query_sources *b) {

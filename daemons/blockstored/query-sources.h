@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What a query worker reads when it starts, and never again: the host's settings, and the credential that systemd copies for it. */
+/* What a query worker reads when it starts, and never again: the host's settings, and the password that was passed to it. */
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#define QUERY_SOURCES_MAX 9U
+#include "credential-stores.h"
+
+#define QUERY_SOURCES_MAX (1U + 2U * CREDENTIAL_STORES_N)
 
 /* Device, inode, size, times of modification and of change in ns, of each file; all zero where there is none. */
 struct query_sources {

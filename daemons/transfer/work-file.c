@@ -144,7 +144,7 @@ int work_copy_slice(struct work *work, int fd, uint64_t from, uint64_t to, uint6
         (void) snprintf(target, sizeof(target),
                 "driver=raw,offset=%llu,size=%llu,file.driver=nbd,file.server.type=unix,file.server.path=%s",
                 (unsigned long long) to, (unsigned long long) n, work->wish.image);
-        r = tool_run_qemu_img(argv, work->wish.is_stream ? NULL : work_advance, &window, complaint);
+        r = qemu_img_run(argv, work->wish.is_stream ? NULL : work_advance, &window, complaint);
         r = work_judge(work, "qemu-img", r, complaint);
         return r < 0 ? r : flush_image(work);
 }
@@ -161,7 +161,7 @@ static int create_qcow2(struct work *work) {
 
         (void) snprintf(uri, sizeof(uri), "nbd+unix:///?socket=%s/file", work->wish.directory);
         (void) snprintf(size, sizeof(size), "%llu", (unsigned long long) work->wish.size);
-        return work_judge(work, "qemu-img", tool_run_qemu_img(argv, NULL, NULL, complaint), complaint);
+        return work_judge(work, "qemu-img", qemu_img_run(argv, NULL, NULL, complaint), complaint);
 }
 
 /* A raw file has its size from the beginning. That of a qcow2 file is known in the end only: it is cut behind the last cluster that was written. */
@@ -184,7 +184,7 @@ int work_export_file(struct work *work) {
 
         file_options(work, file);
         (void) snprintf(source, sizeof(source), "driver=nbd,server.type=unix,server.path=%s", work->wish.image);
-        r = tool_run_qemu_img(argv, work_advance, &window, complaint);
+        r = qemu_img_run(argv, work_advance, &window, complaint);
         r = work_judge(work, "qemu-img", r, complaint);
         if (r < 0)
                 return r;
@@ -227,7 +227,7 @@ int work_compare(struct work *work) {
 
         file_options(work, file);
         (void) snprintf(image, sizeof(image), "driver=nbd,server.type=unix,server.path=%s", work->wish.image);
-        r = tool_run_qemu_img(argv, work_advance, &window, complaint);
+        r = qemu_img_run(argv, work_advance, &window, complaint);
         if (r == 1)
                 return work_fail(work, FAILURE_IO, "The file and the image differ");
         return work_judge(work, "qemu-img", r, complaint);

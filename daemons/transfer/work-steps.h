@@ -20,7 +20,7 @@ static inline uint64_t work_round(uint64_t size) {
 int work_fail(struct work *work, enum failure failure, const char *format, ...) _printf_(3, 4);
 /* What a program's end means: status as of tool_wait(). */
 int work_judge(struct work *work, const char *program, int status, const char *complaint);
-/* For tool_run_qemu_img(); userdata is a window. */
+/* For qemu_img_run(); userdata is a window. */
 void work_advance(double share, void *userdata);
 
 /* n bytes of the content of file, from from on, to the image at offset to, and a flush. */

@@ -11,7 +11,7 @@
 #include "cleanup.h"
 #include "error-table.h"
 #include "pump.h"
-#include "tool.h"
+#include "qemu-img.h"
 
 #define WORK_SLICE       (256U * 1024U * 1024U) /* bytes of content between two flushes of an import */
 #define WORK_MESSAGE_MAX (TOOL_COMPLAINT_MAX + 256U)

@@ -9,34 +9,22 @@
 #include "refusal.h"
 #include "tls-client.h"
 
-#define PASSWORD_MAX 1024U
-
-/* The first line of the file. Returns its length, or a negative errno. */
-static ssize_t read_password(const char *directory, const char *name, char ret[static PASSWORD_MAX]) {
+static ssize_t read_password(const char *directory, const char *name, char ret[static PASSWORD_LINE_MAX]) {
         _cleanup_free_ char *path = NULL;
         _cleanup_close_ int fd = -EBADF;
-        const char *newline;
-        ssize_t n;
 
-        if (asprintf(&path, "%s/%s", directory, name) < 0)
+        if (asprintf(&path, "%s/%s", directory, name) < 0) {
+                path = NULL;
                 return -ENOMEM;
+        }
 
         fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        n = read(fd, ret, PASSWORD_MAX);
-        if (n < 0)
-                return -errno;
-
-        newline = memchr(ret, '\n', (size_t) n);
-        if (newline)
-                return newline - ret;
-        return n == (ssize_t) PASSWORD_MAX ? -EFBIG : n;
+        return fd < 0 ? -errno : password_line_read(fd, ret);
 }
 
-/* The unit gives each credential twice, as it stands and decrypted. The latter has an empty line as its default, since systemd takes a file that is not there for an error otherwise: such a one
- * counts as absent. */
-static ssize_t find_password(const char *directory, const char *image, char ret[static PASSWORD_MAX]) {
+/* A drop-in, and a unit of an older version that systemd still has in memory, gives a credential by one of two names, as it stands or decrypted. The latter has an empty line as its default, since systemd takes a file
+ * that is not there for an error otherwise: such a one counts as absent. */
+static ssize_t find_password(const char *directory, const char *image, char ret[static PASSWORD_LINE_MAX]) {
         char encrypted[sizeof("blockstore.") + IMAGE_LOCAL_NAME_MAX];
         ssize_t n = -ENOENT;
 
@@ -78,11 +66,11 @@ static int take_tls(const struct host_config *config, struct credentials *creden
         return r;
 }
 
-int credentials_load(
-        const struct host_config *config, const char *image, struct credentials **ret, char **ret_message) {
+int credentials_load(const struct host_config *config, const char *image, const struct passed_password *passed,
+        struct credentials **ret, char **ret_message) {
         _cleanup_(credentials_freep) struct credentials *credentials = NULL;
         const char *directory = getenv("CREDENTIALS_DIRECTORY");
-        char text[PASSWORD_MAX];
+        char text[PASSWORD_LINE_MAX];
         ssize_t n = -ENOENT;
         int r = 0;
 
@@ -96,6 +84,13 @@ int credentials_load(
 
         if (directory)
                 n = find_password(directory, image, text);
+        if (n == -ENOENT && passed && passed->there) {
+                if (passed->refused)
+                        return refuse_with(
+                                ret_message, -ENOKEY, "No password for user \"%s\". %s", config->user, passed->line);
+                n = (ssize_t) passed->n;
+                memcpy(text, passed->line, passed->n);
+        }
         if (n > 0) {
                 credentials = calloc(1, sizeof(*credentials));
                 r = credentials ? ivbs_hash_password(text, (size_t) n, credentials->password) : -ENOMEM;

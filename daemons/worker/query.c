@@ -170,7 +170,7 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *inf
         return 0;
 }
 
-static int start_engine(struct query *q) {
+static int start_engine(struct query *q, const struct passed_password *passed) {
         _cleanup_free_ char *message = NULL;
         struct engine_settings settings = { .listen_fd = -EBADF };
         uint64_t watchdog_usec;
@@ -181,7 +181,7 @@ static int start_engine(struct query *q) {
                 return refuse(q, FAILURE_CONFIGURATION,
                         "No proxies are configured: set \"proxies\" in " HOST_CONFIG_DIRECTORY "/blockstore.json.");
         if (r >= 0)
-                r = credentials_load(q->config, NULL, &q->credentials, &message);
+                r = credentials_load(q->config, NULL, passed, &q->credentials, &message);
         if (r < 0)
                 return refuse(q, FAILURE_CONFIGURATION, message ?: strerror(-r));
 
@@ -198,12 +198,15 @@ static int start_engine(struct query *q) {
 }
 
 int query_run(const char *instance) {
+        struct passed_password passed;
         struct query q = {};
         int r;
 
         (void) block_signals(SIGTERM, SIGINT, SIGPIPE, 0);
 
-        if (sd_listen_fds(true) != 1 || sd_is_socket_unix(SD_LISTEN_FDS_START, SOCK_STREAM, 1, NULL, 0) <= 0) {
+        (void) passed_password_take(&passed);
+        /* The socket comes first, what was stored behind it. */
+        if (sd_listen_fds(true) < 1 || sd_is_socket_unix(SD_LISTEN_FDS_START, SOCK_STREAM, 1, NULL, 0) <= 0) {
                 log_event(LOG_ERR, NULL,
                         "blockstore-worker --query takes its socket from systemd: start blockstore-query@%s.socket.",
                         instance);
@@ -218,7 +221,8 @@ int query_run(const char *instance) {
         if (r >= 0)
                 r = sd_event_add_io(q.event, &q.listen_source, SD_LISTEN_FDS_START, EPOLLIN, on_connection, &q);
         if (r >= 0)
-                r = start_engine(&q);
+                r = start_engine(&q, &passed);
+        passed_password_wipe(&passed);
         if (r >= 0) {
                 arm_idle(&q);
                 (void) sd_notify(false, "READY=1");

@@ -494,7 +494,7 @@ static int claim(struct worker *w, const char *image) {
 }
 
 /* The settings and what they lead to. On failure the sentence is set. */
-static int configure(struct worker *w) {
+static int configure(struct worker *w, const struct passed_password *passed) {
         _cleanup_free_ char *message = NULL;
         const char *image;
         int r;
@@ -514,7 +514,7 @@ static int configure(struct worker *w) {
                 return -EINVAL;
         }
         if (r >= 0)
-                r = credentials_load(w->config, w->name, &w->credentials, &message);
+                r = credentials_load(w->config, w->name, passed, &w->credentials, &message);
         if (r < 0) {
                 fail(w, FAILURE_CONFIGURATION, "%s", message ?: strerror(-r));
                 return r;
@@ -600,12 +600,14 @@ static void clean_up(struct worker *w) {
 
 int worker_run(const char *name) {
         struct worker w = { .name = name, .listen_fd = -EBADF, .claim_fd = -EBADF };
+        struct passed_password passed;
         bool found = false;
         int r;
 
         /* Before any thread is made: signals come to the main loop only. */
         (void) block_signals(SIGTERM, SIGINT, SIGPIPE, 0);
 
+        (void) passed_password_take(&passed);
         r = fd_store_receive(&w.listen_fd, &w.found, &found);
         if (r < 0)
                 log_event(LOG_WARNING, LOG_FIELDS({ "IMAGE", name }),
@@ -627,7 +629,8 @@ int worker_run(const char *name) {
 
         (void) sd_event_now(w.event, CLOCK_MONOTONIC, &w.started_usec);
         if (r >= 0)
-                r = configure(&w);
+                r = configure(&w, &passed);
+        passed_password_wipe(&passed);
         if (r >= 0)
                 r = start(&w);
         if (r < 0 && !w.engine)

@@ -5,13 +5,14 @@
 
 static char user[64] = "alice";
 static struct host_config config = { .user = user };
+static const struct passed_password *passed;
 
 static void expect_password(const char *password, size_t n) {
         _cleanup_(credentials_freep) struct credentials *credentials = NULL;
         char expected[IVBS_PASSWORD_SIZE], *message = NULL;
         int r;
 
-        r = credentials_load(&config, "vm1", &credentials, &message);
+        r = credentials_load(&config, "vm1", passed, &credentials, &message);
         if (r < 0)
                 TEST_FAIL("%s", message);
         ASSERT_TRUE(!message);
@@ -24,7 +25,7 @@ static void expect_failure(int error, const char *a, const char *b) {
         struct credentials *credentials = NULL;
         _cleanup_free_ char *message = NULL;
 
-        ASSERT_EQ(credentials_load(&config, "vm1", &credentials, &message), -error);
+        ASSERT_EQ(credentials_load(&config, "vm1", passed, &credentials, &message), -error);
         ASSERT_TRUE(!credentials && message);
         if (!strstr(message, a) || !strstr(message, b))
                 TEST_FAIL("\"%s\" says neither \"%s\" nor \"%s\"", message, a, b);
@@ -60,6 +61,27 @@ static void decrypted(void) {
         (void) unlink(scratch_path("blockstore.vm1"));
         (void) unlink(scratch_path("blockstore.default"));
         remove_both();
+}
+
+/* What a drop-in gives comes first. */
+static void passed_by_the_unit(void) {
+        struct passed_password given = { .there = true, .n = 6, .line = "passed" };
+
+        passed = &given;
+        expect_password("passed", 6);
+        scratch_file("password-default", "for everybody");
+        expect_password("for everybody", 13);
+        remove_both();
+        ASSERT_OK(unsetenv("CREDENTIALS_DIRECTORY"));
+        expect_password("passed", 6);
+        given.n = 0;
+        expect_failure(ENOKEY, "alice", "empty");
+        given = (struct passed_password){ .there = true, .refused = true, .n = 9, .line = "Mice ate." };
+        expect_failure(ENOKEY, "alice", "Mice ate.");
+        given = (struct passed_password){};
+        expect_failure(ENOKEY, "blockstore.vm1", "/etc/credstore/blockstore.default");
+        ASSERT_OK(setenv("CREDENTIALS_DIRECTORY", scratch, 1));
+        passed = NULL;
 }
 
 static void newlines(void) {
@@ -138,8 +160,8 @@ static void users(void) {
         remove_both();
 }
 
-static const struct test tests[] = { TEST(own_before_default), TEST(decrypted), TEST(newlines), TEST(missing),
-        TEST(broken), TEST(users) };
+static const struct test tests[] = { TEST(own_before_default), TEST(decrypted), TEST(passed_by_the_unit),
+        TEST(newlines), TEST(missing), TEST(broken), TEST(users) };
 
 int main(void) {
         int r;

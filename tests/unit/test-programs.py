@@ -42,7 +42,7 @@ class Programs(unittest.TestCase):
 
     def test_no_name_of_an_image(self):
         for program in PROGRAMS:
-            if os.path.basename(program) in ('blockstore-release', 'blockstore-transfer'):
+            if os.path.basename(program) in ('blockstore-password', 'blockstore-release', 'blockstore-transfer'):
                 for arguments in ([], [''], ['a/b'], ['-x']):
                     self.check(program, arguments, USAGE)
 

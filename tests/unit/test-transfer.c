@@ -11,7 +11,7 @@
 #include "pump.h"
 #include "scratch.h"
 #include "test.h"
-#include "tool.h"
+#include "qemu-img.h"
 #include "work.h"
 
 #define IMAGE_SIZE (3U * 1024U * 1024U)
@@ -26,12 +26,12 @@ static int make_file(const char *name, const void *data, size_t n, uint64_t size
 }
 
 static void progress(void) {
-        ASSERT_TRUE(tool_parse_progress("    (0.00/100%)\r    (12.50/100%)\r") == 0.125);
-        ASSERT_TRUE(tool_parse_progress("(100.00/100%)\r\n") == 1);
-        ASSERT_TRUE(tool_parse_progress("(12.5") < 0);
-        ASSERT_TRUE(tool_parse_progress("(x/100%)") < 0);
-        ASSERT_TRUE(tool_parse_progress("(170/100%)") < 0);
-        ASSERT_TRUE(tool_parse_progress("") < 0);
+        ASSERT_TRUE(qemu_img_parse_progress("    (0.00/100%)\r    (12.50/100%)\r") == 0.125);
+        ASSERT_TRUE(qemu_img_parse_progress("(100.00/100%)\r\n") == 1);
+        ASSERT_TRUE(qemu_img_parse_progress("(12.5") < 0);
+        ASSERT_TRUE(qemu_img_parse_progress("(x/100%)") < 0);
+        ASSERT_TRUE(qemu_img_parse_progress("(170/100%)") < 0);
+        ASSERT_TRUE(qemu_img_parse_progress("") < 0);
 }
 
 static void tools(void) {
