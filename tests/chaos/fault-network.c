@@ -108,6 +108,16 @@ bool fault_lie_status(struct schedule *s) {
         return lie_until_told(s, lie_about_status);
 }
 
+/* Where nothing is retained, an image rightly fails with its flush. */
+static enum relay_verdict lie_about_error(
+        void *userdata, struct relay_link *link, enum relay_direction direction, struct relay_packet *packet) {
+        struct schedule *s = userdata;
+
+        if (packet->header.op == IVBS_OP_FLUSH && !s->options.retained)
+                return RELAY_PASS;
+        return lie_about_status(userdata, link, direction, packet);
+}
+
 /* "It has failed for good": that is told to whoever asked. */
 bool fault_lie_error(struct schedule *s) {
         if (s->step == 0) {
@@ -115,7 +125,7 @@ bool fault_lie_error(struct schedule *s) {
                 s->lies_left = (unsigned) dice_between(&s->dice, 1, 3);
                 workload_excuse(s->workload, s->lies_left);
         }
-        return lie_until_told(s, lie_about_status);
+        return lie_until_told(s, lie_about_error);
 }
 
 enum { LIE_SEQUENCE, LIE_TWICE, LIE_OP, _LIE_MAX };

@@ -75,17 +75,21 @@ static int wait_for(struct run *run, bool (*condition)(void *userdata), uint64_t
         return r;
 }
 
+/* On one machine nothing would be retained, so half of all runs ask for it. */
+static bool is_retained(const struct options *o) {
+        return o->volatile_store || o->points || o->seed % 2;
+}
+
 static int set_up(struct run *run) {
         const struct options *o = run->options;
         char settings[160], io_timeout[32] = "infinity";
         int r;
 
-        /* On one machine nothing would be retained, so half of all runs ask for it. */
         if (o->io_timeout_usec > 0)
                 (void) snprintf(io_timeout, sizeof(io_timeout), "%" PRIu64 "ms", o->io_timeout_usec / MSEC);
         (void) snprintf(settings, sizeof(settings),
                 "\"dead-time\":\"%" PRIu64 "ms\",\"io-timeout\":\"%s\",\"retain\":\"%s\",", o->dead_time_usec / MSEC,
-                io_timeout, o->volatile_store || o->points || o->seed % 2 ? "always" : "auto");
+                io_timeout, is_retained(o) ? "always" : "auto");
         r = rig_new(&run->rig, &(struct rig_options){
                                        .build = o->build,
                                        .directory = o->directory,
@@ -213,6 +217,7 @@ static int run_faults(struct run *run) {
                         .each = run->options->each,
                         .only = run->options->only,
                         .points = run->options->points ? &run->points : NULL,
+                        .retained = is_retained(run->options),
                         .verbose = run->options->verbose,
                 });
         if (r < 0)

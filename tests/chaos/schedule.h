@@ -29,6 +29,7 @@ struct schedule_options {
         uint64_t only;            /* bit 1 << kind; 0: all that this rig can do */
         unsigned each;            /* no kind more often than that, and the end when none is left; 0: no limit */
         struct points *points;    /* nothing but these, until each was tried; NULL: none */
+        bool retained;            /* the worker keeps what is not flushed, so that a failed flush can be made good */
         bool verbose;             /* tell each fault */
 };
 
