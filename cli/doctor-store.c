@@ -12,7 +12,7 @@
 #include "local-proxy.h"
 #include "output.h"
 
-static void look_at_proxy(struct doctor *d, struct json_object *proxy, unsigned *ret_reachable) {
+static void look_at_proxy(struct doctor *d, struct json_object *proxy, unsigned *ret_usable) {
         const char *address = json_string(proxy, "address"), *state = json_string(proxy, "state");
         char command[DOCTOR_COMMAND_MAX], unit[LOCAL_PROXY_UNIT_MAX] = "", usec[FORMAT_MAX];
 
@@ -27,10 +27,15 @@ static void look_at_proxy(struct doctor *d, struct json_object *proxy, unsigned 
                 snprintf(command, sizeof command, "systemctl start '%s'", unit);
                 found(d, FINDING_WARNING, address, here ? command : NULL, "The proxy cannot be reached: %s.",
                         json_string(proxy, "reason"));
+        } else if (strcmp(state, "draining") == 0) {
+                snprintf(command, sizeof command, "blockstorectl proxy drain --undo '%s'", address);
+                found(d, FINDING_WARNING, address, command,
+                        "The proxy is drained: the login works, and nothing can be attached there until that is "
+                        "undone.");
         } else {
                 found(d, FINDING_OK, address, NULL, "The proxy is %s, the login works; round trip %s.", state,
                         format_usec(usec, json_number(proxy, "round_trip_usec")));
-                (*ret_reachable)++;
+                (*ret_usable)++;
         }
 }
 
@@ -38,7 +43,7 @@ void check_proxies(struct doctor *d) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         _cleanup_(json_object_putp) struct json_object *proxies = NULL;
         _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
-        unsigned n_reachable = 0;
+        unsigned n_usable = 0;
         int r;
 
         if (!doctor_needs_bus(d))
@@ -54,11 +59,11 @@ void check_proxies(struct doctor *d) {
         }
 
         for (size_t i = 0; i < json_object_array_length(proxies); i++)
-                look_at_proxy(d, json_object_array_get_idx(proxies, i), &n_reachable);
-        if (n_reachable == 0)
+                look_at_proxy(d, json_object_array_get_idx(proxies, i), &n_usable);
+        if (n_usable == 0)
                 found(d, FINDING_ERROR, NULL, "blockstorectl proxies",
                         "No proxy can be used: nothing can be attached, and I/O of what is attached waits.");
-        else if (n_reachable == 1)
+        else if (n_usable == 1)
                 found(d, FINDING_WARNING, NULL, NULL,
                         "Only one proxy can be used: while it is gone, all I/O waits. A second one over the same "
                         "store "

@@ -82,16 +82,18 @@ int ivbs_hello_decode(const uint8_t *data, size_t n, struct ivbs_hello *ret) {
         return 0;
 }
 
-void ivbs_hello_reply_encode(uint64_t caps, uint8_t ret[static IVBS_HELLO_REPLY_SIZE]) {
-        put_be64(ret, caps);
-        put_be64(ret + 8, 0);
+void ivbs_hello_reply_encode(const struct ivbs_hello_reply *reply, uint8_t ret[static IVBS_HELLO_REPLY_SIZE]) {
+        put_be64(ret, reply->caps);
+        put_be32(ret + 8, reply->flags);
+        put_be32(ret + 12, 0);
 }
 
-int ivbs_hello_reply_decode(const uint8_t *data, size_t n, uint64_t *ret_caps) {
+int ivbs_hello_reply_decode(const uint8_t *data, size_t n, struct ivbs_hello_reply *ret) {
         if (n < IVBS_HELLO_REPLY_SIZE)
                 return -EBADMSG;
 
-        *ret_caps = get_be64(data);
+        ret->caps = get_be64(data);
+        ret->flags = get_be32(data + 8);
         return 0;
 }
 

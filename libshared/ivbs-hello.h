@@ -82,6 +82,14 @@ struct ivbs_hello {
         char host[IVBS_HOST_SIZE + 1];
 };
 
+#define IVBS_HELLO_DRAINED (UINT32_C(1) << 0) /* DRAIN is in effect: nothing can be attached here */
+
+/* HELLO's reply: 0 caps u64, 8 flags u32, 12 reserved u32. */
+struct ivbs_hello_reply {
+        uint64_t caps; /* granted */
+        uint32_t flags;
+};
+
 /* What must be unchanged between a write's acknowledgement and the flush that is to cover it. 0 boot_id[16], 16 store_uuid[16],
  * 32 mount_instance u64, 40 error_epoch u64. */
 struct ivbs_identity {
@@ -227,8 +235,8 @@ int ivbs_greeting_decode(const uint8_t *data, size_t n, struct ivbs_greeting *re
 
 void ivbs_hello_encode(const struct ivbs_hello *hello, uint8_t ret[static IVBS_HELLO_SIZE]);
 int ivbs_hello_decode(const uint8_t *data, size_t n, struct ivbs_hello *ret);
-void ivbs_hello_reply_encode(uint64_t caps, uint8_t ret[static IVBS_HELLO_REPLY_SIZE]);
-int ivbs_hello_reply_decode(const uint8_t *data, size_t n, uint64_t *ret_caps);
+void ivbs_hello_reply_encode(const struct ivbs_hello_reply *reply, uint8_t ret[static IVBS_HELLO_REPLY_SIZE]);
+int ivbs_hello_reply_decode(const uint8_t *data, size_t n, struct ivbs_hello_reply *ret);
 
 void ivbs_identity_encode(const struct ivbs_identity *identity, uint8_t ret[static IVBS_IDENTITY_SIZE]);
 int ivbs_identity_decode(const uint8_t *data, size_t n, struct ivbs_identity *ret);

@@ -34,7 +34,9 @@ void client_hello(struct client *client, const struct ivbs_header *header, const
         (void) snprintf(client->holder.host, sizeof(client->holder.host), "%s", hello.host);
         client_set_state(client, CLIENT_INTRODUCED);
 
-        ivbs_hello_reply_encode(client->caps, reply);
+        ivbs_hello_reply_encode(
+                &(const struct ivbs_hello_reply){ client->caps, client->proxy->diverting ? IVBS_HELLO_DRAINED : 0 },
+                reply);
         /* Without a transcript no login with SCRAM can succeed, which is all that a lack of memory may come to. */
         (void) ivbs_transcript_add(&client->transcript, payload, header->length);
         (void) ivbs_transcript_add(&client->transcript, reply, sizeof(reply));

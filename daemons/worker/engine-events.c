@@ -172,6 +172,7 @@ void engine_take_picture(struct engine *engine, struct engine_status *ret) {
                         .round_trip_usec = proxy->round_trip_usec,
                         .failures = proxy->failures,
                         .announced = proxy->announced,
+                        .drained = proxy->drained,
                 };
                 strcpy(ret->proxies[i].address, proxy->address);
                 strcpy(ret->proxies[i].reason, proxy->reason);

@@ -20,6 +20,7 @@ struct engine_proxy {
         uint64_t round_trip_usec; /* 0: not known */
         unsigned failures;        /* since the last success */
         bool announced;
+        bool drained;                  /* as of the last survey */
         char reason[PROXY_REASON_MAX]; /* of the last failure; "" after a success */
 };
 

@@ -32,11 +32,13 @@ struct proxy {
         uint16_t priority;
         bool announced; /* not configured: known from a list */
         enum proxy_state state;
-        unsigned failures;             /* since it last served */
-        uint64_t failed_usec;          /* when it last did; 0: never */
-        uint64_t not_before_usec;      /* it backs off until then; 0: it does not */
-        uint64_t drain_until_usec;     /* PROXY_DRAINING: not before then as long as there is another */
-        uint64_t round_trip_usec;      /* mean of what was measured, newer ones counting more; 0: not known */
+        unsigned failures;         /* since it last served */
+        uint64_t failed_usec;      /* when it last did; 0: never */
+        uint64_t not_before_usec;  /* it backs off until then; 0: it does not */
+        uint64_t drain_until_usec; /* PROXY_DRAINING: not before then as long as there is another */
+        uint64_t round_trip_usec;  /* mean of what was measured, newer ones counting more; 0: not known */
+        /* When it last greeted us: who attaches nothing is let in all the same, and not told when that ends. */
+        bool drained;
         char reason[PROXY_REASON_MAX]; /* of the last failure; "" after a success */
 
         unsigned n_users; /* see proxy_ref() */

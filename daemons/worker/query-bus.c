@@ -217,11 +217,20 @@ static int method_remove_image(sd_bus_message *m, void *userdata, sd_bus_error *
         return 1;
 }
 
-/* The connections that the question itself goes by serve no image. */
-static const char *state_of(const struct engine_proxy *proxy) {
+/* The connections that the question itself goes by serve no image. Nor does one that is drained, which answers us all the same. */
+static enum proxy_state state_of(const struct engine_proxy *proxy) {
         bool ours = proxy->state == PROXY_ACTIVE || proxy->state == PROXY_STANDBY;
+        bool reachable = ours || proxy->state == PROXY_REACHABLE;
 
-        return proxy_state_to_string(ours ? PROXY_REACHABLE : proxy->state);
+        if (!reachable)
+                return proxy->state;
+        return proxy->drained ? PROXY_DRAINING : PROXY_REACHABLE;
+}
+
+static const char *reason_of(const struct engine_proxy *proxy) {
+        if (!proxy->reason[0] && state_of(proxy) == PROXY_DRAINING)
+                return "it is drained: nothing can be attached there";
+        return proxy->reason;
 }
 
 static void on_surveyed(void *userdata, const struct engine_status *status) {
@@ -241,10 +250,11 @@ static void on_surveyed(void *userdata, const struct engine_status *status) {
 
                 r = sd_bus_message_open_container(reply, 'r', record);
                 if (r >= 0)
-                        r = sd_bus_message_append(reply, "susts", p->address, (uint32_t) p->priority, state_of(p),
-                                p->round_trip_usec, p->announced ? "announced" : "configured");
+                        r = sd_bus_message_append(reply, "susts", p->address, (uint32_t) p->priority,
+                                proxy_state_to_string(state_of(p)), p->round_trip_usec,
+                                p->announced ? "announced" : "configured");
                 if (r >= 0 && probe)
-                        r = sd_bus_message_append(reply, "us", (uint32_t) p->failures, p->reason);
+                        r = sd_bus_message_append(reply, "us", (uint32_t) p->failures, reason_of(p));
                 if (r >= 0)
                         r = sd_bus_message_close_container(reply);
         }

@@ -220,16 +220,17 @@ int session_on_greeting(struct session *s, const struct ivbs_header *header, con
 }
 
 int session_on_hello(struct session *s, const struct ivbs_header *header, const uint8_t *payload) {
-        uint64_t caps;
+        struct ivbs_hello_reply reply;
 
         if (header->sequence != s->control_sequence || header->status != IVBS_STATUS_OK ||
-                ivbs_hello_reply_decode(payload, header->length, &caps) < 0)
+                ivbs_hello_reply_decode(payload, header->length, &reply) < 0)
                 return -EPROTO;
 
         (void) ivbs_transcript_add(&s->transcript, payload, header->length);
         if (s->encrypted)
                 (void) ivbs_transcript_add(&s->transcript, s->tls_binding, sizeof(s->tls_binding));
-        s->caps = caps & CAPS_WANTED;
+        s->caps = reply.caps & CAPS_WANTED;
+        s->proxy->drained = reply.flags & IVBS_HELLO_DRAINED;
         return log_in(s);
 }
 

@@ -10,6 +10,6 @@ struct survey;
 
 typedef void (*survey_done_t)(void *userdata);
 
-/* skip: the proxy that is in use, or NULL. done() follows, when all sessions are over. All pointers must outlive it. */
+/* used: the proxy that is in use, or NULL; of it only that it is drained is found out. done() follows, when all sessions are over. All pointers must outlive it. */
 int survey_start(struct ring *ring, const struct host_config *config, const struct credentials *credentials,
-        struct proxies *proxies, const struct proxy *skip, survey_done_t done, void *userdata);
+        struct proxies *proxies, const struct proxy *used, survey_done_t done, void *userdata);

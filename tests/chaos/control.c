@@ -72,6 +72,7 @@ static int introduce(struct control *c, const char *user, const char *password) 
         struct ivbs_hello hello = { .caps = WANTED_CAPS, .max_length = IVBS_LENGTH_MAX, .host = "chaos" };
         uint8_t payload[IVBS_HELLO_SIZE], login[IVBS_LOGIN_SIZE], reply[CONTROL_REPLY_MAX];
         char hash[IVBS_PASSWORD_SIZE];
+        struct ivbs_hello_reply granted;
         struct ivbs_header header;
         size_t n;
         int r;
@@ -87,9 +88,10 @@ static int introduce(struct control *c, const char *user, const char *password) 
         r = control_call(c, IVBS_OP_HELLO, payload, sizeof(payload), reply, &n);
         if (r != 0)
                 return r < 0 ? r : -EPROTO;
-        r = ivbs_hello_reply_decode(reply, n, &c->caps);
+        r = ivbs_hello_reply_decode(reply, n, &granted);
         if (r < 0)
                 return r;
+        c->caps = granted.caps;
 
         r = ivbs_hash_password(password, strlen(password), hash);
         if (r >= 0)

@@ -190,9 +190,9 @@ static void proxies_round_trip(const uint8_t *data, size_t n) {
 }
 
 static void hello_reply(const uint8_t *data, size_t n) {
-        uint64_t caps;
+        struct ivbs_hello_reply reply;
 
-        if (ivbs_hello_reply_decode(data, n, &caps) >= 0)
+        if (ivbs_hello_reply_decode(data, n, &reply) >= 0)
                 REQUIRE(n >= IVBS_HELLO_REPLY_SIZE);
 }
 

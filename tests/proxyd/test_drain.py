@@ -65,6 +65,19 @@ class Drain(Case):
             self.assertEqual(a.read(0, 6).payload, b"before")
             self.assertStatus(a.write(0, b"after"), "OK")
 
+    def test_who_comes_is_told(self):
+        """By HELLO's reply, before anything is asked of the proxy."""
+        def told():
+            with self.proxy.connect() as c:
+                return struct.unpack(">QII", c.hello().payload)[1:]
+
+        self.assertEqual(told(), (0, 0))
+        with self.proxy.modern() as admin:
+            self.assertStatus(self.drain(admin), "OK")
+            self.assertEqual(told(), (1, 0))
+            self.assertStatus(self.drain(admin, undo=True), "OK")
+        self.assertEqual(told(), (0, 0))
+
     def test_what_is_in_hand_is_finished(self):
         needs_files(NEEDS_HOLDING)
         self.proxy.create("in-hand")

@@ -135,7 +135,7 @@ static void take(struct stream *stream, const struct ivbs_header *header, const 
 
         switch (header->op) {
         case IVBS_OP_HELLO:
-                ivbs_hello_reply_encode(CAPS, hello);
+                ivbs_hello_reply_encode(&(struct ivbs_hello_reply){ .caps = CAPS }, hello);
                 reply(stream, header, hello, sizeof(hello));
                 break;
         case IVBS_OP_LOGIN:

@@ -30,7 +30,7 @@ static inline void introduce(struct server *s, struct ivbs_transcript *transcrip
         ASSERT_OK(ivbs_transcript_start(transcript, id));
         ASSERT_OK(ivbs_transcript_add(transcript, payload, sizeof(payload)));
         ASSERT_OK(ivbs_transcript_add(transcript, s->payload, s->header.length));
-        ivbs_hello_reply_encode(CAPS, reply);
+        ivbs_hello_reply_encode(&(struct ivbs_hello_reply){ .caps = CAPS }, reply);
         server_reply(s, 0, reply, sizeof(reply));
         ASSERT_OK(ivbs_transcript_add(transcript, reply, sizeof(reply)));
         if (binding)

@@ -144,7 +144,7 @@ static inline void server_hello(struct server *s, uint64_t caps) {
         server_expect(s, IVBS_OP_HELLO);
         ASSERT_OK(ivbs_hello_decode(s->payload, s->header.length, &hello));
         ASSERT_TRUE((hello.caps & SERVER_CAPS) == SERVER_CAPS);
-        ivbs_hello_reply_encode(caps, payload);
+        ivbs_hello_reply_encode(&(struct ivbs_hello_reply){ .caps = caps }, payload);
         server_reply(s, 0, payload, sizeof(payload));
 }
 

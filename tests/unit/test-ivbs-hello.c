@@ -75,7 +75,7 @@ static void capability_bits(void) {
 static void hello(void) {
         struct ivbs_hello hello = { .caps = IVBS_CAP_LEASE, .max_length = 65536, .host = "host-1" }, decoded;
         uint8_t bytes[IVBS_HELLO_SIZE];
-        uint64_t caps;
+        struct ivbs_hello_reply reply;
 
         fill(hello.machine_id, 0xa0);
         fill(hello.boot_id, 0xb0);
@@ -101,10 +101,11 @@ static void hello(void) {
         ASSERT_OK(ivbs_hello_decode(bytes, sizeof(bytes), &decoded));
         ASSERT_STREQ(decoded.host, hello.host);
 
-        ivbs_hello_reply_encode(IVBS_CAP_TRIM | IVBS_CAP_FUA, bytes);
-        ASSERT_HEX(bytes, IVBS_HELLO_REPLY_SIZE, "0000000000000006 0000000000000000");
-        ASSERT_NEEDS(bytes, IVBS_HELLO_REPLY_SIZE, ivbs_hello_reply_decode(data, n, &caps));
-        ASSERT_EQ(caps, 6);
+        ivbs_hello_reply_encode(&(struct ivbs_hello_reply){ IVBS_CAP_TRIM | IVBS_CAP_FUA, IVBS_HELLO_DRAINED }, bytes);
+        ASSERT_HEX(bytes, IVBS_HELLO_REPLY_SIZE, "0000000000000006 00000001 00000000");
+        ASSERT_NEEDS(bytes, IVBS_HELLO_REPLY_SIZE, ivbs_hello_reply_decode(data, n, &reply));
+        ASSERT_EQ(reply.caps, 6);
+        ASSERT_EQ(reply.flags, IVBS_HELLO_DRAINED);
 }
 
 static void identity(void) {
