@@ -10,6 +10,7 @@ import time
 from statistics import median
 
 import load
+import starts
 from child import Child, Failed
 from table import count, table
 from works import WORKS
@@ -32,10 +33,7 @@ def borrow(root):
 
 def boot(options, directory, images, seconds, rounds, say):
     home = os.path.join(directory, "vm")
-    os.makedirs(os.path.join(home, "share"))
-    staged = subprocess.run([os.path.join(TOP, "tests/lib/stage"), options.build, home], timeout=300, check=False)
-    if staged.returncode != 0:
-        raise Failed("no root for the virtual machine could be made")
+    starts.stage(options.build, home)
     borrow(os.path.join(home, "root"))
     works = "\n".join(f"{work.name} {work.rw} {work.block} {work.depth}" for work in WORKS)
     with open(os.path.join(home, "share/settings"), "w", encoding="ascii") as file:
@@ -79,17 +77,6 @@ def collect(share):
     return samples
 
 
-def what_failed(share, machine):
-    """None, or the end of what the guest has said."""
-    if numbers(share, "status") == [0]:
-        return None
-    for path in (os.path.join(share, "log"), machine.log):
-        if os.path.exists(path) and os.path.getsize(path) > 0:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                return f"the virtual machine's part has failed:\n{file.read()[-3000:]}"
-    return "the virtual machine has said nothing"
-
-
 def compare(samples):
     by = {}
     for one in samples:
@@ -112,17 +99,16 @@ def compare(samples):
     return table(head, rows), ratios
 
 
-def starts(share, images):
-    one, many, nothing = (numbers(share, name) for name in ("attach-one", "attach-many", "nothing-many"))
-    text = f"`systemctl start` of one image until it is attached and has its device: {median(one):.0f} ms ({min(one)}–{max(one)}). " if one else ""
+def attaching(share, images):
+    one, found = numbers(share, "attach-one"), starts.read(share)
+    text = f"`systemctl start` of one image until it is attached and has its device: {median(one):.0f} ms ({min(one)}–{max(one)}).\n" if one else ""
+    many = found.get(("images", images))
     if many:
-        active = (numbers(share, "attached") or [0])[0]
-        aim = f"aim: {AT_ONCE} s, {'met' if many[0] <= AT_ONCE * 1e3 and active == images else '**behind**'}"
+        aim = f"aim: {AT_ONCE} s, {'met' if many['start_s'] <= AT_ONCE and many['up'] == images else '**behind**'}"
         if images != IMAGES:
             aim = f"no aim, that is for {IMAGES}"
-        text += (f"{images} images at once: {many[0] / 1e3:.1f} s, {active} active ({aim}); "
-                 f"their stop: {(numbers(share, 'detach-many') or [0])[0] / 1e3:.1f} s. As many services with the same sandbox that run `true`: {(nothing or [0])[0] / 1e3:.1f} s.")  # fmt: skip
-    return text + "\n", {"attach_ms": one, "attach_many_ms": many, "nothing_many_ms": nothing}
+        text += f"{images} images at once ({aim}):\n\n{starts.show(found)}"
+    return text + "\n", {"attach_ms": one, "starts": list(found.values())}
 
 
 def run(options, directory, say):
@@ -131,13 +117,13 @@ def run(options, directory, say):
     share, machine = boot(options, directory, images, seconds, rounds, say)
     samples = collect(share)
     text, ratios = compare(samples)
-    sentence, times = starts(share, images)
+    sentence, times = attaching(share, images)
     done = len({sample["round"] for sample in samples})
     text += f"\n{done} rounds of {seconds:g} s. {sentence}"
     print(text)
     result = {"command": "tools/bench vm" + (" --quick" if options.quick else ""), "commit": options.commit, "settings": {"rounds": done, "seconds": seconds}, "samples": samples, "ratios": ratios,
               **times, "images": images, "text": text}  # fmt: skip
-    failure = what_failed(share, machine)
+    failure = starts.what_failed(share, machine)
     if failure:
         raise Failed(failure, result)
     return result
