@@ -13,13 +13,15 @@
 #include "log.h"
 #include "notify.h"
 #include "server-internal.h"
+#include "stop-limit.h"
 
 #define READY                        "READY=1\n"
 #define STATUS_USEC                  500000U
 #define RETRY_USEC                   200000U
-#define PRESSURE_USEC                1000000U /* how often clients are looked at while memory is short */
-#define TRIM_USEC                    2000000U /* how often unused buffers are looked for */
-#define PATIENCE                     5U       /* ... and how often one may have stood still */
+#define PRESSURE_USEC                1000000U  /* how often clients are looked at while memory is short */
+#define STORE_LIMIT_USEC             10000000U /* that a stop waits for the store when clients have had their time */
+#define TRIM_USEC                    2000000U  /* how often unused buffers are looked for */
+#define PATIENCE                     5U        /* ... and how often one may have stood still */
 #define CONTAINER(ptr, type, member) ((type *) ((char *) (ptr) -offsetof(type, member)))
 
 /* --- what systemd sees --- */
@@ -230,6 +232,7 @@ static void drain(struct server *server) {
         if (server->proxy.draining)
                 return;
         server->proxy.draining = true;
+        (void) stop_limit_begin(server->settings->drain_limit_usec + STORE_LIMIT_USEC);
         notify_status(server, "STOPPING=1\n");
 
         for (unsigned i = 0; i < server->n_listeners; i++) {

@@ -203,6 +203,26 @@ class Cluster(Case):
             self.assertEqual(c.read(0, 4096).payload, b"h" * 4096)
             self.assertNotEqual(c.read(4096, 1).payload, b"n")
 
+    def test_what_hangs_when_the_proxy_stops(self):
+        """A stop does not wait for a cluster that does not answer. What was acknowledged is there afterwards."""
+        with Proxy(self.proxy.store).start() as doomed, doomed.modern() as a:
+            name = "doomed"
+            doomed.create(name, MIB)
+            self.assertStatus(a.attach_lease(name), "OK")
+            self.assertStatus(a.write(0, b"k" * 4096), "OK")
+            for osd in ("osd-0", "osd-1", "osd-2"):
+                cluster("freeze", osd)
+            try:
+                a.send("WRITE", struct.pack(">Q", 4096) + b"h" * 4096)
+                self.assertStatus(a.call("KEEPALIVE"), "OK")
+                self.assertEqual(doomed.stop(), 74)
+            finally:
+                for osd in ("osd-0", "osd-1", "osd-2"):
+                    cluster("thaw", osd)
+            self.assertIn("The store has not answered for 12 s: ending without it", doomed.log())
+        with self.proxy.leased(name) as c:
+            self.assertEqual(c.read(0, 4096).payload, b"k" * 4096)
+
 
 class ShutOut(unittest.TestCase):
     def test_idle_proxy(self):
