@@ -35,7 +35,7 @@ static void leave(struct pool *pool) {
         if (proxy) {
                 proxy_failed(pool->proxies, proxy, ring_now_usec(pool->ring), PROXY_DRAINING, "the proxy drains");
                 pool_set_reason(pool, proxy, "the proxy drains");
-                proxies_hurry(pool->proxies, proxy);
+                proxies_start_over(pool->proxies, proxy);
         }
 }
 

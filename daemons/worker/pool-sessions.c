@@ -351,7 +351,7 @@ static void active_lost(struct pool *pool, const struct session *s, const struct
         proxy_failed(pool->proxies, proxy, ring_now_usec(pool->ring), state_after(s, end), end->message);
         tell_why(pool, proxy, end->message);
         if (served)
-                proxies_hurry(pool->proxies, proxy);
+                proxies_start_over(pool->proxies, proxy);
 
         if (end->verdict == SESSION_REFUSED && pool->first && !may_hope(pool)) {
                 pool_fail(pool, end->failure);

@@ -141,6 +141,8 @@ static bool is_better(const struct proxy *a, const struct proxy *b) {
 
         if (a_drains != b_drains)
                 return b_drains;
+        if (a->tried != b->tried)
+                return b->tried;
         if (a->priority != b->priority)
                 return a->priority < b->priority;
         if (a->failures != b->failures)
@@ -197,6 +199,8 @@ static bool update(struct proxies *proxies, char *const *addresses, const struct
 
                 named[e - proxies->entries] = true;
                 if (e->proxy.announced && (e->gone || e->proxy.priority != announced[i].priority)) {
+                        if (e->gone)
+                                e->proxy.tried = false; /* there is news of it */
                         e->gone = false;
                         e->proxy.priority = announced[i].priority;
                         changed = true;
@@ -272,6 +276,7 @@ void proxy_succeeded(struct proxy *proxy, uint64_t round_trip_usec) {
 }
 
 void proxy_served(struct proxy *proxy) {
+        proxy->tried = false;
         proxy->failures = 0;
 }
 
@@ -300,6 +305,19 @@ static uint64_t with_jitter(struct proxies *proxies, uint64_t wait_usec) {
         return wait_usec - next_random(proxies) % (wait_usec / 4);
 }
 
+/* Back-off alone does not give everybody a turn: to find out that one is gone may take longer than it then backs off, so that the best two would keep all others from being asked. */
+static void note_tried(struct proxies *proxies, struct proxy *proxy) {
+        proxy->tried = true;
+        for (size_t i = 0; i < proxies->n; i++) {
+                const struct entry *e = proxies->entries + i;
+
+                if (!e->gone && !e->proxy.tried && !serves(&e->proxy))
+                        return;
+        }
+        for (size_t i = 0; i < proxies->n; i++)
+                proxies->entries[i].proxy.tried = false;
+}
+
 void proxy_failed(
         struct proxies *proxies, struct proxy *proxy, uint64_t now_usec, enum proxy_state state, const char *reason) {
         uint64_t wait = PROXY_BACKOFF_MAX_USEC;
@@ -308,6 +326,7 @@ void proxy_failed(
                 proxy->drain_until_usec = now_usec + with_jitter(proxies, PROXY_BACKOFF_MAX_USEC);
         proxy->state = state;
         proxy->failed_usec = now_usec;
+        note_tried(proxies, proxy);
         snprintf(proxy->reason, sizeof(proxy->reason), "%s", reason);
         if (proxy->not_before_usec > now_usec)
                 return;
@@ -343,6 +362,12 @@ void proxies_hurry(struct proxies *proxies, const struct proxy *except) {
                 if (p->failures > 1)
                         p->failures = 1;
         }
+}
+
+void proxies_start_over(struct proxies *proxies, const struct proxy *lost) {
+        for (size_t i = 0; i < proxies->n; i++)
+                proxies->entries[i].proxy.tried = &proxies->entries[i].proxy == lost;
+        proxies_hurry(proxies, lost);
 }
 
 void proxy_set_ticket(struct proxy *proxy, const uint8_t *ticket, size_t n) {

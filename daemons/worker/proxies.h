@@ -32,6 +32,7 @@ struct proxy {
         uint16_t priority;
         bool announced; /* not configured: known from a list */
         enum proxy_state state;
+        bool tried;                /* in vain, in this round: the others have their turn first */
         unsigned failures;         /* since it last served */
         uint64_t failed_usec;      /* when it last did; 0: never */
         uint64_t not_before_usec;  /* it backs off until then; 0: it does not */
@@ -57,7 +58,7 @@ int proxies_new(struct proxies **ret, const struct proxy_address *configured, si
 struct proxies *proxies_free(struct proxies *proxies);
 DEFINE_CLEANUP(struct proxies *, proxies_free);
 
-/* The best of those that may be tried now, except one (NULL: any); or NULL with the time at which one may (UINT64_MAX: there is none). Best: one that does not drain, then by
+/* The best of those that may be tried now, except one (NULL: any); or NULL with the time at which one may (UINT64_MAX: there is none). Best: one that does not drain, then one that was not tried in vain in this round, which is over when each was, then by
  * priority, by fewest failures, by latency where it is clearly different, by the order of the list. One that drains is passed over for PROXY_BACKOFF_MAX_USEC, unless
  * any will do (except NULL) and there is no other. The pointer is good until the list is merged; whoever keeps it longer takes a reference. */
 struct proxy *proxies_choose(
@@ -88,6 +89,8 @@ bool proxies_have_failed_since(const struct proxies *proxies, uint64_t since_use
 
 /* Somebody waits: who backs off may be tried at once, and backs off from the beginning if that fails. Not the one given, and not those that drain. */
 void proxies_hurry(struct proxies *proxies, const struct proxy *except);
+/* The same when one that has served is lost or left: a new round begins, with the best of the others. */
+void proxies_start_over(struct proxies *proxies, const struct proxy *lost);
 
 /* For the next login (n: 1 - IVBS_TICKET_MAX bytes, else there is none then); replaces the last one. */
 void proxy_set_ticket(struct proxy *proxy, const uint8_t *ticket, size_t n);

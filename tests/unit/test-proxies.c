@@ -65,6 +65,48 @@ static void choice(void) {
         ASSERT_STREQ(b->reason, "");
 }
 
+/* None answers, and each takes longer to find out than it then backs off: the hours of the others must not go by between the first two. */
+static void everybody_gets_a_turn(void) {
+        static char a[] = "a:1", b[] = "b:1", c[] = "c:1", d[] = "d:1";
+        static const struct proxy_address configured[] = { { a, 0 }, { b, 0 }, { c, 1 }, { d, 2 } };
+        _cleanup_(proxies_freep) struct proxies *proxies = NULL;
+        unsigned n_tried[4] = {}, n_standby[4] = {};
+        uint64_t now = 1, when = 0;
+
+        ASSERT_OK(proxies_new(&proxies, configured, ELEMENTSOF(configured), SEED));
+        for (unsigned i = 0; i < 40; i++, now += PROXY_BACKOFF_MAX_USEC + 1) {
+                struct proxy *p = proxies_choose(proxies, now, NULL, &when);
+
+                ASSERT_TRUE(p);
+                n_tried[p->address[0] - 'a']++;
+                proxy_failed(proxies, p, now + PROXY_BACKOFF_MAX_USEC, PROXY_UNREACHABLE, "timed out");
+        }
+        for (unsigned i = 0; i < 4; i++)
+                ASSERT_EQ(n_tried[i], 10U);
+
+        /* The same beside one that serves, of those that might stand by. */
+        proxy_succeeded(proxies_get_writable(proxies, 1), 100);
+        for (unsigned i = 0; i < 30; i++, now += PROXY_BACKOFF_MAX_USEC + 1) {
+                struct proxy *p = proxies_choose(proxies, now, proxies_get(proxies, 1), &when);
+
+                ASSERT_TRUE(p);
+                n_standby[p->address[0] - 'a']++;
+                proxy_failed(proxies, p, now + PROXY_BACKOFF_MAX_USEC, PROXY_UNREACHABLE, "timed out");
+        }
+        ASSERT_EQ(n_standby[0], 10U);
+        ASSERT_EQ(n_standby[2], 10U);
+        ASSERT_EQ(n_standby[3], 10U);
+
+        /* Somebody who hurries gets no shorter turn for the others; who is lost begins anew with the best. */
+        proxies_hurry(proxies, NULL);
+        proxy_failed(proxies, proxies_get_writable(proxies, 0), now, PROXY_UNREACHABLE, "timed out");
+        proxy_failed(proxies, proxies_get_writable(proxies, 1), now, PROXY_UNREACHABLE, "gone");
+        proxies_hurry(proxies, NULL);
+        ASSERT_TRUE(proxies_choose(proxies, now, NULL, &when) == proxies_get(proxies, 2));
+        proxies_start_over(proxies, proxies_get(proxies, 1));
+        ASSERT_TRUE(proxies_choose(proxies, now, NULL, &when) == proxies_get(proxies, 0));
+}
+
 static void nobody(void) {
         _cleanup_(proxies_freep) struct proxies *proxies = NULL;
         uint64_t when = 0;
@@ -183,11 +225,13 @@ static void latency(void) {
         ASSERT_TRUE(b->round_trip_usec > 79000);
         ASSERT_TRUE(proxies_choose(proxies, 0, NULL, &when) == c);
 
-        /* Failures weigh more, and priority more still. */
+        /* Failures weigh more, priority more still, and whose turn it is most. */
         proxy_failed(proxies, c, 0, PROXY_UNREACHABLE, "gone");
         ASSERT_TRUE(proxies_choose(proxies, 60000000, NULL, &when) == b);
         proxy_failed(proxies, b, 0, PROXY_UNREACHABLE, "gone");
         proxy_measured(proxies_get_writable(proxies, 0), 1);
+        ASSERT_TRUE(proxies_choose(proxies, 60000000, NULL, &when) == proxies_get(proxies, 0));
+        proxy_failed(proxies, proxies_get_writable(proxies, 0), 0, PROXY_UNREACHABLE, "gone");
         ASSERT_TRUE(proxies_choose(proxies, 60000000, NULL, &when) == c);
 
         /* Microseconds on one machine are chance too. */
@@ -216,6 +260,7 @@ static void draining(void) {
         proxy_failed(proxies, c, now, PROXY_UNREACHABLE, "gone");
         ASSERT_TRUE(proxies_choose(proxies, now, NULL, &when) == a);
         ASSERT_TRUE(proxies_choose(proxies, now + PROXY_BACKOFF_MAX_USEC / 2, c, &when) == a);
+        proxies_start_over(proxies, b);
         ASSERT_TRUE(proxies_choose(proxies, now + 60000000, NULL, &when) == c);
         proxy_succeeded(a, 0);
 
@@ -503,7 +548,8 @@ static void names(void) {
         ASSERT_TRUE(proxies_free(NULL) == NULL);
 }
 
-TEST_MAIN(TEST(choice), TEST(nobody), TEST(backoff), TEST(attaches_and_drops), TEST(same_seed_same_times),
-        TEST(except_one), TEST(latency), TEST(draining), TEST(tickets), TEST(tickets_are_left), TEST(long_reason),
-        TEST(merge), TEST(merge_of_garbage), TEST(merge_of_duplicates), TEST(own_address), TEST(ten_thousand),
-        TEST(configured_have_room), TEST(hurried), TEST(used_entries_stay), TEST(names));
+TEST_MAIN(TEST(choice), TEST(everybody_gets_a_turn), TEST(nobody), TEST(backoff), TEST(attaches_and_drops),
+        TEST(same_seed_same_times), TEST(except_one), TEST(latency), TEST(draining), TEST(tickets),
+        TEST(tickets_are_left), TEST(long_reason), TEST(merge), TEST(merge_of_garbage), TEST(merge_of_duplicates),
+        TEST(own_address), TEST(ten_thousand), TEST(configured_have_room), TEST(hurried), TEST(used_entries_stay),
+        TEST(names));
