@@ -15,8 +15,9 @@
 
 int main(int argc, char *argv[]) {
         _cleanup_free_ char *message = NULL;
+        _cleanup_free_ char *notify = NULL;
+        const char *image, *variable;
         char text[PASSWORD_LINE_MAX];
-        const char *image;
         size_t n = 0;
         int r;
 
@@ -32,7 +33,14 @@ int main(int argc, char *argv[]) {
                 return FAILURE_USAGE;
         }
 
+        /* What is run to decrypt it must not tell systemd of its own failures. */
+        variable = getenv("NOTIFY_SOCKET");
+        notify = variable ? strdup(variable) : NULL;
+        (void) unsetenv("NOTIFY_SOCKET");
         r = password_find("", image, text, &n, &message);
+        if (notify)
+                (void) setenv("NOTIFY_SOCKET", notify, 1);
+
         if (r < 0 && message)
                 r = pass_line(PASSWORD_REFUSED, message, strnlen(message, PASSWORD_LINE_MAX - 1));
         else if (r >= 0)
