@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "error-table.h"
+#include "host-config.h"
 #include "program-options.h"
 
 static int usage(FILE *out, const char *name, const char *arguments, const char *what, int status) {
@@ -32,4 +33,21 @@ int program_options(
                 return usage(stderr, name, arguments, what, FAILURE_USAGE);
         }
         return argc - optind == n_arguments ? -1 : usage(stderr, name, arguments, what, FAILURE_USAGE);
+}
+
+int program_image(int argc, char *argv[], const char *name, const char *what, const char **ret_image) {
+        const char *image;
+        int r;
+
+        r = program_options(argc, argv, name, "NAME", 1, what);
+        if (r >= 0)
+                return r;
+
+        image = argv[argc - 1];
+        if (!image_local_name_is_valid(image)) {
+                fprintf(stderr, "%s: \"%s\" cannot be an image's name\n", name, image);
+                return FAILURE_USAGE;
+        }
+        *ret_image = image;
+        return -1;
 }

@@ -9,7 +9,6 @@
 #include "cleanup.h"
 #include "error-table.h"
 #include "find.h"
-#include "host-config.h"
 #include "pass.h"
 #include "program-options.h"
 
@@ -21,17 +20,12 @@ int main(int argc, char *argv[]) {
         size_t n = 0;
         int r;
 
-        r = program_options(argc, argv, "blockstore-password", "NAME", 1,
+        r = program_image(argc, argv, "blockstore-password",
                 "Gives the worker of image NAME its password, from systemd's credential stores: blockstore.NAME, or\n"
-                "blockstore.default. image@NAME.service calls it before it starts.\n");
+                "blockstore.default. image@NAME.service calls it before it starts.\n",
+                &image);
         if (r >= 0)
                 return r;
-
-        image = argv[argc - 1];
-        if (!image_local_name_is_valid(image)) {
-                fprintf(stderr, "blockstore-password: \"%s\" cannot be an image's name\n", image);
-                return FAILURE_USAGE;
-        }
 
         /* What is run to decrypt it must not tell systemd of its own failures. */
         variable = getenv("NOTIFY_SOCKET");
