@@ -3,6 +3,7 @@
 /* The file store's images as bytes, on a ring, and what a failed sync leaves behind. */
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -264,10 +265,14 @@ static void success_beside_a_failure_is_answered_behind_it(void) {
         struct waited fails = { .io.kind = STORE_FLUSH }, works = { .io.kind = STORE_FLUSH };
         struct broken broken;
         struct rig rig;
+        int lock_fd;
 
         rig_up(&rig);
         break_sync(&broken, &FILE_IMAGE(rig.image)->flushes);
         fails.store_path = works.store_path = rig.path;
+        /* The failure is being noted for as long as somebody else has the record. */
+        lock_fd = open(rig.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        ASSERT_OK(flock(lock_fd, LOCK_EX));
         start(&rig, &fails);
         while (!FILE_STORE(rig.store)->raising)
                 ASSERT_OK(ring_step(rig.ring, true));
@@ -277,6 +282,7 @@ static void success_beside_a_failure_is_answered_behind_it(void) {
         store_file_sync_ended(&works.io, 0);
         ASSERT_FALSE(fails.done);
         ASSERT_FALSE(works.done);
+        safe_close(lock_fd);
         ASSERT_EQ(wait_for(&rig, &works), 0);
         ASSERT_EQ(works.stored_epoch, 1U);
         ASSERT_TRUE(fails.done);
