@@ -41,7 +41,7 @@ static int decrypt(
 
         n = password_line_read(readable, text);
         /* So that what it has beyond that does not keep it. */
-        readable = safe_close(readable);
+        (void) close(TAKE_FD(readable));
         r = tool_wait(&tool, complaint);
         if (r < 0)
                 return r;

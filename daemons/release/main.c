@@ -2,7 +2,6 @@
 
 /* Called when image@NAME.service is to stop. It never keeps it from stopping. */
 
-
 #include "program-options.h"
 #include "release.h"
 

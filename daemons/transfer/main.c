@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-
 #include "log.h"
 #include "program-options.h"
 #include "transfer.h"
