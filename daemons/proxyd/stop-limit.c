@@ -23,7 +23,7 @@ static void *wait_and_end(void *userdata) {
                 continue;
         log_event(LOG_ERR, NULL,
                 "The store has not answered for %" PRIu64 " s: ending without it. Nothing that is acknowledged is "
-                                                          "lost; clients repeat the rest at another proxy",
+                "lost; clients repeat the rest at another proxy",
                 *usec / 1000000U);
         _exit(FAILURE_IO);
 }
