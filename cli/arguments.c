@@ -97,22 +97,22 @@ static bool verb_has_option(const struct verb *verb, const char *name) {
         return false;
 }
 
-/* word is what was typed, with its dashes. */
-static int refuse_option(const struct option_set *set, const struct verb *verb, const char *word) {
+/* word is what was typed, with its dashes; words: those of the verb, or NULL. */
+static int refuse_option(const struct option_set *set, const char *words, const char *word) {
         char name[64];
         struct nearest nearest = { .word = name };
         size_t n;
 
         if (word[0] == '-' && word[1] >= '0' && word[1] <= '9')
-                return report(FAILURE_USAGE, verb ? verb->name : NULL,
-                        "\"%s\" looks like a number below zero, which nothing here can be", word);
+                return report(FAILURE_USAGE, words, "\"%s\" looks like a number below zero, which nothing here can be",
+                        word);
         if (strncmp(word, "--", 2) != 0)
-                return report(FAILURE_USAGE, verb ? verb->name : NULL, "there is no option %s", word);
+                return report(FAILURE_USAGE, words, "there is no option %s", word);
 
         n = strcspn(word + 2, "=");
         snprintf(name, sizeof name, "%.*s", (int) (n < sizeof name ? n : sizeof name - 1), word + 2);
 
-        if (!verb)
+        if (!words)
                 for (const struct verb *v = verbs; v->name; v++)
                         if (verb_has_option(v, name))
                                 return report(FAILURE_USAGE, v->name,
@@ -122,19 +122,25 @@ static int refuse_option(const struct option_set *set, const struct verb *verb, 
                 nearest_consider(&nearest, set->entries[i]->name);
 
         if (nearest.best)
-                return report(FAILURE_USAGE, verb ? verb->name : NULL,
-                        "there is no option --%s%s%s%s: did you mean --%s?", name, verb ? " of \"" : "",
-                        verb ? verb->name : "", verb ? "\"" : "", nearest.best);
+                return report(FAILURE_USAGE, words, "there is no option --%s%s%s%s: did you mean --%s?", name,
+                        words ? " of \"" : "", words ?: "", words ? "\"" : "", nearest.best);
 
-        return report(FAILURE_USAGE, verb ? verb->name : NULL, "there is no option --%s%s%s%s", name,
-                verb ? " of \"" : "", verb ? verb->name : "", verb ? "\"" : "");
+        return report(FAILURE_USAGE, words, "there is no option --%s%s%s%s", name, words ? " of \"" : "", words ?: "",
+                words ? "\"" : "");
 }
 
 /* Parses options from argv[1] on. Without a verb it stops at the first word that is none; with one it goes on to the
  * end. Returns the index of the first word that is no option (all behind it are none either when verb is set), or
  * minus an exit code. */
-static int parse_options(int argc, char *argv[], const struct verb *verb) {
+static int parse_options(int argc, char *argv[], const struct verb *parent, const struct verb *verb) {
+        char both[64]; /* as help takes them */
+        const char *words = NULL;
         struct option_set set = {};
+
+        if (verb) {
+                snprintf(both, sizeof both, "%s%s%s", parent ? parent->name : "", parent ? " " : "", verb->name);
+                words = both;
+        }
 
         /* "+" stops at the first word, ":" reports a missing value by its own character. */
         strcpy(set.shorts, verb ? ":" : "+:");
@@ -156,18 +162,18 @@ static int parse_options(int argc, char *argv[], const struct verb *verb) {
 
                         /* optopt is the option's own number when a flag was given a value. */
                         if (optopt >= OPTION_BASE)
-                                return -report(FAILURE_USAGE, verb ? verb->name : NULL, "--%s takes no value",
+                                return -report(FAILURE_USAGE, words, "--%s takes no value",
                                         set.entries[optopt - OPTION_BASE]->name);
                         /* A number is named as it was typed; getopt stays at a word until it is through with it. */
                         if (optopt >= '0' && optopt <= '9')
-                                return -refuse_option(&set, verb,
+                                return -refuse_option(&set, words,
                                         argv[optind] && argv[optind][0] == '-' && argv[optind][1] == optopt
                                                 ? argv[optind]
                                                 : argv[optind - 1]);
-                        return -refuse_option(&set, verb, optopt ? shorthand : argv[optind - 1]);
+                        return -refuse_option(&set, words, optopt ? shorthand : argv[optind - 1]);
                 }
                 if (c == ':')
-                        return -report(FAILURE_USAGE, verb ? verb->name : NULL, "%s needs a value", argv[optind - 1]);
+                        return -report(FAILURE_USAGE, words, "%s needs a value", argv[optind - 1]);
 
                 r = option_set_take(&set, c, optarg);
                 if (r > 0)
@@ -175,8 +181,25 @@ static int parse_options(int argc, char *argv[], const struct verb *verb) {
         }
 }
 
+#define KNOWN_MAX 128U
+
+/* "create, list or remove" */
+static const char *known_verbs(const struct verb *parent, char ret[static KNOWN_MAX]) {
+        size_t n = 0;
+
+        ret[0] = 0;
+        for (const struct verb *v = parent->verbs; v && v->name && n < KNOWN_MAX; v++)
+                n += (size_t) snprintf(ret + n, KNOWN_MAX - n, "%s%s",
+                        v == parent->verbs ? ""
+                        : v[1].name        ? ", "
+                                           : " or ",
+                        v->name);
+        return ret;
+}
+
 static int refuse_verb(const struct verb *parent, const char *word) {
         struct nearest nearest = { .word = word };
+        char known[KNOWN_MAX];
 
         for (const struct verb *v = parent ? parent->verbs : verbs; v->name; v++)
                 nearest_consider(&nearest, v->name);
@@ -185,22 +208,18 @@ static int refuse_verb(const struct verb *parent, const char *word) {
                 return report(FAILURE_USAGE, parent ? parent->name : NULL,
                         "there is no verb \"%s%s%s\": did you mean \"%s\"?", parent ? parent->name : "",
                         parent ? " " : "", word, nearest.best);
+        if (parent)
+                return report(FAILURE_USAGE, parent->name, "there is no verb \"%s %s\": \"%s\" needs %s", parent->name,
+                        word, parent->name, known_verbs(parent, known));
 
-        return report(FAILURE_USAGE, parent ? parent->name : NULL, "there is no verb \"%s%s%s\"",
-                parent ? parent->name : "", parent ? " " : "", word);
+        return report(FAILURE_USAGE, NULL, "there is no verb \"%s\"", word);
 }
 
 static int refuse_missing_verb(const struct verb *parent) {
-        char known[128] = "";
-        size_t n = 0;
+        char known[KNOWN_MAX];
 
-        for (const struct verb *v = parent->verbs; v && v->name && n < sizeof known; v++)
-                n += (size_t) snprintf(known + n, sizeof known - n, "%s%s",
-                        v == parent->verbs ? ""
-                        : v[1].name        ? ", "
-                                           : " or ",
-                        v->name);
-        return report(FAILURE_USAGE, parent->name, "\"%s\" needs a verb: %s", parent->name, known);
+        return report(
+                FAILURE_USAGE, parent->name, "\"%s\" needs a verb: %s", parent->name, known_verbs(parent, known));
 }
 
 static int settle_globals(struct cli *cli) {
@@ -241,7 +260,7 @@ int arguments_parse(int argc, char *argv[], struct command *ret) {
 
         /* Each round eats the words up to and with one verb; argv[0] of the next round is that verb. */
         while (table) {
-                at = parse_options(argc, argv, NULL);
+                at = parse_options(argc, argv, NULL, NULL);
                 if (at < 0)
                         return -at;
                 if (at >= argc)
@@ -258,7 +277,7 @@ int arguments_parse(int argc, char *argv[], struct command *ret) {
         }
 
         if (command.verb && command.verb->run) {
-                at = parse_options(argc, argv, command.verb);
+                at = parse_options(argc, argv, command.parent, command.verb);
                 if (at < 0)
                         return -at;
                 command.arguments = argv + at;

@@ -136,7 +136,10 @@ int verb_heatmap(const struct cli *cli, char *arguments[], unsigned n_arguments)
         r = image_path(name, &path);
         if (r < 0)
                 return r;
-        r = sd_bus_call_method(bus, BUS_NAME, path, BUS_IMAGE, "HeatMap", &error, &reply, NULL);
+        /* First: of an object that is not there the bus says no more than that. */
+        r = bus_call_read(bus, "GetImage", &error, NULL, "s", name);
+        if (r >= 0)
+                r = sd_bus_call_method(bus, BUS_NAME, path, BUS_IMAGE, "HeatMap", &error, &reply, NULL);
         if (r >= 0)
                 r = read_heat(reply, &heat);
         if (r < 0) {

@@ -7,6 +7,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -230,6 +231,11 @@ class ErrorTest(BusTest):
                 (('user', 'lits'), 'did you mean "list"?'),
                 (('user',), '"user" needs a verb: add, passwd, rights, remove or list'),
                 (('store',), '"store" needs a verb: status.'),
+                (('snapshot', 'data'), 'there is no verb "snapshot data": "snapshot" needs create, '),
+                (('user', 'rights', 'x', '--read'), '--read needs a value'),
+                (('user', 'add', 'x', '--raed=y'), 'there is no option --raed of "user add": did you mean --read?'),
+                (('user', 'add', 'x', '-z'), 'there is no option -z'),
+                (('user', 'add', 'x', '--admin=1'), '--admin takes no value'),
                 (('store', 'staus'), 'did you mean "status"?'),
                 (('create', 'x', '999999999T'), '"999999999T" is more than any image can have'),
                 (('create', 'x', '8E'), '"8E" is more than any image can have'),
@@ -250,8 +256,15 @@ class ErrorTest(BusTest):
                 (('help', 'atach'), 'did you mean "attach"?'),
                 (('attach', 'x', *('--proxy=h',) * 65), 'more than 64 times')):
             with self.subTest(arguments[:3]):
-                self.check(run(*arguments), 64, '', text)
+                result = run(*arguments)
+                self.check(result, 64, '', text)
+                # The help that is pointed to is there.
+                for words in re.findall(r'^See: blockstorectl (help.*)$', result.stderr, re.M):
+                    self.check(run(*words.split()), 0)
         self.assertEqual(self.mock.changes(), [])
+
+    def test_heat_map_of_nothing(self):
+        self.check(run('heatmap', 'nope'), 66, '', 'cannot draw the heat map of "nope"')
 
     def test_import_of_what_cannot_be(self):
         """Said before anybody is asked: what the head of the file tells."""
