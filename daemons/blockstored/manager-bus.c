@@ -10,6 +10,7 @@
 #include "config.h"
 #include "host-config.h"
 #include "image-log.h"
+#include "ivbs-lifecycle.h"
 #include "ivbs.h"
 #include "log-control-bus.h"
 #include "manager.h"
@@ -137,8 +138,20 @@ static int check_store_name(const char *name, sd_bus_error *error) {
         if (image_store_name_is_valid(name))
                 return 0;
         return peer_bus_error_set(error, FAILURE_USAGE,
-                "That is not a valid image name in a store: 1-255 bytes without '/' and control characters, not \".\" "
-                "or \"..\"");
+                "That is not a valid image name in a store: 1-255 bytes of UTF-8 without '/' and control characters, "
+                "not "
+                "beginning with '.'");
+}
+
+/* The proxy has the last word, but no words: it does not say what it has against a request. */
+static int check_new_store_name(const char *name, sd_bus_error *error) {
+        int r = check_store_name(name, error);
+
+        if (r >= 0 && strchr(name, IVBS_SNAPSHOT_SEPARATOR))
+                r = peer_bus_error_set(error, FAILURE_USAGE,
+                        "That is not a valid name of a new image: '%c' stands between an image and its snapshot",
+                        IVBS_SNAPSHOT_SEPARATOR);
+        return r;
 }
 
 static int forward(sd_bus_message *message, struct manager *manager, const char *method, sd_bus_error *error) {
@@ -155,7 +168,7 @@ static int create_checked(sd_bus_message *message, void *userdata, sd_bus_error 
 
         r = sd_bus_message_read(message, "st", &name, &size);
         if (r >= 0)
-                r = check_store_name(name, error);
+                r = check_new_store_name(name, error);
         if (r >= 0 && (size == 0 || size > INT64_MAX || size % SECTOR_SIZE != 0))
                 r = peer_bus_error_set(error, FAILURE_USAGE,
                         "The size must be a multiple of %u bytes, at least one and below 2^63", SECTOR_SIZE);
@@ -224,7 +237,8 @@ static int lifecycle_checked(sd_bus_message *message, void *userdata, sd_bus_err
 
         r = sd_bus_message_read(message, "s", &name);
         if (r >= 0)
-                r = check_store_name(name, error);
+                r = strcmp(member, "PreallocateImage") == 0 ? check_new_store_name(name, error)
+                                                            : check_store_name(name, error);
         if (r >= 0)
                 r = bouncer_check(manager->bouncer, message, lifecycle_checked, manager, error);
         if (r <= 0)

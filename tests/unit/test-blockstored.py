@@ -274,6 +274,9 @@ class Errors(Rig):
                 self.check(error + 'InvalidArgument', 'valid', *MANAGER, method, 'sa{sv}', name, '0')
         for name in ('', 'a/b', '..', 'bell\a', 'x' * 256):
             self.check(error + 'InvalidArgument', 'valid', *MANAGER, 'CreateImage', 'sta{sv}', name, '512', '0')
+        self.check(error + 'InvalidArgument', "not beginning with '.'", *MANAGER, 'CreateImage', 'sta{sv}', '.x', '512', '0')
+        for method in ('CreateImage', 'PreallocateImage'):
+            self.check(error + 'InvalidArgument', "'@' stands between an image and its snapshot", *MANAGER, method, 'sta{sv}', 'a@b', '512', '0')
         for size in (0, 511, 1 << 63):
             self.check(error + 'InvalidArgument', '512', *MANAGER, 'CreateImage', 'sta{sv}', 'new', str(size), '0')
         self.check(error + 'InvalidArgument', 'colour', *MANAGER, 'AttachImage', 'sa{sv}', 'vm1', '1', 'colour', 's', 'red')
