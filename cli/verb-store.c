@@ -128,7 +128,8 @@ static int add_care(sd_bus *bus, struct json_object *images, size_t *ret_n) {
 
 static int show(
         const struct cli *cli, struct json_object *status, struct json_object *images, struct json_object *sessions) {
-        uint64_t total = json_number(status, "total"), available = json_number(status, "available"), used = 0;
+        uint64_t total = json_number(status, "total"), available = json_number(status, "available"),
+                 clients = json_number(status, "clients"), used = 0;
         char texts[4][FORMAT_MAX];
         int r;
 
@@ -142,8 +143,8 @@ static int show(
         else
                 puts("Capacity: not known");
         printf("  Images: %zu, which use %s\n", json_object_array_length(images), format_size(texts[2], used));
-        printf(" Clients: %" PRIu64 " connections to the proxy that was asked, %zu of them with an image\n",
-                json_number(status, "clients"), json_object_array_length(sessions));
+        printf(" Clients: %" PRIu64 " connection%s to the proxy that was asked, %zu of them with an image\n", clients,
+                clients == 1 ? "" : "s", json_object_array_length(sessions));
         if (json_object_array_length(images) > 0) {
                 printf("\n");
                 r = output_table(cli, image_columns, ELEMENTSOF(image_columns), images);
